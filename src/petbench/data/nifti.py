@@ -1,6 +1,7 @@
 """Volumes on disk: NIfTI in, NIfTI out, geometry kept, identity left behind."""
 
 from pathlib import Path
+from typing import TypeAlias
 
 import nibabel
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from petbench.errors import InputError
 from petbench.files import atomic
 
-Image = nibabel.Nifti1Image
+Image: TypeAlias = nibabel.Nifti1Image
 
 
 def read_volume(path: str | Path) -> Image:

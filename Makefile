@@ -1,0 +1,49 @@
+# petbench: `make demo` runs the whole chain on embedded data, `make test` everything that CI runs.
+PYTHON ?= python3
+CORES  ?= $(shell $(PYTHON) -c 'import os; print(os.cpu_count())')
+BIN    := .venv/bin
+
+.PHONY: setup demo test lint format bench lock clean
+
+setup: .venv/ready
+
+.venv/ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("petbench needs Python 3.11 or newer; set PYTHON=" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --requirement requirements.lock
+	$(BIN)/pip install --quiet --no-deps --editable .
+	@touch $@
+
+demo: setup
+	$(BIN)/snakemake --cores $(CORES) --resources gpu=1
+	@echo "report: $(CURDIR)/results/report/index.html"
+
+# Tests marked `browser` need Chromium; what cannot be installed is left out by name, and in CI that is an error.
+test: setup lint
+	@left_out="$$(tests/install_system_packages.sh)" || exit 1; \
+	$(BIN)/pytest -n $(CORES) --dist worksteal $${left_out:+-m "not $$left_out"}
+
+lint: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/snakemake --lint
+
+format: setup
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+	$(BIN)/snakefmt Snakefile rules
+
+bench: setup
+	@for file in benchmarks/*.py; do case $$file in */timing.py) ;; *) $(BIN)/python $$file ;; esac; done
+
+# Pins every package anew; a build's local label, such as torch's +cpu, is no part of a version that others can install.
+lock:
+	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/pip install --quiet '.[test,lint]'
+	.venv-lock/bin/pip freeze --exclude petbench | sed 's/+cpu$$//' > requirements.lock
+	rm -rf .venv-lock build
+
+clean:
+	rm -rf results .snakemake

@@ -1,0 +1,73 @@
+"""petbench: from raw PET/MR data to the result tables of five papers."""
+
+import os
+import sys
+
+from petbench.errors import InputError
+from petbench.workflow.entries import load
+
+if "scale" not in config:
+
+    configfile: os.path.join(workflow.basedir, "config", "config.yaml")
+
+
+try:
+    ENTRIES = load(config, workflow.basedir)
+except InputError as error:
+    sys.exit(f"petbench: {error}")
+
+
+pathvars:
+    results=f"results/{ENTRIES['scale']}",
+    logs=f"results/{ENTRIES['scale']}/logs",
+    benchmarks=f"results/{ENTRIES['scale']}/benchmarks",
+
+
+include: "rules/common.smk"
+include: "rules/acquire.smk"
+include: "rules/simulate.smk"
+include: "rules/register.smk"
+include: "rules/patches.smk"
+include: "rules/train.smk"
+include: "rules/restore.smk"
+include: "rules/evaluate.smk"
+include: "rules/report.smk"
+
+
+localrules:
+    all,
+    tables,
+    report,
+    restore,
+
+
+rule all:
+    default_target: True
+    input:
+        "results/report/index.html",
+        experiment_files(RUN),
+
+
+rule tables:
+    input:
+        experiment_files(RUN),
+
+
+rule report:
+    input:
+        "results/report/index.html",
+
+
+rule restore:
+    input:
+        own_scans,
+
+
+for name, members in TARGETS.items():
+
+    rule:
+        name:
+            name
+        input:
+            experiment_files(members),
+        localrule: True

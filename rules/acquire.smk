@@ -1,0 +1,80 @@
+"""Raw data: phantom subjects made from the MNI maps, and the check of a lab's own images."""
+
+
+rule acquire:
+    output:
+        t1w="<results>/{dataset}/bids/sub-{subject}/anat/sub-{subject}_T1w.nii.gz",
+        t1w_sidecar="<results>/{dataset}/bids/sub-{subject}/anat/sub-{subject}_T1w.json",
+        activity="<results>/{dataset}/truth/sub-{subject}/sub-{subject}_activity.nii.gz",
+        activity_sidecar="<results>/{dataset}/truth/sub-{subject}/sub-{subject}_activity.json",
+        attenuation="<results>/{dataset}/truth/sub-{subject}/sub-{subject}_mumap.nii.gz",
+        attenuation_sidecar="<results>/{dataset}/truth/sub-{subject}/sub-{subject}_mumap.json",
+        labels="<results>/{dataset}/truth/sub-{subject}/sub-{subject}_dseg.nii.gz",
+        labels_sidecar="<results>/{dataset}/truth/sub-{subject}/sub-{subject}_dseg.json",
+        truth="<results>/{dataset}/truth/sub-{subject}/sub-{subject}_truth.json",
+    log:
+        "<logs>/acquire/{dataset}/sub-{subject}.log",
+    benchmark:
+        "<benchmarks>/acquire/{dataset}/sub-{subject}.tsv"
+    wildcard_constraints:
+        dataset=wildcard_choice(PHANTOMS),
+    conda:
+        "../envs/petbench.yaml"
+    threads: 1
+    resources:
+        mem_mb=scaled(8_000),
+        runtime=scaled(30),
+    params:
+        phantom=of_dataset("phantom"),
+        scanner=scanner_of,
+        seed=subject_seed,
+        code=code_of("acquire"),
+    script:
+        "../scripts/acquire.py"
+
+
+rule describe:
+    output:
+        description="<results>/{dataset}/bids/dataset_description.json",
+        participants="<results>/{dataset}/bids/participants.tsv",
+    log:
+        "<logs>/describe/{dataset}.log",
+    benchmark:
+        "<benchmarks>/describe/{dataset}.tsv"
+    wildcard_constraints:
+        dataset=wildcard_choice(PHANTOMS),
+    conda:
+        "../envs/petbench.yaml"
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=5,
+    params:
+        name=of_dataset("title"),
+        subjects=of_dataset("subjects"),
+        code=code_of("describe"),
+    localrule: True
+    script:
+        "../scripts/describe.py"
+
+
+rule preflight:
+    input:
+        images=preflight_images,
+    output:
+        "<results>/{dataset}/preflight.json",
+    log:
+        "<logs>/preflight/{dataset}.log",
+    benchmark:
+        "<benchmarks>/preflight/{dataset}.tsv"
+    conda:
+        "../envs/petbench.yaml"
+    threads: 1
+    resources:
+        mem_mb=scaled(4_000),
+        runtime=scaled(30),
+    params:
+        code=code_of("preflight"),
+    localrule: True
+    script:
+        "../scripts/preflight.py"

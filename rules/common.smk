@@ -1,0 +1,327 @@
+"""Configuration to wildcard values, and the helpers that rules share. No rules."""
+
+import os
+import re
+from pathlib import Path
+
+from petbench.data.bids import find_image, find_subjects
+from petbench.errors import InputError
+from petbench.files import digest
+from petbench.preprocess.splits import folds, fold_testing
+from petbench.workflow.code import code_hash
+from petbench.workflow.entries import LOW_DOSE, STANDARD, wildcard_choice
+from petbench.workflow.lineage import Training, check_unseen, starting_point, training_samples, weights_of
+
+RUN = ENTRIES["run"]
+DATASETS, METHODS, EXPERIMENTS = ENTRIES["datasets"], ENTRIES["methods"], ENTRIES["experiments"]
+PHANTOMS = [name for name, entry in DATASETS.items() if entry["source"] == "phantom"]
+TRAINED = [name for name, entry in METHODS.items() if "train" in entry]
+FUSED = [name for name, entry in METHODS.items() if "ensemble" in entry]
+FIGURES = [name for name in RUN if EXPERIMENTS[name]["kind"] == "figure"]
+TARGETS = {name: [name] for name in RUN} | {
+    paper: [name for name in RUN if EXPERIMENTS[name]["paper"] == paper]
+    for paper in {EXPERIMENTS[name]["paper"] for name in RUN}
+}
+IMAGE_KINDS = ["low_dose", "standard_dose", "mr"]
+
+
+def stop(error):
+    """End with a user's one line, not with a traceback."""
+    sys.exit(f"petbench: {error}")
+
+
+def prove_unseen():
+    """No subject of any table is restored by weights that saw it."""
+    try:
+        for experiment in EXPERIMENTS.values():
+            for column in experiment["columns"]:
+                for method in set(experiment["rows"]) - {LOW_DOSE}:
+                    check_unseen(ENTRIES, method, column["dataset"], column["dose"])
+    except InputError as error:
+        stop(error)
+
+
+prove_unseen()
+
+
+wildcard_constraints:
+    dataset=wildcard_choice(DATASETS),
+    dose=wildcard_choice({dose for entry in DATASETS.values() for dose in [*entry["doses"], STANDARD]}),
+    subject="[A-Za-z0-9]+",
+    method=wildcard_choice([*METHODS, LOW_DOSE]),
+    fold=r"\d+|all",
+    domain="[a-z0-9]+",
+    experiment=wildcard_choice(RUN),
+
+
+def code_of(script, method=False):
+    """A function of wildcards that hashes a rule's script, with all that it imports and, if asked, its method's module."""
+
+    def of(wildcards):
+        modules = [f"petbench.methods.{module_of(wildcards)}"] if method else []
+        return code_hash(os.path.join(workflow.basedir, "scripts", f"{script}.py"), *modules)
+
+    return of
+
+
+def scaled(amount):
+    """Memory or minutes: a rule's figure at the paper's scale, times the scale's factor, more at each attempt."""
+
+    def of(wildcards, attempt):
+        return max(1, int(amount * config.get("memory_factor", 1.0) * attempt))
+
+    return of
+
+
+def subject_seed(wildcards):
+    """A seed of its own for each subject of each data set."""
+    return int(digest([DATASETS[wildcards.dataset]["seed"], wildcards.dataset, wildcards.subject])[:8], 16)
+
+
+def of_dataset(*keys):
+    """A function of wildcards that takes blocks of the data set's entry."""
+
+    def of(wildcards):
+        entry = DATASETS[wildcards.dataset]
+        for key in keys:
+            entry = entry[key.format(**wildcards)]
+        return entry
+
+    return of
+
+
+def scanner_of(wildcards):
+    """The entry of the data set's scanner."""
+    return ENTRIES["scanners"][DATASETS[wildcards.dataset]["scanner"]]
+
+
+def dose_of(wildcards):
+    """The block of the dose; the standard dose has all counts."""
+    return DATASETS[wildcards.dataset]["doses"].get(wildcards.dose, {"fraction": 1.0})
+
+
+# Images of a subject: the workflow's own for phantoms, the lab's where they lie for a BIDS data set.
+def pet_image(dataset, subject, dose):
+    """Path of a subject's PET image at a dose."""
+    entry = DATASETS[dataset]
+    if entry["source"] == "phantom":
+        return f"<results>/{dataset}/bids/sub-{subject}/pet/sub-{subject}_rec-{dose}_pet.nii.gz"
+    return user_image(dataset, subject, "pet", (entry["standard"] if dose == STANDARD else entry["doses"][dose])["rec"])
+
+
+def t1w_image(dataset, subject):
+    """Path of a subject's T1-weighted image in its own space."""
+    if DATASETS[dataset]["source"] == "phantom":
+        return f"<results>/{dataset}/bids/sub-{subject}/anat/sub-{subject}_T1w.nii.gz"
+    return user_image(dataset, subject, "T1w", None)
+
+
+def user_image(dataset, subject, kind, rec):
+    """Path of an image in a lab's own BIDS data set; a missing one ends the run in one line."""
+    try:
+        return str(find_image(DATASETS[dataset]["bids"], f"sub-{subject}", kind, rec))
+    except InputError as error:
+        stop(error)
+
+
+def preflight_of(dataset):
+    """The record that a lab's own images were checked; phantoms need none."""
+    return [] if dataset in PHANTOMS else ancient(f"<results>/{dataset}/preflight.json")
+
+
+def preflight_images(wildcards):
+    """All images of a BIDS data set, by subject and kind."""
+    entry = DATASETS[wildcards.dataset]
+    return [
+        image
+        for subject in entry["subjects"]
+        for image in [
+            t1w_image(wildcards.dataset, subject),
+            *(pet_image(wildcards.dataset, subject, dose) for dose in [STANDARD, *entry["doses"]]),
+        ]
+    ]
+
+
+def registration_images(wildcards):
+    """The PET image that a subject's MR is registered to, and the MR."""
+    fixed = DATASETS[wildcards.dataset]["preprocess"]["registration"]["fixed"]
+    return {
+        "pet": pet_image(wildcards.dataset, wildcards.subject, fixed),
+        "mr": t1w_image(wildcards.dataset, wildcards.subject),
+        "preflight": preflight_of(wildcards.dataset),
+    }
+
+
+def subject_images(wildcards):
+    """Low dose, standard dose and registered MR of a subject."""
+    return {
+        "low_dose": pet_image(wildcards.dataset, wildcards.subject, wildcards.dose),
+        "standard_dose": pet_image(wildcards.dataset, wildcards.subject, STANDARD),
+        "mr": registered_mr(wildcards.dataset, wildcards.subject),
+    }
+
+
+def registered_mr(dataset, subject):
+    """Path of a subject's MR on its PET grid."""
+    return f"<results>/{dataset}/registered/sub-{subject}/sub-{subject}_space-pet_T1w.nii.gz"
+
+
+def prepared(dataset, dose, domain, subject):
+    """Path of the parameters beside a subject's normalised volumes."""
+    return f"<results>/{dataset}/{dose}/prepared/{domain}/sub-{subject}/prepared.json"
+
+
+# Trainings and the weights that a restoration takes.
+def module_of(wildcards):
+    """Module of the method, through `weights_of`."""
+    return METHODS[own_training(wildcards).method]["module"]
+
+
+def own_training(wildcards):
+    """The training whose weights restore a subject, or that a training job makes."""
+    entry = DATASETS[wildcards.dataset]
+    fold = wildcards.get("fold") or fold_testing(entry["subjects"], entry["split"], wildcards.subject)
+    return weights_of(ENTRIES, Training(wildcards.dataset, wildcards.dose, wildcards.method, fold))
+
+
+def weights_file(training):
+    """Path of a training's weights."""
+    return f"<results>/{training.dataset}/{training.dose}/{training.method}/fold-{training.fold}/model.safetensors"
+
+
+def training_data(wildcards):
+    """Parameters of each training subject's normalised volumes."""
+    training = own_training(wildcards)
+    domain = METHODS[training.method]["train"]["domain"]
+    return [prepared(sample.dataset, sample.dose, domain, sample.subject) for sample in training_samples(ENTRIES, training)]
+
+
+def starting_weights(wildcards):
+    """Weights that a training begins with: none or one."""
+    start = starting_point(ENTRIES, own_training(wildcards))
+    return [] if start is None else [weights_file(start)]
+
+
+def restoring_inputs(wildcards):
+    """What restores a subject: its prepared volumes, its low dose, the weights of the fold that did not see it."""
+    training = own_training(wildcards)
+    domain = METHODS[training.method]["train"]["domain"]
+    return {
+        "prepared": prepared(wildcards.dataset, wildcards.dose, domain, wildcards.subject),
+        "low_dose": pet_image(wildcards.dataset, wildcards.subject, wildcards.dose),
+        "weights": weights_file(training),
+    }
+
+
+def restored(dataset, dose, method, subject):
+    """Path of a restored image; the low dose itself for the row of that name."""
+    if method == LOW_DOSE:
+        return pet_image(dataset, subject, dose)
+    return f"<results>/{dataset}/{dose}/{method}/restored/sub-{subject}/pet/sub-{subject}_rec-{dose}_desc-restored_pet.nii.gz"
+
+
+def fused_parts(suffix):
+    """A function of wildcards: the restored images, or their sidecars, that an ensemble fuses."""
+
+    def of(wildcards):
+        parts = METHODS[wildcards.method]["ensemble"]
+        images = [restored(wildcards.dataset, wildcards.dose, part, wildcards.subject) for part in parts]
+        return [image.removesuffix(".nii.gz") + suffix for image in images]
+
+    return of
+
+
+# Evaluation and report.
+def trainings_of(dataset, dose, method):
+    """The trainings behind a method's restored volumes, by fold; an ensemble's are those of its parts."""
+    entry = METHODS[method]
+    if "ensemble" in entry:
+        return [training for part in entry["ensemble"] for training in trainings_of(dataset, dose, part)]
+    return [
+        weights_of(ENTRIES, Training(dataset, dose, method, fold))
+        for fold in folds(DATASETS[dataset]["subjects"], DATASETS[dataset]["split"])
+    ]
+
+
+def evaluation_inputs(wildcards):
+    """Everything a method is measured by on a data set at a dose."""
+    dataset, dose, method = wildcards.dataset, wildcards.dose, wildcards.method
+    subjects = DATASETS[dataset]["subjects"]
+    images = [restored(dataset, dose, method, subject) for subject in subjects]
+    inputs = {"restored": images, "standard_dose": [pet_image(dataset, subject, STANDARD) for subject in subjects]}
+    if dataset in PHANTOMS:
+        for kind in ["activity", "labels", "truth"]:
+            inputs[kind] = [truth(dataset, subject, kind) for subject in subjects]
+    else:
+        inputs["brain"] = [registered_mr(dataset, subject) for subject in subjects]
+    if method != LOW_DOSE:
+        inputs["restore_costs"] = [image.removesuffix(".nii.gz") + ".json" for image in images]
+        inputs["train_costs"] = [str(Path(weights_file(training)).parent / "cost.json") for training in trainings_of(dataset, dose, method)]
+    return inputs
+
+
+def truth(dataset, subject, kind):
+    """Path of what is known of a phantom subject."""
+    names = {"activity": "activity.nii.gz", "attenuation": "mumap.nii.gz", "labels": "dseg.nii.gz", "truth": "truth.json"}
+    return f"<results>/{dataset}/truth/sub-{subject}/sub-{subject}_{names[kind]}"
+
+
+def folds_of(wildcards):
+    """The fold that tests each subject, in the order of the subjects."""
+    entry = DATASETS[wildcards.dataset]
+    return [fold_testing(entry["subjects"], entry["split"], subject) for subject in entry["subjects"]]
+
+
+def metrics_of(experiments):
+    """Metric tables of every method in every column of some experiments, each once."""
+    return sorted(
+        {
+            f"<results>/{column['dataset']}/{column['dose']}/{method}/metrics.tsv"
+            for name in experiments
+            for column in EXPERIMENTS[name]["columns"]
+            for method in EXPERIMENTS[name]["rows"]
+        }
+    )
+
+
+def experiment_files(experiments):
+    """Tables of some experiments, and the figures of those that are figures."""
+    return [f"<results>/tables/{name}.{suffix}" for name in experiments for suffix in ["tsv", "md", "tex"]] + [
+        f"<results>/figures/{name}.{suffix}" for name in experiments if name in FIGURES for suffix in ["png", "svg"]
+    ]
+
+
+# A lab's own scans.
+def own_scans(wildcards):
+    """Restored volumes of the scans that the command line names.
+
+    Paths are made absolute, so that weights of this workflow are taken as they are and train nothing.
+    """
+    for key in ["bids", "weights"]:
+        if key not in config:
+            stop(f"restore: give {key} on the command line: --config bids=DIR weights=FILE [subject=sub-01].")
+    try:
+        found = [label.removeprefix("sub-") for label in find_subjects(config["bids"])]
+    except InputError as error:
+        stop(error)
+    wanted = [str(config["subject"]).removeprefix("sub-")] if "subject" in config else found
+    for subject in wanted:
+        # Snakemake reads subject=01 as the number 1
+        if subject not in found and (matches := [label for label in found if label.lstrip("0") == subject]):
+            wanted = matches[:1] if len(matches) == 1 else wanted
+        elif subject not in found:
+            stop(f"restore: {config['bids']} has no subject {subject!r}; its subjects are {', '.join(found)}.")
+    pages = [f"results/restored/sub-{subject}/sub-{subject}.html" for subject in wanted]
+    return ["results/restored/dataset_description.json", *pages]
+
+
+def own_scan(wildcards):
+    """The PET and MR image of one of a lab's own subjects, and the weights."""
+    try:
+        return {
+            "pet": str(find_image(config["bids"], f"sub-{wildcards.subject}", "pet", config.get("rec")).resolve()),
+            "mr": str(find_image(config["bids"], f"sub-{wildcards.subject}", "T1w").resolve()),
+            "weights": os.path.abspath(config["weights"]),
+        }
+    except InputError as error:
+        stop(error)

@@ -1,0 +1,25 @@
+"""One long table of metrics a data set, dose and method."""
+
+
+rule evaluate:
+    input:
+        unpack(evaluation_inputs),
+    output:
+        "<results>/{dataset}/{dose}/{method}/metrics.tsv",
+    log:
+        "<logs>/evaluate/{dataset}/{dose}/{method}.log",
+    benchmark:
+        "<benchmarks>/evaluate/{dataset}/{dose}/{method}.tsv"
+    conda:
+        "../envs/petbench.yaml"
+    threads: 1
+    resources:
+        mem_mb=scaled(8_000),
+        runtime=scaled(120),
+    params:
+        subjects=of_dataset("subjects"),
+        folds=folds_of,
+        grid=of_dataset("preprocess", "grid"),
+        code=code_of("evaluate"),
+    script:
+        "../scripts/evaluate.py"

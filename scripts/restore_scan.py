@@ -1,0 +1,7 @@
+"""Restore one of a lab's own scans."""
+
+from petbench.restoration.scan import restore_scan
+from petbench.workflow.job import job
+
+with job(snakemake) as run:
+    restore_scan(run.input.pet, run.input.mr, run.input.weights, run.device, run.threads, out=dict(run.output.items()))

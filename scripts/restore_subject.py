@@ -1,0 +1,15 @@
+"""Restore one held-out subject."""
+
+from petbench.restoration.restore import restore
+from petbench.workflow.job import job
+
+with job(snakemake) as run:
+    restore(
+        run.input.prepared,
+        run.input.low_dose,
+        run.input.weights,
+        run.params.settings,
+        run.device,
+        run.threads,
+        out=dict(run.output.items()),
+    )

@@ -1,0 +1,33 @@
+"""Train one method on one fold."""
+
+from pathlib import Path
+
+from petbench.files import read_json
+from petbench.restoration.weights import Description
+from petbench.training.fit import fit
+from petbench.workflow.job import job
+
+with job(snakemake) as run:
+    first = read_json(run.input.data[0])
+    place = run.wildcards
+    description = Description(
+        module=run.params.module,
+        train=run.params.method,
+        preprocess=run.params.preprocess,
+        window=first["window"],
+        voxel_mm=first["voxel_mm"],
+        dataset=place.dataset,
+        dose=place.dose,
+        fold=place.fold,
+        code=run.params.code,
+    )
+    fit(
+        description,
+        run.input.data,
+        checkpoints=Path(run.output.weights).parent / "checkpoints",
+        device=run.device,
+        threads=run.threads,
+        out=dict(run.output.items()),
+        init=next(iter(run.input.init), None),
+        checkpoint_seconds=run.config.get("checkpoint_seconds", 60.0),
+    )

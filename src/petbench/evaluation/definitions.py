@@ -1,0 +1,133 @@
+"""What every number in a table means: one entry a metric, printed on the report page and checked against docs/metrics.md."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Better = Literal["higher", "lower", "zero", "one", "none"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One column of a results table.
+
+    Attributes:
+        name: key in the `metric` column of the long table.
+        title: heading in a printed table.
+        definition: one sentence.
+        better: the direction, or the value, a good method moves towards; "none" for counts.
+        format: Python format specification of a printed value.
+        unit: unit of the value, empty when it has none.
+    """
+
+    name: str
+    title: str
+    definition: str
+    better: Better
+    format: str
+    unit: str = ""
+
+
+_METRICS = (
+    Metric(
+        "psnr",
+        "PSNR",
+        "10 log10(R^2 / MSE) over the region's voxels, R the maximum of the unnormalised reference in the region.",
+        "higher",
+        ".2f",
+        "dB",
+    ),
+    Metric(
+        "ssim",
+        "SSIM",
+        "Mean over the region of the 3D structural similarity map, Gaussian window of sigma 1.5 voxels, same R as PSNR.",
+        "higher",
+        ".4f",
+    ),
+    Metric("nmse", "NMSE", "Sum of squared differences over sum of squared reference values in the region.", "lower", ".4f"),
+    Metric("mae", "MAE", "Mean absolute difference over the region's voxels, in the units of the images.", "lower", ".4g", "image units"),
+    Metric(
+        "slice_psnr", "PSNR (slices)", "PSNR of each 2D slice that is not empty, averaged over a subject's slices.", "higher", ".2f", "dB"
+    ),
+    Metric(
+        "slice_ssim",
+        "SSIM (slices)",
+        "2D structural similarity of each slice that is not empty, averaged over a subject's slices.",
+        "higher",
+        ".4f",
+    ),
+    Metric("slice_nmse", "NMSE (slices)", "NMSE of each 2D slice that is not empty, averaged over a subject's slices.", "lower", ".4f"),
+    Metric(
+        "slices",
+        "Slices used",
+        "Number of slices the slice-wise metrics average; slices with an empty reference are left out.",
+        "none",
+        ".0f",
+    ),
+    Metric("slices_left_out", "Slices left out", "Number of slices left out of the slice-wise metrics as empty.", "none", ".0f"),
+    Metric(
+        "lpips",
+        "LPIPS",
+        "Learned perceptual distance (AlexNet) of each slice that is not empty, averaged over a subject's slices.",
+        "lower",
+        ".4f",
+    ),
+    Metric(
+        "bias",
+        "Bias",
+        "Mean restored over mean true activity in the region, minus one; for MR-only lesions, uptake that MR alone put there.",
+        "zero",
+        "+.3f",
+    ),
+    Metric("recovery", "Recovery", "Mean restored over mean true activity in a lesion of the PET.", "one", ".3f"),
+    Metric(
+        "contrast_recovery",
+        "Contrast recovery",
+        "Lesion-to-background contrast (L/B - 1) of the restored image over that of the true activity; "
+        "the background is a shell of the same tissue around the lesion.",
+        "one",
+        ".3f",
+    ),
+    Metric("lesions_used", "Lesions used", "Number of lesions that a subject's mean over lesions takes in.", "none", ".0f"),
+    Metric(
+        "lesions_left_out",
+        "Lesions left out",
+        "Number of lesions left out: hardly any true contrast, no background tissue near, or outside the evaluated part.",
+        "none",
+        ".0f",
+    ),
+    Metric("parameters", "Parameters", "Number of trained parameters that restoring reads.", "lower", ",.0f"),
+    Metric(
+        "gmac_modules",
+        "GMAC (modules)",
+        "10^9 multiply-accumulates of convolution and linear modules, as thop counts: no attention products, no functional convolutions.",
+        "lower",
+        ".2f",
+        "GMAC",
+    ),
+    Metric(
+        "gflop",
+        "GFLOP",
+        "10^9 floating-point operations, two a multiply-accumulate, of all matrix products with attention.",
+        "lower",
+        ".2f",
+        "GFLOP",
+    ),
+    Metric("train_seconds", "Training time", "Wall time to train one fold.", "lower", ",.0f", "s"),
+    Metric("train_peak_mb", "Training memory", "Peak memory while training one fold.", "lower", ",.0f", "MB"),
+    Metric("restore_seconds", "Restoring time", "Wall time to restore one subject.", "lower", ",.1f", "s"),
+    Metric("restore_peak_mb", "Restoring memory", "Peak memory while restoring one subject.", "lower", ",.0f", "MB"),
+    Metric("sampling_steps", "Sampling steps", "Evaluations of the network for one window or slice.", "none", ".0f"),
+)
+
+DEFINITIONS: dict[str, Metric] = {metric.name: metric for metric in _METRICS}
+
+COSTS = (
+    "parameters",
+    "gmac_modules",
+    "gflop",
+    "train_seconds",
+    "train_peak_mb",
+    "restore_seconds",
+    "restore_peak_mb",
+    "sampling_steps",
+)

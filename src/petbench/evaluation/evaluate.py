@@ -1,0 +1,278 @@
+"""From restored images to the long-format metrics table of one dataset, dose and method."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from petbench.data.bids import read_truth
+from petbench.data.lesions import Lesion
+from petbench.data.nifti import Image, read_volume, voxel_mm
+from petbench.errors import InputError
+from petbench.evaluation import metrics
+from petbench.evaluation.definitions import COSTS
+from petbench.evaluation.quantification import LesionResult, lesion_results, regional_bias
+from petbench.evaluation.regions import brain_from_image, brain_from_labels, tissue_masks
+from petbench.evaluation.settings import Settings, selection
+from petbench.evaluation.table import COLUMNS, write_table
+from petbench.files import read_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Array = NDArray[Any]
+Mask = NDArray[np.bool_]
+Row = tuple[str, str, str, float]
+
+NOT_APPLICABLE = "n/a"
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """What a phantom knows of a subject, on the grid of its PET.
+
+    Attributes:
+        activity: true activity (x, y, z), Bq/ml.
+        labels: label map, see `petbench.evaluation.regions`.
+        lesions: its lesions.
+    """
+
+    activity: Array
+    labels: Array
+    lesions: Sequence[Lesion] = ()
+
+
+def evaluate_subject(
+    estimate: Array,
+    standard_dose: Array,
+    brain: Mask,
+    voxel_mm: Array,
+    truth: GroundTruth | None = None,
+    settings: Settings | None = None,
+) -> "pd.DataFrame":
+    """Measure one restored image.
+
+    Args:
+        estimate: restored image (x, y, z), in the units of the standard dose.
+        standard_dose: the image the methods were to restore.
+        brain: region of that name, see `petbench.evaluation.regions`.
+        voxel_mm: voxel edge lengths.
+        truth: what the phantom knows, if the subject is one.
+        settings: the choices of the experiment.
+
+    Returns:
+        Rows with columns reference, region, metric, value.
+
+    Raises:
+        InputError: arrays do not match, hold values that are not finite, or leave nothing to measure.
+    """
+    import pandas as pd
+
+    settings = settings or Settings()
+    maps = {"estimate": estimate, "brain": brain} | ({"activity": truth.activity, "labels": truth.labels} if truth else {})
+    for name, array in maps.items():
+        if array.shape != standard_dose.shape:
+            raise InputError(f"{name}: shape {array.shape} differs from the standard dose's {standard_dose.shape}; put it on that grid.")
+    part = selection(settings, standard_dose.shape)
+    regions = {"whole": None, "brain": brain[part]}
+    references = {"standard_dose": standard_dose} | ({"true_activity": truth.activity} if truth else {})
+    rows: list[Row] = []
+    for reference, image in references.items():
+        for region, mask in regions.items():
+            rows += [(reference, region, name, value) for name, value in _similarity(estimate[part], image[part], mask, settings).items()]
+    if truth:
+        inside = np.zeros(standard_dose.shape, dtype=bool)
+        inside[part] = True
+        rows += [("true_activity", *row) for row in _quantification(estimate, truth, voxel_mm, inside, settings)]
+    return pd.DataFrame(rows, columns=["reference", "region", "metric", "value"])
+
+
+def evaluate(
+    out: str | Path,
+    *,
+    dataset: str,
+    dose: str,
+    method: str,
+    subjects: Sequence[str],
+    folds: Sequence[str | int],
+    restored: Sequence[str | Path],
+    standard_dose: Sequence[str | Path],
+    activity: Sequence[str | Path] | None = None,
+    labels: Sequence[str | Path] | None = None,
+    truth: Sequence[str | Path] | None = None,
+    brain: Sequence[str | Path] | None = None,
+    restore_costs: Sequence[str | Path] | None = None,
+    train_costs: Sequence[str | Path] = (),
+    settings: Settings | None = None,
+) -> "pd.DataFrame":
+    """Measure every subject one method restored and write the long table.
+
+    Args:
+        out: the TSV to write, see `petbench.evaluation.table`.
+        dataset: name of the dataset entry.
+        dose: name of the low dose.
+        method: name of the method entry.
+        subjects: names; every other list has one entry a subject, in this order.
+        folds: the fold that left the subject out.
+        restored: NIfTI restored by the method.
+        standard_dose: NIfTI of the standard dose, on the same grid, as all that follow.
+        activity: NIfTI of the true activity (phantoms; needs `labels`).
+        labels: NIfTI label maps; the brain is taken from them.
+        truth: JSON that `petbench.data.bids.write_phantom_subject` wrote, with its lesions (phantoms).
+        brain: without labels, NIfTI whose threshold is the brain: a mask, or an image no method has touched.
+        restore_costs: JSON with the costs of restoring the subject, see `petbench.evaluation.definitions.COSTS`.
+        train_costs: JSON with the costs of each training, `fold-<fold>/*.json`. Several of one fold, such as the members of an ensemble,
+            add up; of their peak memories the largest counts.
+        settings: the choices of the experiment.
+
+    Returns:
+        The table written.
+
+    Raises:
+        InputError: lists differ in length, a file cannot be read, grids differ, or a subject cannot be measured.
+    """
+    import pandas as pd
+
+    settings = settings or Settings()
+    files: dict[str, Sequence[Any] | None] = {
+        "folds": folds,
+        "restored": restored,
+        "standard_dose": standard_dose,
+        "activity": activity,
+        "labels": labels,
+        "truth": truth,
+        "brain": brain,
+        "restore_costs": restore_costs,
+    }
+    for name, entries in files.items():
+        if entries is not None and len(entries) != len(subjects):
+            raise InputError(f"evaluate.{name}: has {len(entries)} entries for {len(subjects)} subjects; give one a subject.")
+    tables: list[pd.DataFrame] = []
+    for position, subject in enumerate(subjects):
+        given = {name: entries[position] for name, entries in files.items() if entries is not None}
+        table = _measure_files(given, settings)
+        if "restore_costs" in given:
+            table = pd.concat([table, _costs(given["restore_costs"])], ignore_index=True)
+        tables.append(table.assign(fold=str(given["folds"]), subject=subject))
+    if train_costs:
+        # Weights trained on a whole set serve every fold: one training, named once a fold.
+        unique = dict.fromkeys(str(path) for path in train_costs)
+        trained = pd.concat([_costs(path).assign(fold=Path(path).parent.name.removeprefix("fold-")) for path in unique])
+        by_fold = trained.groupby(["fold", "reference", "region", "metric"], sort=False, as_index=False)["value"]
+        total = by_fold.sum(min_count=1)
+        tables.append(total.where(~total["metric"].str.endswith("_peak_mb"), by_fold.max()).assign(subject=NOT_APPLICABLE))
+    if not subjects:
+        raise InputError("evaluate.subjects: is empty; name at least one subject.")
+    table = pd.concat(tables, ignore_index=True).assign(dataset=dataset, dose=dose, method=method)[list(COLUMNS)]
+    write_table(out, table)
+    return table
+
+
+def _measure_files(given: Mapping[str, Any], settings: Settings) -> "pd.DataFrame":
+    """Read one subject's files and measure them; an error names the restored file."""
+    images: dict[str, Any] = {
+        name: read_volume(given[name]) for name in ("restored", "standard_dose", "activity", "labels", "brain") if name in given
+    }
+    for name, image in images.items():
+        _same_grid(given[name], image, given["standard_dose"], images["standard_dose"])
+    arrays: dict[str, Array] = {name: image.get_fdata(dtype=np.float32) for name, image in images.items()}
+    if "labels" in arrays:
+        arrays["labels"] = np.rint(arrays["labels"]).astype(np.int32)
+    elif "activity" in arrays:
+        raise InputError(f"{given['activity']}: a true activity came without its label map; give labels too.")
+    elif "brain" not in arrays:
+        raise InputError(f"{given['restored']}: neither labels nor a brain image came with it; give one of them.")
+    known = None
+    if "activity" in arrays:
+        known = GroundTruth(arrays["activity"], arrays["labels"], read_truth(given["truth"]).lesions if "truth" in given else ())
+    try:
+        brain = brain_from_labels(arrays["labels"]) if "labels" in arrays else brain_from_image(arrays["brain"], settings.mask_threshold)
+        return evaluate_subject(arrays["restored"], arrays["standard_dose"], brain, voxel_mm(images["standard_dose"]), known, settings)
+    except InputError as error:
+        raise InputError(f"{given['restored']}: {error}") from None
+
+
+def _similarity(estimate: Array, reference: Array, mask: Mask | None, settings: Settings) -> dict[str, float]:
+    peak = None if settings.range == "maximum" else float(settings.range)
+    slicing: dict[str, Any] = {"axis": settings.slice_axis, "threshold": settings.slice_threshold}
+    ranged = slicing | {"data_range": "slice" if settings.slice_range == "slice" else peak}
+    by_slice, used = metrics.slice_psnr(estimate, reference, mask, **ranged)
+    return {
+        "psnr": metrics.psnr(estimate, reference, mask, peak),
+        "ssim": metrics.ssim(estimate, reference, mask, peak) if settings.contiguous else math.nan,
+        "nmse": metrics.nmse(estimate, reference, mask),
+        "mae": metrics.mae(estimate, reference, mask),
+        "slice_psnr": by_slice,
+        "slice_ssim": metrics.slice_ssim(estimate, reference, mask, **ranged)[0],
+        "slice_nmse": metrics.slice_nmse(estimate, reference, mask, **slicing)[0],
+        "lpips": _lpips(estimate, reference, mask, settings),
+        "slices": used,
+        "slices_left_out": reference.shape[settings.slice_axis] - used,
+    }
+
+
+def _lpips(estimate: Array, reference: Array, mask: Mask | None, settings: Settings) -> float:
+    if settings.lpips is None:
+        return math.nan
+    from petbench.evaluation.perceptual import load_lpips, slice_lpips
+
+    peak = metrics.reference_maximum(reference, mask) if settings.range == "maximum" else float(settings.range)
+    used = metrics.used_slices(reference, mask, settings.slice_axis, settings.slice_threshold)
+    return slice_lpips(load_lpips(*settings.lpips), estimate, reference, mask, used, settings.slice_axis, peak)
+
+
+def _quantification(estimate: Array, truth: GroundTruth, voxel_mm: Array, inside: Mask, settings: Settings) -> list[tuple[str, str, float]]:
+    rows = []
+    for tissue, mask in tissue_masks(np.where(inside, truth.labels, 0)).items():
+        rows.append((tissue, "bias", regional_bias(estimate, truth.activity, mask)))
+    results = lesion_results(estimate, truth.activity, truth.labels, truth.lesions, voxel_mm, settings.lesions, inside)
+    for result in results:
+        region = f"lesion-{result.label}"
+        if result.kind == "mr_only":
+            rows.append((region, "bias", result.bias))
+        else:
+            rows.append((region, "recovery", result.recovery))
+            rows.append((region, "contrast_recovery", result.contrast_recovery))
+    rows += _lesion_means("lesions", "contrast_recovery", [result for result in results if result.kind != "mr_only"])
+    rows += _lesion_means("pet_only_lesions", "contrast_recovery", [result for result in results if result.kind == "pet_only"])
+    rows += _lesion_means("shared_lesions", "contrast_recovery", [result for result in results if result.kind == "shared"])
+    rows += _lesion_means("mr_only_lesions", "bias", [result for result in results if result.kind == "mr_only"])
+    return rows
+
+
+def _lesion_means(region: str, metric: str, results: Sequence[LesionResult]) -> list[tuple[str, str, float]]:
+    """A subject's mean over lesions, the value that statistics on subjects need, and how many it takes in."""
+    if not results:
+        return []
+    values = [value for value in (getattr(result, metric) for result in results) if not math.isnan(value)]
+    return [
+        (region, metric, float(np.mean(values)) if values else math.nan),
+        (region, "lesions_used", len(values)),
+        (region, "lesions_left_out", len(results) - len(values)),
+    ]
+
+
+def _same_grid(path: str | Path, image: Image, reference_path: str | Path, reference: Image) -> None:
+    if image.shape != reference.shape:
+        raise InputError(f"{path}: shape {image.shape} differs from {reference.shape} of {reference_path}; resample it to that grid.")
+    # A thousandth of a millimetre: headers hold float32.
+    if not np.allclose(image.affine, reference.affine, rtol=0, atol=1e-3):
+        raise InputError(f"{path}: its affine differs from that of {reference_path}; resample it to that grid.")
+
+
+def _costs(path: str | Path) -> "pd.DataFrame":
+    import pandas as pd
+
+    content = read_json(path)
+    found = {name: content[name] for name in COSTS if isinstance(content, dict) and name in content}
+    if not found:
+        raise InputError(f"{path}: holds no cost; it needs one of {', '.join(COSTS)}.")
+    for name, value in found.items():
+        if isinstance(value, bool) or not isinstance(value, int | float | None):
+            raise InputError(f"{path}: {name} is {value!r}, not a number; write a number, or null where it was not measured.")
+    rows = [(NOT_APPLICABLE, NOT_APPLICABLE, name, math.nan if value is None else float(value)) for name, value in found.items()]
+    return pd.DataFrame(rows, columns=["reference", "region", "metric", "value"])

@@ -1,0 +1,120 @@
+"""What a restored image is worth to a reader of PET: regional bias and lesion recovery, against the true activity of a phantom."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from petbench.data.lesions import KINDS, Lesion
+from petbench.errors import InputError
+from petbench.evaluation.regions import lesion_shell
+
+Array = NDArray[Any]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class LesionRule:
+    """How a lesion's background is drawn and which lesions count.
+
+    Attributes:
+        gap_mm: distance around the lesion that is no background.
+        width_mm: thickness of the background shell.
+        min_contrast: least |L/B - 1| of the true activity; the ratio of contrasts means nothing below.
+        min_voxels: least voxels of background.
+    """
+
+    gap_mm: float = 2.0
+    width_mm: float = 6.0
+    min_contrast: float = 0.1
+    min_voxels: int = 10
+
+
+@dataclass(frozen=True)
+class LesionResult:
+    """One lesion of one restored image; what does not apply to its kind, or cannot be told, is NaN.
+
+    Attributes:
+        label: its label.
+        kind: `pet_only`, `mr_only` or `shared`.
+        recovery: lesion mean over true lesion mean (lesions of the PET).
+        contrast_recovery: (L/B - 1) over its true value (lesions of the PET).
+        bias: relative error of the mean where only the MR has a lesion, which PET should not show.
+    """
+
+    label: int
+    kind: str
+    recovery: float = math.nan
+    contrast_recovery: float = math.nan
+    bias: float = math.nan
+
+
+def regional_bias(estimate: Array, activity: Array, mask: Mask) -> float:
+    """Relative error of a region's mean, (mean estimate - mean activity) / mean activity; NaN where there is no true activity.
+
+    Raises:
+        InputError: the region is empty.
+    """
+    if not mask.any():
+        raise InputError("mask: the region holds no voxel; choose one that lies inside the image.")
+    true = _mean(activity, mask)
+    return _mean(estimate, mask) / true - 1 if true > 0 else math.nan
+
+
+def lesion_results(
+    estimate: Array,
+    activity: Array,
+    labels: Array,
+    lesions: Sequence[Lesion],
+    voxel_mm: Array,
+    rule: LesionRule | None = None,
+    inside: Mask | None = None,
+) -> list[LesionResult]:
+    """Recovery of each lesion of a phantom.
+
+    Args:
+        estimate: restored image (x, y, z), Bq/ml.
+        activity: true activity, the same units and grid.
+        labels: label map on that grid; lesion voxels hold the lesion's label.
+        lesions: the phantom's lesions.
+        voxel_mm: voxel edge lengths.
+        rule: background and exclusions.
+        inside: the part of the grid that is evaluated; a lesion that does not lie in it wholly is left out.
+
+    Raises:
+        InputError: a kind is unknown.
+    """
+    rule = rule or LesionRule()
+    results = []
+    for entry in lesions:
+        label, kind = entry.label, entry.kind
+        if kind not in KINDS:
+            raise InputError(f"lesions: kind {kind!r} of lesion {label} is unknown; use one of {', '.join(KINDS)}.")
+        lesion = np.asarray(labels == label, dtype=bool)
+        # A small lesion may have lost all its voxels to a later one or to a coarse grid.
+        if not lesion.any() or (inside is not None and not inside[lesion].all()):
+            results.append(LesionResult(label, kind))
+        elif kind == "mr_only":
+            results.append(LesionResult(label, kind, bias=regional_bias(estimate, activity, lesion)))
+        else:
+            shell = lesion_shell(labels, label, voxel_mm, rule.gap_mm, rule.width_mm)
+            if inside is not None:
+                shell &= inside
+            # A cold lesion without any activity has a contrast, but no recovery coefficient.
+            recovery = 1 + regional_bias(estimate, activity, lesion)
+            results.append(LesionResult(label, kind, recovery, _contrast_recovery(estimate, activity, lesion, shell, rule)))
+    return results
+
+
+def _contrast_recovery(estimate: Array, activity: Array, lesion: Mask, shell: Mask, rule: LesionRule) -> float:
+    if np.count_nonzero(shell) < max(rule.min_voxels, 1) or not (_mean(estimate, shell) > 0 and _mean(activity, shell) > 0):
+        return math.nan
+    measured, true = (_mean(image, lesion) / _mean(image, shell) - 1 for image in (estimate, activity))
+    return measured / true if abs(true) >= rule.min_contrast else math.nan
+
+
+def _mean(image: Array, mask: Mask) -> float:
+    return float(np.mean(image[mask], dtype=np.float64))

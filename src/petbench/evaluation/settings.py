@@ -1,0 +1,108 @@
+"""How a table is measured: the choices that papers leave open, as one value."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from petbench.errors import InputError
+from petbench.evaluation.quantification import LesionRule
+
+Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Keys of an experiment's `metrics` block.
+
+    Attributes:
+        range: R of PSNR and SSIM: "maximum" of the reference in the region, or a number, such as 1 for images scaled to [0, 1].
+        slice_range: R of slice-wise metrics: "volume" for the volume's R, or "slice" for each slice's own maximum.
+        slice_axis: axis the slices are stacked along, 2 for axial.
+        slice_threshold: a slice is empty when its reference stays at or below this fraction of the volume's maximum.
+        mask_threshold: brain mask of data without labels, as a fraction of the 99th percentile of the image it is taken from.
+        box: voxels evaluated, as three half-open ranges; None for the whole grid.
+        slices: indices along `slice_axis` evaluated (within the grid, before `box`); None for all.
+        lesions: background and exclusions of lesions.
+        lpips: paths of the weights of AlexNet and of LPIPS, see `petbench.evaluation.perceptual`; without them LPIPS reads n/a.
+    """
+
+    range: float | str = "maximum"
+    slice_range: str = "volume"
+    slice_axis: int = 2
+    slice_threshold: float = 0.05
+    mask_threshold: float = 0.2
+    box: Box | None = None
+    slices: tuple[int, ...] | None = None
+    lesions: LesionRule = field(default_factory=LesionRule)
+    lpips: tuple[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        number = isinstance(self.range, int | float) and not isinstance(self.range, bool) and 0 < self.range < float("inf")
+        if self.range != "maximum" and not number:
+            raise InputError(f"metrics.range: {self.range!r} is neither 'maximum' nor a positive number; use one of them.")
+        if self.slice_range not in ("volume", "slice"):
+            raise InputError(f"metrics.slice_range: {self.slice_range!r} is unknown; use 'volume' or 'slice'.")
+        if self.slice_axis not in (0, 1, 2):
+            raise InputError(f"metrics.slice_axis: {self.slice_axis!r} is no axis of a volume; use 0, 1 or 2.")
+        if self.slices is not None and (len(set(self.slices)) < len(self.slices) or not self.slices):
+            raise InputError("metrics.slices: is empty or names a slice twice; list each slice once.")
+
+    @property
+    def contiguous(self) -> bool:
+        """Whether what is evaluated is one block, in which a three-dimensional neighbourhood means something."""
+        return self.slices is None or sorted(self.slices) == list(range(min(self.slices), max(self.slices) + 1))
+
+
+def settings_from(block: Mapping[str, Any]) -> Settings:
+    """Settings from a plain mapping, as an entry holds it.
+
+    Raises:
+        InputError: a key is unknown or a value is not allowed.
+    """
+    values = dict(block)
+    for kind, keys in ((Settings, values), (LesionRule, values.get("lesions", {}))):
+        unknown = sorted(set(keys) - {item.name for item in fields(kind)})
+        if unknown:
+            known = ", ".join(item.name for item in fields(kind))
+            raise InputError(f"metrics: key {unknown[0]!r} is unknown; use one of {known}.")
+    if "lesions" in values:
+        values["lesions"] = LesionRule(**values["lesions"])
+    if values.get("box") is not None:
+        try:
+            values["box"] = tuple((int(first), int(last)) for first, last in values["box"])
+        except (TypeError, ValueError):
+            raise InputError(
+                f"metrics.box: {values['box']!r} is not three pairs of voxel indices; write [[x0, x1], [y0, y1], [z0, z1]]."
+            ) from None
+    if values.get("lpips") is not None:
+        if not isinstance(values["lpips"], Mapping) or set(values["lpips"]) != {"alexnet", "linear"}:
+            raise InputError("metrics.lpips: give the paths `alexnet` and `linear`, or leave lpips out.")
+        values["lpips"] = (str(values["lpips"]["alexnet"]), str(values["lpips"]["linear"]))
+    if values.get("slices") is not None:
+        values["slices"] = tuple(int(index) for index in values["slices"])
+    return Settings(**values)
+
+
+def selection(settings: Settings, shape: tuple[int, ...]) -> tuple[NDArray[np.intp], ...]:
+    """Index arrays, for `array[selection]`, of the part of a grid that is evaluated.
+
+    Raises:
+        InputError: the box or a slice lies outside the grid, or nothing is left.
+    """
+    box = settings.box or tuple((0, size) for size in shape)
+    if len(box) != len(shape) or any(not 0 <= first < last <= size for (first, last), size in zip(box, shape, strict=True)):
+        raise InputError(f"metrics.box: {box} does not lie in the grid {shape}; give half-open voxel ranges inside it.")
+    ranges = [np.arange(first, last) for first, last in box]
+    if settings.slices is not None:
+        outside = [index for index in settings.slices if not 0 <= index < shape[settings.slice_axis]]
+        if outside:
+            raise InputError(
+                f"metrics.slices: slice {outside[0]} is not in the grid {shape} along axis {settings.slice_axis}; choose slices inside it."
+            )
+        ranges[settings.slice_axis] = np.intersect1d(ranges[settings.slice_axis], settings.slices)
+        if ranges[settings.slice_axis].size == 0:
+            raise InputError("metrics.slices: none of them lies in the box; choose slices inside it.")
+    return np.ix_(*ranges)

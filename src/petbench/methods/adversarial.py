@@ -1,0 +1,134 @@
+"""What methods with a generator and a discriminator share."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from petbench.errors import InputError
+from petbench.methods.base import Batch, Restorer, Step, need
+
+OBJECTIVES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "bce": nn.functional.binary_cross_entropy_with_logits,
+    "lsgan": nn.functional.mse_loss,
+}
+
+
+class ImagePool(nn.Module):
+    """Remembers earlier fakes, so that the discriminator does not forget them (Shrivastava et al. 2017).
+
+    Its images are buffers and its draws are torch's, so a resumed training continues as if never stopped.
+
+    Args:
+        size: images held; 0 passes every image through.
+    """
+
+    images: Tensor
+
+    def __init__(self, size: int):
+        super().__init__()
+        self.size = size
+        self.register_buffer("images", torch.empty(0))
+
+    def forward(self, fakes: Tensor) -> Tensor:
+        """Images (B, C, *spatial) to judge: each new one or, with probability 1/2 once the pool is full, an older one it replaces."""
+        if self.size == 0:
+            return fakes
+        if self.images.numel() == 0:
+            self.images = fakes[:0]
+        judged = []
+        for fake in fakes:
+            if len(self.images) < self.size:
+                self.images = torch.cat([self.images, fake[None]])
+            elif torch.rand(()) < 0.5:
+                index = int(torch.randint(self.size, ()))
+                fake, self.images[index] = self.images[index].clone(), fake
+            judged.append(fake)
+        return torch.stack(judged)
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *rest: Any) -> None:
+        saved = state_dict.get(prefix + "images")
+        if saved is not None:  # how many it holds, and how large they are, is known only from what was saved
+            self.images = self.images.new_empty(saved.shape)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+@contextmanager
+def frozen(network: nn.Module) -> Iterator[None]:
+    """Let gradients flow through a network but not into its parameters."""
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+
+
+class Adversarial(Restorer):
+    """A generator of standard-dose PET against a discriminator that sees {standard, low} and {restored, low} pairs.
+
+    The generator maximises log D of its pair, the usual non-saturating form of MAK-GAN's eq. 11. A method gives `terms`.
+
+    Args:
+        generator: maps `low_dose, mr` to the restored PET, all (B, 1, *spatial).
+        discriminator: maps a pair (B, 2, *spatial) to logits.
+        pool: images that the image pool holds.
+        objective: `bce` or `lsgan` (least squares).
+        weights: weight of the adversarial loss and of each of `terms`, by name; those of weight 0 are not computed.
+
+    Raises:
+        InputError: the objective is unknown.
+    """
+
+    transient = ("pool",)
+
+    def __init__(self, generator: nn.Module, discriminator: nn.Module, pool: int, objective: str, weights: Mapping[str, float]):
+        super().__init__()
+        if objective not in OBJECTIVES:
+            raise InputError(f"train.loss.objective: {objective!r} is unknown; choose one of {', '.join(OBJECTIVES)}.")
+        self.generator, self.discriminator = generator, discriminator
+        self.pool = ImagePool(pool)
+        self.objective = OBJECTIVES[objective]
+        self.loss_weights = dict(weights)
+
+    def terms(self, restored: Tensor, standard_dose: Tensor) -> dict[str, Tensor]:
+        """The generator's losses beside the adversarial one, unweighted, by their key in `train.loss`."""
+        raise NotImplementedError
+
+    def optimised(self) -> dict[str, Iterable[nn.Parameter]]:
+        """Parameters of the optimisers `discriminator` and `generator`."""
+        return {"discriminator": self.discriminator.parameters(), "generator": self.generator.parameters()}
+
+    def losses(self, batch: Batch) -> Iterator[Step]:
+        """Two steps: the discriminator's, then the generator's against the updated discriminator."""
+        low_dose, standard_dose = batch["low_dose"], batch["standard_dose"]
+        restored = self.generator(low_dose, need(batch.get("mr"), "mr"))
+
+        fakes = self.pool(torch.cat([restored.detach(), low_dose], dim=1))
+        real = self._judge(torch.cat([standard_dose, low_dose], dim=1), is_real=True)
+        fake = self._judge(fakes, is_real=False)
+        yield Step("discriminator", real + fake, {"discriminator_real": real.detach(), "discriminator_fake": fake.detach()})
+
+        with frozen(self.discriminator):
+            adversarial = self._judge(torch.cat([restored, low_dose], dim=1), is_real=True)
+        terms = {"adversarial": adversarial, **self.terms(restored, standard_dose)}
+        loss = torch.stack([self.loss_weights[name] * term for name, term in terms.items()]).sum()
+        yield Step("generator", loss, {name: term.detach() for name, term in terms.items()})
+
+    @torch.no_grad()
+    def restore(self, low_dose: Tensor | None, mr: Tensor | None) -> Tensor:
+        """Restore windows (B, 1, *spatial).
+
+        Raises:
+            InputError: PET or MR is missing, or a side is not divisible by the network's factor.
+        """
+        restored: Tensor = self.generator(need(low_dose, "low_dose"), need(mr, "mr"))
+        return restored
+
+    def _judge(self, pairs: Tensor, is_real: bool) -> Tensor:
+        logits = self.discriminator(pairs).float()
+        return self.objective(logits, torch.full_like(logits, float(is_real)))

@@ -1,0 +1,135 @@
+"""Multi-kernel projection and the transformer block built on it (MAK-GAN, section 2.1)."""
+
+from collections.abc import Sequence
+
+import torch
+from monai.networks.layers.factories import Conv
+from torch import Tensor, nn
+
+from petbench.errors import InputError
+from petbench.networks.blocks import convolution
+
+KERNEL_SIZES = (3, 5, 7)
+
+
+def allocate(channels: int, ratio: Sequence[int]) -> list[int]:
+    """Share `channels` in the given ratio, rounded down; what remains goes to the last share that is not 0.
+
+    Raises:
+        InputError: a share would get no channel although its part of the ratio is not 0.
+    """
+    shares = [channels * part // sum(ratio) for part in ratio]
+    last = max(i for i, part in enumerate(ratio) if part)
+    shares[last] += channels - sum(shares)
+    if any(part and not share for part, share in zip(ratio, shares, strict=True)):
+        raise InputError(f"channels: {channels} cannot be split {':'.join(map(str, ratio))}; use more channels.")
+    return shares
+
+
+class ChannelNorm(nn.Module):
+    """Layer normalisation of each voxel over its channels, for features (B, C, *grid)."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(channels)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Normalise features (B, C, *grid)."""
+        normalised: Tensor = self.norm(features.movedim(1, -1))
+        return normalised.movedim(-1, 1)
+
+
+class MultiKernelProjection(nn.Module):
+    """Convolves groups of channels with kernels 3, 5 and 7, joins them and mixes them pointwise (MAK-GAN, eq. 1 and 2).
+
+    Each group is depthwise: dense kernels would by themselves cost more than the network is reported to.
+
+    Args:
+        spatial_dims: 2 or 3.
+        channels: channels in and out.
+        ratio: relative sizes of the three groups; 0 leaves a kernel out.
+        stride: 1 for queries, 2 for keys and values.
+    """
+
+    def __init__(self, spatial_dims: int, channels: int, ratio: Sequence[int], stride: int):
+        super().__init__()
+        shares = zip(allocate(channels, ratio), KERNEL_SIZES, strict=True)
+        used = [(share, kernel) for share, kernel in shares if share]
+        self.shares = [share for share, _ in used]
+        self.paddings = [(kernel // 2,) * 2 * spatial_dims for _, kernel in used]
+        layer = Conv[Conv.CONV, spatial_dims]
+        self.kernels = nn.ModuleList(layer(share, share, kernel, stride=stride, groups=share) for share, kernel in used)
+        self.mix = nn.Linear(channels, channels)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Project features (B, C, *grid) to tokens (B, N, C), N the voxels of the strided grid."""
+        # oneDNN's gradient of a depthwise weight reads past a small channels-last input: the layout must be channels-first.
+        groups = torch.split(features.contiguous(memory_format=torch.contiguous_format), self.shares, dim=1)
+        # Padded by hand: oneDNN 3.12 leaves weight gradients unset where a 7-wide kernel of stride 2 pads a grid of 6 itself.
+        padded = [nn.functional.pad(group, padding) for group, padding in zip(groups, self.paddings, strict=True)]
+        joined = torch.cat([kernel(group) for kernel, group in zip(self.kernels, padded, strict=True)], dim=1)
+        # Mixed as tokens, so that channels lie together in memory: fused attention kernels need it.
+        tokens: Tensor = self.mix(joined.flatten(2).transpose(1, 2))
+        return tokens
+
+
+class MultiKernelAttention(nn.Module):
+    """Multi-head attention whose queries, keys and values are multi-kernel projections (MAK-GAN, eq. 3, 4 and 7).
+
+    Args:
+        spatial_dims: 2 or 3.
+        channels: channels in and out.
+        heads: attention heads.
+        ratio: channels of the kernels 3, 5 and 7.
+
+    Raises:
+        InputError: the channels are not divisible by the heads.
+    """
+
+    def __init__(self, spatial_dims: int, channels: int, heads: int, ratio: Sequence[int]):
+        super().__init__()
+        if channels % heads:
+            raise InputError(f"network.heads: {heads} heads cannot share {channels} channels; choose a divisor.")
+        self.heads = heads
+        self.query_norm, self.source_norm = ChannelNorm(channels), ChannelNorm(channels)
+        self.query = MultiKernelProjection(spatial_dims, channels, ratio, stride=1)
+        self.key = MultiKernelProjection(spatial_dims, channels, ratio, stride=2)
+        self.value = MultiKernelProjection(spatial_dims, channels, ratio, stride=2)
+        self.output = nn.Linear(channels, channels)
+
+    def forward(self, features: Tensor, source: Tensor) -> Tensor:
+        """Let every voxel of `features` attend to `source`, both (B, C, *grid); returns (B, C, *grid)."""
+        normalised = self.source_norm(source)
+        tokens = (self.query(self.query_norm(features)), self.key(normalised), self.value(normalised))
+        query, key, value = (token.unflatten(2, (self.heads, -1)).transpose(1, 2) for token in tokens)
+        attended = nn.functional.scaled_dot_product_attention(query, key, value)
+        joined: Tensor = self.output(attended.transpose(1, 2).flatten(2))
+        return joined.transpose(1, 2).reshape(features.shape)
+
+
+class MultiKernelExtraction(nn.Module):
+    """The MKE block after its patch merging: pre-normalised multi-kernel self-attention, then a feed-forward network (MAK-GAN, 2.1).
+
+    Args:
+        spatial_dims: 2 or 3.
+        channels: channels in and out.
+        heads: attention heads.
+        ratio: channels of the kernels 3, 5 and 7.
+        expansion: hidden width of the feed-forward network over `channels`.
+    """
+
+    def __init__(self, spatial_dims: int, channels: int, heads: int, ratio: Sequence[int], expansion: int):
+        super().__init__()
+        self.attention = MultiKernelAttention(spatial_dims, channels, heads, ratio)
+        self.feed_forward = nn.Sequential(
+            ChannelNorm(channels),
+            convolution(spatial_dims, channels, expansion * channels, kernel_size=1),
+            nn.GELU(),
+            convolution(spatial_dims, expansion * channels, channels, kernel_size=1),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Refine features (B, C, *grid)."""
+        attended: Tensor = features + self.attention(features, features)
+        refined: Tensor = attended + self.feed_forward(attended)
+        return refined

@@ -1,0 +1,120 @@
+"""A cylindrical PET scanner: where its lines of response run and the image grid it reconstructs on."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from petbench.errors import InputError
+
+
+@dataclass(frozen=True)
+class Scanner:
+    """Geometry of a scanner's sinograms and image; lengths in millimetres.
+
+    Attributes:
+        name: what the sidecars call it.
+        ring_radius_mm: from the axis to the mean depth of interaction.
+        crystals_per_ring: detectors round a ring, gaps counted.
+        radial: `arc`, bins as the crystals lie, closer to each other towards the edge; `uniform`, bins `radial_spacing_mm` apart.
+        radial_bins: bins of a view, symmetric about the axis.
+        radial_spacing_mm: distance of two bins at the centre.
+        views: angles, spread evenly over half a turn.
+        planes: transaxial planes; each is one slice of the image.
+        plane_spacing_mm: distance of two planes, the image's voxel along z.
+        image_shape: voxels (x, y, z).
+        voxel_mm: voxel edges (x, y, z).
+        fov_mm: diameter of the circular transaxial field of view; voxels centred outside it are neither projected nor reconstructed.
+    """
+
+    name: str
+    ring_radius_mm: float
+    crystals_per_ring: int
+    radial: str
+    radial_bins: int
+    radial_spacing_mm: float
+    views: int
+    planes: int
+    plane_spacing_mm: float
+    image_shape: tuple[int, int, int]
+    voxel_mm: tuple[float, float, float]
+    fov_mm: float
+
+    @classmethod
+    def from_entry(cls, entry: dict[str, Any]) -> "Scanner":
+        """Make a scanner from its configuration entry (config/schemas/scanner.yaml).
+
+        Raises:
+            InputError: the entry's numbers contradict each other.
+        """
+        entry = dict(entry)
+        image = entry.pop("image")
+        # Two neighbouring lines of a view differ by half a crystal at each end: pi R / crystals apart at the centre.
+        native = np.pi * entry["ring_radius_mm"] / entry["crystals_per_ring"]
+        if entry["radial"] == "arc" and "radial_spacing_mm" in entry:
+            raise InputError("scanner.radial_spacing_mm: arc bins lie where the crystals do; remove the key or set radial to uniform.")
+        entry.setdefault("radial_spacing_mm", float(native))
+        scanner = cls(**entry, image_shape=tuple(image["shape"]), voxel_mm=tuple(image["voxel_mm"]))
+        _check(scanner)
+        return scanner
+
+    @property
+    def sinogram_shape(self) -> tuple[int, int, int]:
+        """Radial bins, views, planes."""
+        return (self.radial_bins, self.views, self.planes)
+
+
+def _check(scanner: Scanner) -> None:
+    voxel = scanner.voxel_mm
+    if scanner.radial not in ("arc", "uniform"):
+        raise InputError(f"scanner.radial: {scanner.radial!r} is neither arc nor uniform.")
+    if abs(voxel[0] - voxel[1]) > 1e-6:
+        raise InputError(f"scanner.image.voxel_mm: {voxel[0]} and {voxel[1]} differ; the projector needs voxels square in the plane.")
+    if scanner.image_shape[2] != scanner.planes or abs(voxel[2] - scanner.plane_spacing_mm) > 1e-6:
+        raise InputError(
+            "scanner.image: planes and slices must be the same in number and spacing; make shape[2] and voxel_mm[2] fit planes."
+        )
+    if scanner.radial == "arc" and scanner.radial_bins > scanner.crystals_per_ring:
+        raise InputError(
+            f"scanner.radial_bins: {scanner.radial_bins} arc bins go beyond the ring; use at most {scanner.crystals_per_ring}."
+        )
+    reach = radial_positions(scanner)[-1]
+    if reach > scanner.ring_radius_mm:
+        raise InputError(f"scanner.radial_bins: the outermost bin lies {reach:.0f} mm from the axis, beyond the ring; use fewer bins.")
+    if scanner.fov_mm / 2 > reach + voxel[0]:
+        raise InputError(f"scanner.fov_mm: {scanner.fov_mm} is wider than the bins see; use at most {2 * reach:.0f}.")
+
+
+def radial_positions(scanner: Scanner) -> NDArray[np.float64]:
+    """Distance of every radial bin from the axis in mm, rising; symmetric about zero, shape (radial_bins,).
+
+    Arc bins lie at R sin(k pi / crystals) with k half-integers for an even number of bins.
+    """
+    k = np.arange(scanner.radial_bins) - (scanner.radial_bins - 1) / 2
+    if scanner.radial == "uniform":
+        return np.asarray(k * scanner.radial_spacing_mm, dtype=np.float64)
+    return np.asarray(scanner.ring_radius_mm * np.sin(k * np.pi / scanner.crystals_per_ring), dtype=np.float64)
+
+
+def view_angles(scanner: Scanner) -> NDArray[np.float64]:
+    """Angle of every view in radians, shape (views,); lines of view phi satisfy x cos phi + y sin phi = r, so view 0 runs along y."""
+    return np.arange(scanner.views) * np.pi / scanner.views
+
+
+def field_of_view(scanner: Scanner) -> NDArray[np.bool_]:
+    """Whether a pixel's centre lies in the circular field of view, shape (x, y)."""
+    x, y = (np.arange(n) - (n - 1) / 2 for n in scanner.image_shape[:2])
+    inside: NDArray[np.bool_] = x[:, None] ** 2 + y[None, :] ** 2 <= (scanner.fov_mm / 2 / scanner.voxel_mm[0]) ** 2
+    return inside
+
+
+def image_affine(scanner: Scanner) -> NDArray[np.float64]:
+    """Affine of the scanner's image grid, shape (4, 4): voxel indices to millimetres in RAS.
+
+    x runs to the patient's right, y to the front, z to the head (supine, head first), and the grid's middle is the origin, the
+    centre of the field of view.
+    """
+    affine = np.diag([*scanner.voxel_mm, 1.0])
+    affine[:3, 3] = [-(n - 1) / 2 * edge for n, edge in zip(scanner.image_shape, scanner.voxel_mm, strict=True)]
+    return affine

@@ -1,0 +1,95 @@
+"""From a subject's images to the normalised volumes that methods read."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from nibabel.affines import voxel_sizes
+from numpy.typing import NDArray
+
+from petbench.data.nifti import Image, read_volume
+from petbench.errors import InputError
+from petbench.files import atomic, checksum, write_json
+from petbench.preprocess.grid import grid_of, to_grid
+from petbench.preprocess.intensity import scales
+from petbench.preprocess.windows import window_starts
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A subject on the working grid, scaled.
+
+    Attributes:
+        volumes: `low_dose`, `mr` and, where there is one, `standard_dose`, each (x, y, z) float32.
+        affine: Affine of the working grid, (4, 4).
+        scales: What each volume was divided by, in its own units.
+    """
+
+    volumes: dict[str, NDArray[np.float32]]
+    affine: NDArray[np.float64]
+    scales: dict[str, float]
+
+
+def normalise(images: Mapping[str, Image], names: Mapping[str, str], preprocess: Mapping[str, Any]) -> Prepared:
+    """Bring images to the working grid and scale them.
+
+    Args:
+        images: `low_dose`, `mr` (in PET space) and optionally `standard_dose`, all on the subject's PET grid.
+        names: Their files, for messages.
+        preprocess: `grid` (see `grid_of`) and `scaling` (see `scales`).
+
+    Raises:
+        InputError: the images are not on one grid, or one is empty.
+    """
+    pet = images["low_dose"]
+    for kind, image in images.items():
+        if image.shape != pet.shape or not np.allclose(image.affine, pet.affine, atol=1e-3):
+            raise InputError(
+                f"{names[kind]}: its grid (shape {image.shape}) is not that of {names['low_dose']} (shape {pet.shape});"
+                " resample it to the PET image first."
+            )
+    shape, affine = grid_of(pet, preprocess["grid"])
+    data = {kind: to_grid(image, shape, affine) for kind, image in images.items()}
+    divisors = scales(data["low_dose"], data["mr"], data.get("standard_dose"), preprocess["scaling"], names)
+    volumes = {kind: np.asarray(values / divisors[kind], dtype=np.float32) for kind, values in data.items()}
+    return Prepared(volumes, affine, divisors)
+
+
+def prepare(
+    paths: Mapping[str, str],
+    preprocess: Mapping[str, Any],
+    domain: Mapping[str, Any],
+    out: Mapping[str, str],
+) -> None:
+    """Write a subject's normalised volumes, its window index and how to go back.
+
+    Args:
+        paths: NIfTI files of `low_dose`, `standard_dose` and `mr`.
+        preprocess: The data set entry's block of that name.
+        domain: `window` and `stride` in voxels.
+        out: Files to write: the three volumes (`.npy`, memory-mapped by readers), `index` (`.npy`, first voxels of windows) and
+            `parameters` (JSON).
+    """
+    prepared = normalise({kind: read_volume(path) for kind, path in paths.items()}, paths, preprocess)
+    for kind, data in prepared.volumes.items():
+        save_array(out[kind], data)
+    save_array(out["index"], window_starts(prepared.volumes["low_dose"].shape, domain["window"], domain["stride"]))
+    write_json(
+        out["parameters"],
+        {
+            "affine": prepared.affine.tolist(),
+            "shape": list(prepared.volumes["low_dose"].shape),
+            "voxel_mm": [float(edge) for edge in voxel_sizes(prepared.affine)],
+            "scales": prepared.scales,
+            "window": list(domain["window"]),
+            "sources": {kind: {"file": Path(path).name, "sha256": checksum(path)} for kind, path in paths.items()},
+        },
+    )
+
+
+def save_array(path: str | Path, data: NDArray[np.generic]) -> None:
+    """Write an array as `.npy`, atomically."""
+    with atomic(path) as temporary, open(temporary, "wb") as file:
+        np.save(file, data)

@@ -1,0 +1,186 @@
+"use strict";
+
+/* Sortable tables: the header's button cycles ascending, descending. Values that are not numbers sort as text, unknown ones go last. */
+function sortKey(cell) {
+  const text = cell.dataset.value ?? cell.textContent.trim();
+  const value = Number(text);
+  return text === "" || text === "nan" || text === "–" ? null : Number.isNaN(value) ? text : value;
+}
+
+function compareKeys(a, b, sign) {
+  if (a === null || b === null) return (a === null) - (b === null);
+  if (typeof a === "number" && typeof b === "number") return sign * (a - b);
+  return sign * String(a).localeCompare(String(b), "en", { numeric: true });
+}
+
+function sortTable(heading) {
+  const table = heading.closest("table");
+  const headings = [...heading.parentNode.children];
+  const column = headings.indexOf(heading);
+  const sign = heading.getAttribute("aria-sort") === "ascending" ? -1 : 1;
+  const rows = [...table.tBodies[0].rows].map((row) => ({ row, key: sortKey(row.cells[column]) }));
+  rows.sort((a, b) => compareKeys(a.key, b.key, sign));
+  table.tBodies[0].append(...rows.map(({ row }) => row));
+  for (const other of headings) if (other.hasAttribute("aria-sort")) other.setAttribute("aria-sort", "none");
+  heading.setAttribute("aria-sort", sign > 0 ? "ascending" : "descending");
+}
+
+for (const button of document.querySelectorAll("table.sortable th button")) {
+  button.addEventListener("click", () => sortTable(button.closest("th")));
+}
+
+/* The entry of the contents whose section is on screen. */
+if ("IntersectionObserver" in window) {
+  const links = new Map([...document.querySelectorAll(".aside a")].map((link) => [link.hash.slice(1), link]));
+  const watch = new IntersectionObserver((entries) => {
+    for (const entry of entries) {
+      if (!entry.isIntersecting) continue;
+      for (const link of links.values()) link.removeAttribute("aria-current");
+      links.get(entry.target.id).setAttribute("aria-current", "true");
+    }
+  }, { rootMargin: "-10% 0px -75% 0px" });
+  for (const id of links.keys()) watch.observe(document.getElementById(id));
+}
+
+/* Slice viewer: each volume is one sheet of tiles, decoded when it is first shown. */
+const data = document.getElementById("viewer-data");
+if (data) startViewer(JSON.parse(data.textContent).volumes);
+
+function startViewer(items) {
+  const at = (id) => document.getElementById(id);
+  const subject = at("viewer-subject"), dose = at("viewer-dose"), left = at("viewer-left"), right = at("viewer-right");
+  const slider = at("viewer-slice"), error = at("viewer-error");
+  const decoded = new Map();
+  let drawing = 0;
+
+  const subjectOf = (item) => `${item.dataset}, ${item.subject}`;
+  const current = () => items.find((item) => subjectOf(item) === subject.value && item.dose === dose.value);
+
+  function fill(select, choices, wanted) {
+    select.replaceChildren(...choices.map(([value, text]) => new Option(text, value)));
+    if (choices.some(([value]) => value === wanted)) select.value = wanted;
+  }
+
+  async function pixels(volume) {
+    if (!decoded.has(volume)) {
+      if (decoded.size >= 12) decoded.delete(decoded.keys().next().value);
+      const picture = new Image();
+      picture.src = volume.png;
+      await picture.decode();
+      const canvas = document.createElement("canvas");
+      canvas.width = picture.naturalWidth;
+      canvas.height = picture.naturalHeight;
+      const context = canvas.getContext("2d", { willReadFrequently: true });
+      context.drawImage(picture, 0, 0);
+      decoded.set(volume, { width: canvas.width, bytes: context.getImageData(0, 0, canvas.width, canvas.height).data });
+    }
+    return decoded.get(volume);
+  }
+
+  function tile(item, sheet, slice) {
+    const grey = new Uint8ClampedArray(item.width * item.height);
+    const top = Math.floor(slice / item.columns) * item.height, side = (slice % item.columns) * item.width;
+    for (let y = 0; y < item.height; y++) {
+      for (let x = 0; x < item.width; x++) grey[y * item.width + x] = sheet.bytes[4 * ((top + y) * sheet.width + side + x)];
+    }
+    return grey;
+  }
+
+  /* Blue, white, red, as ColorBrewer's RdBu: apart for colour-blind readers, neutral at zero. */
+  const stops = [[5, 48, 97], [67, 147, 195], [247, 247, 247], [214, 96, 77], [103, 0, 31]];
+  function diverging(value) {
+    const place = Math.min(3.9999, Math.max(0, (value + 1) * 2));
+    const low = stops[Math.floor(place)], high = stops[Math.floor(place) + 1], part = place % 1;
+    return low.map((channel, index) => channel + part * (high[index] - channel));
+  }
+
+  function paint(canvas, item, colour) {
+    canvas.width = item.width;
+    canvas.height = item.height;
+    canvas.style.aspectRatio = `${item.width} / ${item.height * item.aspect}`;
+    const image = new ImageData(item.width, item.height);
+    for (let i = 0; i < item.width * item.height; i++) {
+      const [red, green, blue] = colour(i);
+      image.data.set([red, green, blue, 255], 4 * i);
+    }
+    canvas.getContext("2d").putImageData(image, 0, 0);
+  }
+
+  async function draw() {
+    const turn = ++drawing;
+    const item = current();
+    const find = (method) => item.volumes.find((volume) => volume.method === method);
+    const one = find(left.value), two = find(right.value), slice = Number(slider.value) - 1;
+    const [a, b] = (await Promise.all([pixels(one), pixels(two)])).map((sheet) => tile(item, sheet, slice));
+    if (turn !== drawing) return; /* a later request has overtaken this one */
+    paint(at("canvas-left"), item, (i) => [255 - a[i], 255 - a[i], 255 - a[i]]);
+    paint(at("canvas-right"), item, (i) => [255 - b[i], 255 - b[i], 255 - b[i]]);
+    at("caption-left").textContent = one.title;
+    at("caption-right").textContent = two.title;
+    at("figure-error").hidden = error.getAttribute("aria-pressed") !== "true";
+    paint(at("canvas-error"), item, (i) => diverging((a[i] - b[i]) / 64));
+    at("caption-error").textContent = `${one.title} − ${two.title}`;
+    const place = `${slice + 1} of ${item.slices}`;
+    at("viewer-place").textContent = place;
+    slider.setAttribute("aria-valuetext", place);
+    for (const [id, what] of [["canvas-left", one.title], ["canvas-right", two.title], ["canvas-error", "Error map"]]) {
+      at(id).setAttribute("aria-label", `${what}, slice ${place}`);
+    }
+    const kilo = item.window / 1000;
+    at("bar-grey").textContent = `0 to ${kilo.toPrecision(3)} kBq/ml`;
+    at("bar-error").textContent = `error, ± ${(kilo * 64 / 255).toPrecision(2)} kBq/ml`;
+    at("viewer").dataset.slice = String(slice + 1);
+  }
+
+  function choose() {
+    fill(dose, items.filter((item) => subjectOf(item) === subject.value).map((item) => [item.dose, item.dose]), dose.value);
+    const item = current();
+    const choices = item.volumes.map((volume) => [volume.method, volume.title]);
+    const restored = choices.find(([method]) => !["low_dose", "standard_dose", "true_activity"].includes(method)) ?? choices[0];
+    fill(left, choices, choices.some(([method]) => method === left.value) ? left.value : restored[0]);
+    fill(right, choices, right.value || "standard_dose");
+    const middle = Math.ceil(item.slices / 2);
+    slider.max = String(item.slices);
+    slider.value = String(slider.dataset.touched ? Math.min(item.slices, Number(slider.value)) : middle);
+    draw();
+  }
+
+  function step(change) {
+    slider.dataset.touched = "yes";
+    const before = slider.value;
+    slider.value = String(Number(slider.value) + change);
+    if (slider.value === before) return false;
+    draw();
+    return true;
+  }
+
+  fill(subject, [...new Set(items.map(subjectOf))].map((name) => [name, name]));
+  subject.addEventListener("change", choose);
+  dose.addEventListener("change", choose);
+  left.addEventListener("change", draw);
+  right.addEventListener("change", draw);
+  slider.addEventListener("input", () => { slider.dataset.touched = "yes"; draw(); });
+  error.addEventListener("click", () => {
+    error.setAttribute("aria-pressed", String(error.getAttribute("aria-pressed") !== "true"));
+    draw();
+  });
+  const keys = { ArrowUp: 1, ArrowRight: 1, ArrowDown: -1, ArrowLeft: -1, PageUp: 10, PageDown: -10, Home: -Infinity, End: Infinity };
+  at("viewer").addEventListener("keydown", (event) => {
+    /* The slider and the lists have arrow keys of their own. */
+    if (!(event.key in keys) || event.target.matches("select, input") || event.ctrlKey || event.metaKey || event.altKey) return;
+    const change = keys[event.key];
+    step(Number.isFinite(change) ? change : change > 0 ? slider.max - slider.value : 1 - slider.value);
+    event.preventDefault();
+  });
+  let turned = 0;
+  document.querySelector(".canvases").addEventListener("wheel", (event) => {
+    if (event.ctrlKey || !event.deltaY) return;
+    turned += event.deltaMode === 0 ? event.deltaY / 40 : event.deltaY;
+    const whole = Math.trunc(turned);
+    turned -= whole;
+    const atEnd = event.deltaY > 0 ? slider.value === slider.min : slider.value === slider.max;
+    if (whole) step(-Math.sign(whole));
+    if (!atEnd) event.preventDefault(); /* at the last slice the page scrolls on */
+  }, { passive: false });
+  choose();
+}

@@ -1,0 +1,257 @@
+"""Figures: slices with error maps, training curves, points by setting; as PNG and SVG, the same bytes every time."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from petbench.errors import InputError
+from petbench.files import atomic
+
+if TYPE_CHECKING:
+    from petbench.report.tables import Table
+
+Volume = NDArray[np.floating]
+# Okabe and Ito's palette: eight colours that stay apart for every common kind of colour blindness.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#999999")
+RED = "#D00000"
+POINTS = 400  # a curve on a page is a few hundred pixels wide; more points only make the file larger
+
+
+@dataclass(frozen=True)
+class Box:
+    """A cube of voxels: its centre (x, y, z) and half its edge, all in voxels."""
+
+    centre: tuple[int, int, int]
+    half: int
+
+
+@contextmanager
+def _plain_style() -> Iterator[Any]:
+    """Yield pyplot set for small multiples on white, drawing without a display and naming SVG parts by content rather than at random."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    style = {
+        "svg.hashsalt": "petbench",
+        "font.family": "sans-serif",
+        "font.sans-serif": ["DejaVu Sans"],
+        "font.size": 9,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.titlesize": 9,
+        "axes.labelsize": 9,
+        "legend.frameon": False,
+        "figure.dpi": 100,
+        "savefig.dpi": 200,
+    }
+    with matplotlib.rc_context(style):
+        yield pyplot
+
+
+def save(figure: Any, paths: Sequence[str | Path]) -> None:
+    """Write a matplotlib figure to each path, by its suffix, without a date, so that equal figures are equal files; then close it.
+
+    Raises:
+        InputError: a suffix is neither .png nor .svg.
+    """
+    from matplotlib import pyplot
+
+    metadata: dict[str, dict[str, str | None]] = {".png": {"Software": None}, ".svg": {"Date": None, "Creator": None}}
+    for path in paths:
+        suffix = Path(path).suffix
+        if suffix not in metadata:
+            raise InputError(f"{path}: figures are written as .png or .svg; rename it.")
+        with atomic(path) as temporary:
+            figure.savefig(temporary, format=suffix[1:], metadata=metadata[suffix], bbox_inches="tight", facecolor="white")
+    pyplot.close(figure)
+
+
+def choose_box(standard_dose: Volume, lesions: NDArray[np.bool_] | None = None, half: int | None = None) -> Box:
+    """Choose what to enlarge: the largest lesion, or else the strongest edge of the reference's middle slices.
+
+    Only the reference decides, never a method's result. The box lies wholly inside the volume.
+
+    Args:
+        standard_dose: reference, (x, y, z).
+        lesions: mask of lesion voxels on the same grid; the largest lesion is taken.
+        half: half the edge in voxels; a sixth of the shorter in-plane side by default.
+    """
+    from scipy import ndimage
+
+    if half is None:
+        half = max(2, min(standard_dose.shape[:2]) // 6)
+    if lesions is not None and lesions.any():
+        labels, _ = ndimage.label(lesions)
+        largest = int(np.argmax(np.bincount(labels.ravel())[1:])) + 1
+        centre = ndimage.center_of_mass(labels == largest)
+    else:
+        gradient = ndimage.gaussian_gradient_magnitude(standard_dose.astype(np.float64), sigma=1.0)
+        middle = np.flatnonzero((standard_dose > 0.05 * standard_dose.max()).any(axis=(0, 1)))
+        lowest, highest = np.percentile(middle, [40, 60]).astype(int)
+        # A gradient summed over the box finds a structure; its largest single voxel would find noise.
+        strength = ndimage.uniform_filter(gradient, size=2 * half + 1)
+        strength[:, :, :lowest] = 0
+        strength[:, :, highest + 1 :] = 0
+        centre = np.unravel_index(int(np.argmax(strength)), strength.shape)
+    x, y = (int(np.clip(round(value), half, size - half - 1)) for value, size in zip(centre[:2], standard_dose.shape, strict=False))
+    return Box((x, y, int(np.clip(round(centre[2]), 0, standard_dose.shape[2] - 1))), half)
+
+
+def comparison(
+    volumes: Mapping[str, Volume],
+    reference: str,
+    box: Box,
+    paths: Sequence[str | Path],
+    aspect: float = 1.0,
+) -> None:
+    """Draw one axial slice of each volume, its error against the reference below, and an enlarged box below that.
+
+    Columns keep the order of `volumes`. One window serves all images and one symmetric colour scale all error maps.
+
+    Args:
+        volumes: title to volume, (x, y, z) in Bq/ml, x to the right and y to the front.
+        reference: title of the volume the errors are taken against.
+        box: what to enlarge; its centre chooses the slice.
+        paths: files to write.
+        aspect: voxel edge along y over that along x.
+
+    Raises:
+        InputError: the reference is not among the volumes, or shapes differ.
+    """
+    if reference not in volumes:
+        raise InputError(f"{reference}: not among the volumes to draw ({', '.join(volumes)}); add it.")
+    if len({volume.shape for volume in volumes.values()}) > 1:
+        raise InputError("volumes to draw do not share one grid; resample them first.")
+    from petbench.report.viewer import display_window
+
+    z = box.centre[2]
+    slices = {title: volume[:, :, z].T for title, volume in volumes.items()}
+    full_scale = display_window(volumes[reference]) / 1000
+    errors = {title: (image - slices[reference]) / 1000 for title, image in slices.items() if title != reference}
+    limit = max((float(np.percentile(np.abs(error), 99.8)) for error in errors.values()), default=0.0) or 1.0
+    left, low = box.centre[0] - box.half, box.centre[1] - box.half
+    edge = 2 * box.half + 1
+    with _plain_style() as pyplot:
+        from matplotlib.patches import Rectangle
+
+        figure, axes = pyplot.subplots(3, len(slices), figsize=(1.7 * len(slices) + 0.7, 5.4), layout="constrained", squeeze=False)
+        for column, (title, image) in enumerate(slices.items()):
+            top, middle, bottom = axes[:, column]
+            grey = {"cmap": "gray_r", "vmin": 0, "vmax": full_scale, "origin": "lower", "interpolation": "nearest", "aspect": aspect}
+            shown = top.imshow(image / 1000, **grey)
+            top.set_title(title)
+            top.add_patch(Rectangle((left - 0.5, low - 0.5), edge, edge, fill=False, edgecolor=RED, linewidth=1.2))
+            bottom.imshow(image[low : low + edge, left : left + edge] / 1000, **grey)
+            for axis in (top, middle, bottom):
+                axis.set_xticks([])
+                axis.set_yticks([])
+                axis.spines[:].set_visible(False)
+            bottom.spines[:].set(visible=True, color=RED, linewidth=1.2)
+            if title in errors:
+                scale = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit, "origin": "lower", "interpolation": "nearest", "aspect": aspect}
+                difference = middle.imshow(errors[title], **scale)
+            else:
+                middle.text(0.5, 0.5, "reference", ha="center", va="center", color="0.45", transform=middle.transAxes)
+        figure.colorbar(shown, ax=axes[0, :].tolist(), label="kBq/ml", shrink=0.85, pad=0.01)
+        if errors:
+            figure.colorbar(difference, ax=axes[1, :].tolist(), label="error, kBq/ml", shrink=0.85, pad=0.01)
+        save(figure, paths)
+
+
+def training_curves(histories: Mapping[str, Path], paths: Sequence[str | Path]) -> None:
+    """Draw what training logged, one panel a value and one line a run.
+
+    Args:
+        histories: label to `history.tsv`, whose columns are step, an optional epoch, and one column a logged value.
+        paths: files to write.
+
+    Raises:
+        InputError: a file is missing, has no column `step`, or logs nothing.
+    """
+    import pandas
+
+    runs = {}
+    for label, path in histories.items():
+        try:
+            runs[label] = pandas.read_csv(path, sep="\t")
+        except (FileNotFoundError, pandas.errors.EmptyDataError):
+            raise InputError(f"{path}: no such history, or an empty one; train the method first.") from None
+        if "step" not in runs[label].columns:
+            raise InputError(f"{path}: has no column step; it is no training history.")
+    values = list(dict.fromkeys(column for run in runs.values() for column in run.columns if column not in ("step", "epoch")))
+    if not values:
+        raise InputError(f"{', '.join(map(str, histories.values()))}: logs no value beside step; nothing can be drawn.")
+    across = min(3, len(values))
+    down = -(-len(values) // across)
+    with _plain_style() as pyplot:
+        figure, axes = pyplot.subplots(down, across, figsize=(3.1 * across, 2.1 * down), layout="constrained", squeeze=False)
+        for axis, value in zip(axes.flat, values, strict=False):
+            for number, (label, run) in enumerate(runs.items()):
+                if value in run:
+                    logged = run[["step", value]].dropna()
+                    logged = logged.iloc[:: max(1, -(-len(logged) // POINTS))]
+                    dash = ("-", "--", ":", "-.")[number // len(PALETTE) % 4]
+                    marker = "o" if len(logged) == 1 else None
+                    colour = PALETTE[number % len(PALETTE)]
+                    axis.plot(logged["step"], logged[value], color=colour, linestyle=dash, marker=marker, linewidth=1.1, label=label)
+            axis.set_title(value.replace("_", " "))
+            axis.set_xlabel("step")
+        for axis in list(axes.flat)[len(values) :]:
+            axis.set_visible(False)
+        lines = {line.get_label(): line for axis in axes.flat for line in axis.lines}
+        figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=min(6, len(lines)))
+        save(figure, paths)
+
+
+def panels(experiment: Mapping[str, Any], table: "Table", paths: Sequence[str | Path]) -> None:
+    """Draw a figure experiment: a row of panels a column, its first metric's mean with a 95 % interval at each tick.
+
+    A setting whose interval cannot be given (one subject) is drawn as its mean alone.
+
+    Args:
+        experiment: resolved entry of kind figure.
+        table: its `build_table`.
+        paths: files to write.
+
+    Raises:
+        InputError: a panel shows a method that is no row.
+    """
+    metric = table.metrics[0]
+    blocks = experiment["panels"]
+    unknown = [tick["method"] for block in blocks for tick in block["ticks"] if tick["method"] not in table.rows]
+    if unknown:
+        raise InputError(f"panels: {unknown[0]} is not among the rows of {experiment['title']!r}; add it there.")
+    with _plain_style() as pyplot:
+        figure, axes = pyplot.subplots(
+            len(table.columns),
+            len(blocks),
+            figsize=(3.4 * len(blocks), 2.7 * len(table.columns)),
+            layout="constrained",
+            squeeze=False,
+            sharey="row",
+            width_ratios=[len(block["ticks"]) + 1 for block in blocks],
+        )
+        for row, column in zip(axes, table.columns, strict=True):
+            for axis, block in zip(row, blocks, strict=True):
+                cells = [table.cells[tick["method"], column.key, metric.name] for tick in block["ticks"]]
+                means = np.array([cell.mean for cell in cells])
+                reach = np.array([[cell.mean - cell.ci_low for cell in cells], [cell.ci_high - cell.mean for cell in cells]])
+                places = np.arange(len(cells))
+                axis.errorbar(places, means, np.nan_to_num(reach), fmt="o", color=PALETTE[0], ecolor="0.45", capsize=3, markersize=5)
+                best = places[[cell.best for cell in cells]]
+                axis.plot(best, means[best], "D", color=PALETTE[1], markersize=7, zorder=3)
+                axis.set_xticks(places, [tick["label"] for tick in block["ticks"]])
+                axis.set_xlim(-0.6, len(cells) - 0.4)
+                axis.set_title(block["title"])
+                axis.grid(axis="y", color="0.9", linewidth=0.6)
+                axis.set_axisbelow(True)
+            row[0].set_ylabel(f"{metric.title}\n{column.label}\n({table.subjects(column.key)})")
+        figure.supxlabel("Means over subjects with 95 % confidence intervals; the best is a diamond.", fontsize=8, color="0.35")
+        save(figure, paths)

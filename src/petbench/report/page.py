@@ -1,0 +1,234 @@
+"""The report: one HTML file that opens from disk, with every table, picture and volume inside it."""
+
+import base64
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from petbench.errors import InputError
+from petbench.evaluation.definitions import DEFINITIONS
+from petbench.evaluation.regions import FIRST_LESION
+from petbench.files import atomic
+from petbench.report import figures, summaries
+from petbench.report.published import Quoted, grid, sources
+from petbench.report.tables import ARROWS, REFERENCES, TITLES, Table, build_table, caption, has_reference
+from petbench.report.viewer import STANDARD_DOSE, ViewerSubject, load, sprites
+from petbench.report.write_tables import number
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+SMALL_SCALES = ("demo", "tiny")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG or SVG file and the sentence below it."""
+
+    path: Path
+    caption: str
+
+
+@dataclass(frozen=True)
+class History:
+    """What training one method on one fold logged."""
+
+    dataset: str
+    dose: str
+    method: str
+    fold: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class ReportContent:
+    """All that the page shows.
+
+    Attributes:
+        entries: resolved configuration: `scale` (its name), `run` (experiment ids in order), `datasets`, `methods`, `experiments` (each a
+            mapping of name to entry).
+        metrics: long table of every method, data set and dose, see `petbench.evaluation.table`.
+        published: printed values, see `petbench.report.published`, by the name that experiments give under `published`.
+        papers: by short name, a mapping with `name` and `citation`.
+        note: what the scale's file says of it, shown at the head of the page.
+        device: what trained and restored, in words.
+        histories: training histories.
+        registrations: quality-control pictures of MR in PET space.
+        subjects: volumes for figures and for the viewer, in the order of preference.
+        viewer_subjects: how many of them, for each data set and dose, go into the page.
+        versions: library to version.
+        provenance: rows, each a mapping with the same keys, such as data set, source, seed, checksum.
+    """
+
+    entries: Mapping[str, Any]
+    metrics: "DataFrame"
+    published: Mapping[str, tuple[Quoted, ...]] = field(default_factory=dict)
+    papers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    note: str = ""
+    device: str = "CPU"
+    histories: Sequence[History] = ()
+    registrations: Sequence[Picture] = ()
+    subjects: Sequence[ViewerSubject] = ()
+    viewer_subjects: int = 1
+    versions: Mapping[str, str] = field(default_factory=dict)
+    provenance: Sequence[Mapping[str, str]] = ()
+
+
+def write_report(path: str | Path, content: ReportContent) -> None:
+    """Write the page.
+
+    Raises:
+        InputError: an experiment lacks values, or a picture, history or volume cannot be read.
+    """
+    html = render(content)
+    with atomic(path) as temporary:
+        temporary.write_text(html, encoding="utf-8")
+
+
+def render(content: ReportContent) -> str:
+    """The page as text: no link, font, script or picture outside itself."""
+    import jinja2
+
+    assets = Path(__file__).parent / "assets"
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(assets), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["number"] = number
+    environment.globals.update(arrows=ARROWS, references=REFERENCES, caption=caption, grid=grid, sources=sources)
+    entries = content.entries
+    titles = TITLES | {name: str(entry.get("title", name)) for name, entry in entries["methods"].items()}
+    shown, left_out = _chosen(content)
+    return environment.get_template("page.html.j2").render(
+        css=(assets / "page.css").read_text(encoding="utf-8"),
+        js=(assets / "page.js").read_text(encoding="utf-8"),
+        scale=entries["scale"],
+        small=entries["scale"] in SMALL_SCALES,
+        note=content.note,
+        device=content.device,
+        facts=summaries.scale_facts(entries, content.metrics),
+        leaking=summaries.leaking_datasets(entries["datasets"]),
+        papers=_papers(content, titles),
+        pictures=[_comparison(subject, titles) for subject in _firsts(content.subjects)],
+        viewer={"volumes": [sprites(subject, titles) for subject in shown]} if shown else None,
+        viewer_left_out=left_out,
+        quantification=summaries.quantification(content.metrics, titles),
+        costs=summaries.costs(content.metrics, titles),
+        curves=_curves(content.histories, titles),
+        registrations=[(_data_uri(picture.path), picture.caption) for picture in content.registrations],
+        definitions=[DEFINITIONS[name] for name in DEFINITIONS if name in set(content.metrics["metric"])],
+        configuration=yaml.safe_dump(_plain(entries), sort_keys=True, allow_unicode=True, width=110),
+        versions=content.versions,
+        provenance=content.provenance,
+    )
+
+
+def _papers(content: ReportContent, titles: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Experiments grouped by paper, in the order they are run."""
+    groups: dict[str, dict[str, Any]] = {}
+    for name in content.entries["run"]:
+        experiment = content.entries["experiments"][name]
+        paper = experiment["paper"]
+        known = content.papers.get(paper, {"name": paper, "citation": ""})
+        group = groups.setdefault(paper, {"id": paper, "name": known["name"], "citation": known["citation"], "experiments": []})
+        group["experiments"].append(_experiment(name, experiment, content, titles))
+    return list(groups.values())
+
+
+def _experiment(name: str, experiment: Mapping[str, Any], content: ReportContent, titles: Mapping[str, str]) -> dict[str, Any]:
+    published = content.published.get(experiment.get("published", ""), ())
+    table = build_table(experiment, content.metrics, published, titles)
+    others = [other for other in REFERENCES if other != table.reference and has_reference(experiment, content.metrics, other)]
+    again = {key: value for key, value in experiment.items() if key != "cost"}  # a cost is the same against any reference
+    return {
+        "id": name,
+        "title": experiment["title"],
+        "differs": experiment["differs"],
+        "tables": [table, *(build_table(again, content.metrics, published, titles, other) for other in others)],
+        "published": published,
+        "figure": _drawn(partial(_panels, experiment, table)) if experiment["kind"] == "figure" else None,
+    }
+
+
+def _panels(experiment: Mapping[str, Any], table: Table, path: Path) -> None:
+    figures.panels(experiment, table, [path])
+
+
+def _firsts(subjects: Sequence[ViewerSubject]) -> list[ViewerSubject]:
+    """The first subject of each data set and dose."""
+    return list({(subject.dataset, subject.dose): subject for subject in reversed(subjects)}.values())[::-1]
+
+
+def _chosen(content: ReportContent) -> tuple[list[ViewerSubject], int]:
+    """The subjects that go into the viewer, and how many do not."""
+    taken: dict[tuple[str, str], int] = {}
+    shown = []
+    for subject in content.subjects:
+        key = (subject.dataset, subject.dose)
+        taken[key] = taken.get(key, 0) + 1
+        if taken[key] <= content.viewer_subjects:
+            shown.append(subject)
+    return shown, len(content.subjects) - len(shown)
+
+
+def _comparison(subject: ViewerSubject, titles: Mapping[str, str]) -> tuple[str, str]:
+    from petbench.data.nifti import voxel_mm
+
+    arrays, image, labels = load(subject)
+    edges = voxel_mm(image)
+    box = figures.choose_box(arrays[STANDARD_DOSE], None if labels is None else labels >= FIRST_LESION)
+    volumes = {titles.get(method, method): array for method, array in arrays.items()}
+    if len(volumes) < len(arrays):
+        raise InputError(f"titles of {', '.join(arrays)}: two are the same; give each method entry a title of its own.")
+
+    def draw(path: Path) -> None:
+        figures.comparison(volumes, TITLES[STANDARD_DOSE], box, [path], aspect=float(edges[1] / edges[0]))
+
+    chosen = "the largest lesion" if labels is not None and (labels >= FIRST_LESION).any() else "the standard dose's strongest edge"
+    text = (
+        f"{subject.dataset}, {subject.dose}, {subject.subject}: axial slice through {chosen}. Middle row: error against the standard dose, "
+        "on one symmetric scale. Bottom row: the red box, enlarged. The subject's left is at the left."
+    )
+    return _drawn(draw, ".png"), text
+
+
+def _curves(histories: Sequence[History], titles: Mapping[str, str]) -> list[tuple[str, str]]:
+    """One figure a data set, dose and method, with a line a fold; its heading and picture."""
+    groups: dict[tuple[str, str, str], dict[str, Path]] = {}
+    for history in histories:
+        groups.setdefault((history.dataset, history.dose, history.method), {})[f"fold {history.fold}"] = history.path
+
+    def draw(runs: Mapping[str, Path], path: Path) -> None:
+        figures.training_curves(runs, [path])
+
+    return [
+        (f"{titles.get(method, method)}: {dataset}, {dose}", _drawn(partial(draw, runs)))
+        for (dataset, dose, method), runs in groups.items()
+    ]
+
+
+def _drawn(draw: Callable[[Path], None], suffix: str = ".svg") -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"figure{suffix}"
+        draw(path)
+        return _data_uri(path)
+
+
+def _data_uri(path: Path) -> str:
+    kinds = {".png": "image/png", ".svg": "image/svg+xml"}
+    if path.suffix not in kinds or not path.is_file():
+        raise InputError(f"{path}: no such .png or .svg picture; check the path.")
+    return f"data:{kinds[path.suffix]};base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
+
+
+def _plain(value: Any) -> Any:
+    """The same content in lists and dictionaries, which is all that YAML's safe writer takes."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value if isinstance(value, str | int | float | bool | None) else str(value)

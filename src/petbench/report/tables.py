@@ -1,0 +1,224 @@
+"""An experiment's table: mean and spread over subjects, the best two, and the stars of a paired test."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from petbench.errors import InputError
+from petbench.evaluation.definitions import DEFINITIONS, Metric
+from petbench.evaluation.statistics import MIN_SUBJECTS, compare, summarise
+from petbench.evaluation.table import COLUMNS as METRIC_COLUMNS
+from petbench.report.published import Quoted
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+COST = "cost"
+ARROWS = {"higher": "↑", "lower": "↓", "zero": "→ 0", "one": "→ 1", "none": ""}
+TITLES = {"low_dose": "Low dose", "standard_dose": "Standard dose", "true_activity": "True activity"}
+REFERENCES = {"standard_dose": "the standard-dose image", "true_activity": "the true activity"}
+
+
+@dataclass(frozen=True)
+class Column:
+    """A data set at a dose: its key `dataset/dose`, its heading and the paper's name of it (empty where it has none)."""
+
+    key: str
+    label: str
+    published: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One method's metric over `n` subjects, or over the columns for a cost; NaN where it is not known.
+
+    `p_holm` is NaN unless the cell was tested; `mark` is "*" where the row is significantly worse than the method tested against.
+    """
+
+    mean: float = math.nan
+    sd: float = math.nan
+    ci_low: float = math.nan
+    ci_high: float = math.nan
+    n: int = 0
+    p_holm: float = math.nan
+    mark: str = ""
+    best: bool = False
+    second: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of our own values; the published ones ride along untouched.
+
+    Attributes:
+        rows: method entry name to title, in the order shown.
+        cells: by (method, column key, metric name); the column key of a cost is "cost".
+        published_rows: method entry name to the paper's name of it.
+        notes: sentences that belong below the table.
+    """
+
+    title: str
+    reference: str
+    region: str
+    rows: Mapping[str, str]
+    columns: tuple[Column, ...]
+    metrics: tuple[Metric, ...]
+    cost: tuple[Metric, ...]
+    cells: Mapping[tuple[str, str, str], Cell]
+    published: tuple[Quoted, ...]
+    published_rows: Mapping[str, str]
+    notes: tuple[str, ...]
+
+    def blocks(self) -> list[tuple[str, str, tuple[Metric, ...]]]:
+        """Column key, heading and metrics of each block of columns, from left to right."""
+        blocks = [(column.key, f"{column.label} ({self.subjects(column.key)})", self.metrics) for column in self.columns]
+        return [*blocks, (COST, "Cost", self.cost)] if self.cost else blocks
+
+    def subjects(self, key: str) -> str:
+        """How many subjects stand behind a column, as `n = 4`, or as a range where methods differ."""
+        counts = sorted({cell.n for (_, column, _), cell in self.cells.items() if column == key})
+        return "n = " + "–".join(str(count) for count in dict.fromkeys([counts[0], counts[-1]]))
+
+
+def build_table(
+    experiment: Mapping[str, Any],
+    metrics: "DataFrame",
+    published: tuple[Quoted, ...],
+    titles: Mapping[str, str],
+    reference: str | None = None,
+) -> Table:
+    """Build an experiment's table.
+
+    Args:
+        experiment: resolved entry, see config/schemas/experiment.yaml.
+        metrics: long table of all its methods, with the columns METRIC_COLUMNS.
+        published: values the paper printed, see `petbench.report.published`, or none; kept apart.
+        titles: method entry name to title; the low-dose image has its own.
+        reference: `standard_dose` or `true_activity` in place of the experiment's own.
+
+    Raises:
+        InputError: a method of the experiment has no value of a metric, a value stands twice, a metric is not defined, or the method
+            to test against is no row.
+    """
+    missing = [name for name in METRIC_COLUMNS if name not in metrics.columns]
+    if missing:
+        raise InputError(f"metrics: has no column {', '.join(missing)}; a metrics table has {', '.join(METRIC_COLUMNS)}.")
+    titles = TITLES | dict(titles)
+    reference, region = reference or experiment["reference"], experiment["region"]
+    shown, cost = _definitions(experiment["metrics"]), _definitions(experiment.get("cost", []))
+    columns = tuple(Column(f"{c['dataset']}/{c['dose']}", c["label"], c.get("published", "")) for c in experiment["columns"])
+    keys = [column.key for column in columns]
+    own = metrics[metrics["method"].isin(experiment["rows"]) & (metrics["dataset"] + "/" + metrics["dose"]).isin(keys)]
+    cells: dict[tuple[str, str, str], Cell] = {}
+    left_out = 0
+    for metric in shown:
+        summary = summarise(own, metric.name, reference, region) if _measured(own, metric.name, reference, region) else None
+        for key in keys:
+            found = {
+                method: _cell(summary, key, method, f"{metric.name} against {reference} in region {region}")
+                for method in experiment["rows"]
+            }
+            cells |= {(method, key, metric.name): cell for method, cell in _ranked(found, metric).items()}
+        left_out += 0 if summary is None else int(summary["left_out"].sum())
+    for method in experiment["rows"]:
+        cells |= {(method, COST, metric.name): _cost(own, method, metric.name) for metric in cost}
+    notes = [f"{left_out} values that are not finite are left out."] if left_out else []
+    if "statistics" in experiment:
+        marked = _marked(cells, experiment["statistics"], own, reference, region)
+        notes.append(_sentence(experiment["statistics"], titles, marked))
+        cells = marked
+    return Table(
+        title=experiment["title"],
+        reference=reference,
+        region=region,
+        rows={method: titles.get(method, method) for method in experiment["rows"]},
+        columns=columns,
+        metrics=shown,
+        cost=cost,
+        cells=cells,
+        published=published,
+        published_rows=experiment.get("published_rows", {}),
+        notes=tuple(notes),
+    )
+
+
+def has_reference(experiment: Mapping[str, Any], metrics: "DataFrame", reference: str) -> bool:
+    """Whether every column of the experiment was measured against `reference`; the true activity of a patient is not known."""
+    measured = set(metrics.loc[metrics["reference"] == reference, ["dataset", "dose"]].itertuples(index=False, name=None))
+    return all((column["dataset"], column["dose"]) in measured for column in experiment["columns"])
+
+
+def caption(table: Table) -> str:
+    """What the numbers are, for below the table."""
+    return (
+        f"Mean ± SD over subjects, with the 95 % confidence interval of the mean, against {REFERENCES[table.reference]}; "
+        f"region: {table.region}. "
+        "Best in bold, second underlined."
+    )
+
+
+def _definitions(names: list[str]) -> tuple[Metric, ...]:
+    for name in names:
+        if name not in DEFINITIONS:
+            raise InputError(f"metrics: {name} is not defined; use one of {', '.join(DEFINITIONS)}.")
+    return tuple(DEFINITIONS[name] for name in names)
+
+
+def _measured(metrics: "DataFrame", metric: str, reference: str, region: str) -> bool:
+    return bool(((metrics["metric"] == metric) & (metrics["reference"] == reference) & (metrics["region"] == region)).any())
+
+
+def _cell(summary: "DataFrame | None", key: str, method: str, what: str) -> Cell:
+    if summary is not None:
+        dataset, dose = key.split("/")
+        found = summary[(summary["dataset"] == dataset) & (summary["dose"] == dose) & (summary["method"] == method)]
+        if len(found):
+            row = found.iloc[0]
+            return Cell(
+                mean=float(row["mean"]), sd=float(row["sd"]), ci_low=float(row["ci_low"]), ci_high=float(row["ci_high"]), n=int(row["n"])
+            )
+    raise InputError(f"{method} on {key}: {what} is in no metrics.tsv; evaluate that method or take it out of the experiment's rows.")
+
+
+def _ranked(cells: Mapping[str, Cell], metric: Metric) -> dict[str, Cell]:
+    """The same cells, the best and second-best mean marked; equal means share a place, and one row alone is no best."""
+    ranked = dict(cells)
+    known = {method: cell.mean for method, cell in cells.items() if not math.isnan(cell.mean)}
+    if metric.better == "none" or len(known) < 2:
+        return ranked
+    distance = {method: _distance(mean, metric.better) for method, mean in known.items()}
+    places = sorted(set(distance.values()))
+    for method, far in distance.items():
+        ranked[method] = replace(cells[method], best=far == places[0], second=len(places) > 1 and far == places[1])
+    return ranked
+
+
+def _distance(mean: float, better: str) -> float:
+    return {"higher": -mean, "lower": mean, "zero": abs(mean), "one": abs(mean - 1)}[better]
+
+
+def _cost(metrics: "DataFrame", method: str, metric: str) -> Cell:
+    """A method's cost, averaged over the jobs that measured it; the low-dose image costs nothing and has none."""
+    values = metrics.loc[(metrics["method"] == method) & (metrics["metric"] == metric), "value"].astype(float)
+    return Cell(mean=float(values.mean()), n=int(values.count())) if values.notna().any() else Cell()
+
+
+def _marked(
+    cells: Mapping[tuple[str, str, str], Cell], statistics: Mapping[str, Any], metrics: "DataFrame", reference: str, region: str
+) -> dict[tuple[str, str, str], Cell]:
+    """The same cells with the corrected p-value and the star of each test of the whole table."""
+    tested = compare(metrics, [statistics["metric"]], statistics["against"], reference, region, statistics["alpha"])
+    marked = dict(cells)
+    for test in tested.to_dict("records"):
+        place = (test["method"], f"{test['dataset']}/{test['dose']}", test["metric"])
+        marked[place] = replace(marked[place], p_holm=float(test["p_holm"]), mark=test["mark"])
+    return marked
+
+
+def _sentence(statistics: Mapping[str, Any], titles: Mapping[str, str], cells: Mapping[tuple[str, str, str], Cell]) -> str:
+    metric, against = DEFINITIONS[statistics["metric"]].title, titles.get(statistics["against"], statistics["against"])
+    fewest = min(cell.n for (_, _, name), cell in cells.items() if name == statistics["metric"])
+    test = f"paired two-tailed t-test on subjects, Holm-corrected within the table, p < {statistics['alpha']:g}"
+    text = f"*: {metric} significantly worse than {against} ({test})."
+    return text if fewest >= MIN_SUBJECTS else f"{text} Below {MIN_SUBJECTS} subjects nothing is tested and no star is given."

@@ -1,0 +1,175 @@
+"""Writes a table as TSV for machines, Markdown for reading and LaTeX for papers; published values always stand apart from ours."""
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from petbench.files import atomic
+from petbench.report.published import grid, sources
+from petbench.report.tables import ARROWS, Cell, Table, caption
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+LATEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
+    "→": r"$\rightarrow$",
+    "<": r"$<$",
+    ">": r"$>$",
+    "–": "--",
+}
+
+
+def number(value: float, pattern: str) -> str:
+    """A value as printed; a dash where it is not known."""
+    return "–" if math.isnan(value) else format(value, pattern)
+
+
+def long_table(table: Table) -> "DataFrame":
+    """The table in long format: a row a method, column and metric, ours first, what the paper printed in columns of its own at the end."""
+    import pandas
+
+    printed: dict[tuple[str, str, str], tuple[str, str]] = {}
+    for quoted in table.published:
+        printed[quoted.row, quoted.column, quoted.metric.casefold()] = (quoted.value, quoted.mark)
+    names = {column.key: column.published for column in table.columns}
+    rows = []
+    for (method, key, metric), cell in table.cells.items():
+        value, mark = printed.get((table.published_rows.get(method, ""), names.get(key, ""), metric.casefold()), ("", ""))
+        rows.append(
+            {
+                "method": method,
+                "title": table.rows[method],
+                "column": key,
+                "reference": table.reference,
+                "region": table.region,
+                "metric": metric,
+                "mean": cell.mean,
+                "sd": cell.sd,
+                "ci_low": cell.ci_low,
+                "ci_high": cell.ci_high,
+                "n": cell.n,
+                "p_holm": cell.p_holm,
+                "mark": cell.mark,
+                "best": int(cell.best),
+                "second": int(cell.second),
+                "published": value,
+                "published_mark": mark,
+            }
+        )
+    return pandas.DataFrame(rows)
+
+
+def write_tsv(table: Table, path: str | Path) -> None:
+    """Write `long_table` at full precision, NaN as "n/a"; a cost holds for no reference or region, but stands under the table's own."""
+    with atomic(path) as temporary:
+        long_table(table).to_csv(temporary, sep="\t", index=False, na_rep="n/a")
+
+
+def write_markdown(table: Table, path: str | Path) -> None:
+    """Write the table as Markdown: ours first, then, under its own heading, what the paper printed."""
+    heads = ["Method"]
+    for _, label, metrics in table.blocks():
+        heads += [f"{label}: {metric.title} {ARROWS[metric.better]}".rstrip() for metric in metrics]
+    rows = []
+    for method, title in table.rows.items():
+        texts = [
+            # A bare star would open an emphasis of its own.
+            _emphasised(
+                _text(table.cells[method, key, m.name], m.format).replace("*", r"\*"),
+                table.cells[method, key, m.name],
+                "**{}**",
+                "<u>{}</u>",
+            )
+            for key, _, metrics in table.blocks()
+            for m in metrics
+        ]
+        rows.append([title, *texts])
+    lines = [f"# {table.title}", "", *_pipes(heads, rows), "", " ".join([caption(table), *table.notes])]
+    if table.published:
+        headings, quoted = grid(table.published)
+        lines += ["", f"## Published values ({sources(table.published)})", ""]
+        lines += _pipes(
+            ["Method", *(f"{column}: {metric}" if column else metric for column, metric in headings)],
+            [[row, *(value.replace("*", r"\*") for value in values)] for row, values in quoted],
+        )
+    with atomic(path) as temporary:
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def write_latex(table: Table, path: str | Path) -> None:
+    """Write the table as LaTeX for the booktabs package: a tabular of ours and, where the paper printed values, a second one of those."""
+    blocks = table.blocks()
+    metrics = [metric for _, _, block in blocks for metric in block]
+    spans, rules, first = [], [], 2
+    for _, label, block in blocks:
+        spans.append(rf"\multicolumn{{{len(block)}}}{{c}}{{{escape(label)}}}")
+        rules.append(rf"\cmidrule(lr){{{first}-{first + len(block) - 1}}}")
+        first += len(block)
+    lines = [
+        f"% {escape(table.title)}",
+        rf"\begin{{tabular}}{{l{'r' * len(metrics)}}}",
+        r"\toprule",
+        " & " + " & ".join(spans) + r" \\",
+        "".join(rules),
+        "Method & " + " & ".join(escape(f"{metric.title} {ARROWS[metric.better]}".rstrip()) for metric in metrics) + r" \\",
+        r"\midrule",
+    ]
+    for method, title in table.rows.items():
+        texts = []
+        for key, _, block in blocks:
+            for metric in block:
+                cell = table.cells[method, key, metric.name]
+                texts.append(_emphasised(escape(_text(cell, metric.format)), cell, r"\textbf{{{}}}", r"\underline{{{}}}"))
+        lines.append(" & ".join([escape(title), *texts]) + r" \\")
+    lines += [r"\bottomrule", r"\end{tabular}", "", "% " + escape(" ".join([caption(table), *table.notes]))]
+    if table.published:
+        headings, quoted = grid(table.published)
+        lines += [
+            "",
+            f"% Published values, {sources(table.published)}",
+            rf"\begin{{tabular}}{{l{'r' * len(headings)}}}",
+            r"\toprule",
+            "Method & " + " & ".join(escape(f"{column} {metric}".strip()) for column, metric in headings) + r" \\",
+            r"\midrule",
+            *(" & ".join(escape(text) for text in [row, *values]) + r" \\" for row, values in quoted),
+            r"\bottomrule",
+            r"\end{tabular}",
+        ]
+    with atomic(path) as temporary:
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def escape(text: str) -> str:
+    """`text` with every character that LaTeX reads as a command written as the character itself."""
+    return "".join(LATEX.get(character, character) for character in text)
+
+
+def _text(cell: Cell, pattern: str) -> str:
+    spread = "" if math.isnan(cell.sd) else f" ± {number(cell.sd, pattern.lstrip('+'))}"
+    return f"{cell.mark}{number(cell.mean, pattern)}{spread}"
+
+
+def _emphasised(text: str, cell: Cell, best: str, second: str) -> str:
+    if cell.best:
+        return best.format(text)
+    return second.format(text) if cell.second else text
+
+
+def _pipes(heads: list[str], rows: list[list[str]]) -> list[str]:
+    def line(texts: list[str]) -> str:
+        return "| " + " | ".join(text.replace("|", r"\|") for text in texts) + " |"
+
+    return [line(heads), "|" + "|".join([" :-- ", *[" --: "] * (len(heads) - 1)]) + "|", *(line(row) for row in rows)]

@@ -1,0 +1,122 @@
+"""Restore a subject: sliding windows, overlaps averaged, back on the subject's grid in its own units."""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from petbench.data.nifti import read_volume, write_volume
+from petbench.errors import InputError
+from petbench.files import read_json, write_json
+from petbench.methods.base import Restorer
+from petbench.preprocess.grid import from_grid
+from petbench.preprocess.windows import spatial_shape, window_slices, window_starts
+from petbench.restoration.weights import load_restorer
+
+
+def stitch(
+    restorer: Restorer,
+    low_dose: NDArray[np.float32],
+    mr: NDArray[np.float32] | None,
+    window: Sequence[int],
+    stride: Sequence[int],
+    batch_size: int,
+    device: str,
+) -> NDArray[np.float32]:
+    """Restore a volume window by window and average where windows overlap.
+
+    Args:
+        restorer: A trained method in evaluation mode, on `device`.
+        low_dose: Scaled low-dose PET, (x, y, z).
+        mr: Scaled MR of the same shape, or none where the method does without.
+        window: Window in voxels, (3,); one voxel thick for slices.
+        stride: Step in voxels, (3,).
+        batch_size: Windows restored at once; the result does not depend on it beyond rounding.
+        device: `cpu` or `cuda`.
+
+    Returns:
+        Scaled restored PET, (x, y, z).
+    """
+    starts = window_starts(low_dose.shape, window, stride)
+    shape = (-1, 1, *spatial_shape(window))
+    total = np.zeros(low_dose.shape, dtype=np.float64)
+    count = np.zeros(low_dose.shape, dtype=np.float64)
+    with torch.inference_mode(), torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda"):
+        for first in range(0, len(starts), batch_size):
+            places = [window_slices(start, window) for start in starts[first : first + batch_size]]
+            inputs = [
+                None if volume is None else torch.from_numpy(np.stack([volume[place] for place in places])).reshape(shape).to(device)
+                for volume in (low_dose, mr)
+            ]
+            restored = restorer.restore(*inputs).float().cpu().numpy()
+            for place, part in zip(places, restored, strict=True):
+                total[place] += part.reshape(tuple(window))
+                count[place] += 1
+    return np.asarray(total / count, dtype=np.float32)
+
+
+def restore(prepared: str, pet: str, weights: str, settings: Mapping[str, Any], device: str, threads: int, out: Mapping[str, str]) -> None:
+    """Restore one subject with trained weights.
+
+    Args:
+        prepared: The subject's `prepared.json`; its volumes lie beside it.
+        pet: The low-dose image itself, which gives grid and units.
+        weights: `model.safetensors`.
+        settings: The entry's `restore` block: `inputs`, `stride`, `batch_size`.
+        device: `cpu` or `cuda`.
+        threads: CPU threads.
+        out: `image` (NIfTI) and `sidecar` (JSON, with the cost of this restoration).
+
+    Raises:
+        InputError: the weights were trained on other windows than the subject was prepared in.
+    """
+    torch.set_num_threads(threads)
+    parameters = read_json(prepared)
+    restorer, description = load_restorer(weights, device)
+    if list(description.window) != parameters["window"]:
+        raise InputError(
+            f"{weights}: was trained on windows of {description.window} voxels, and {prepared} has {parameters['window']};"
+            " give the entry the domain of its weights."
+        )
+    folder = Path(prepared).parent
+    low_dose = np.load(folder / "low_dose.npy", mmap_mode="r")
+    mr = np.load(folder / "mr.npy", mmap_mode="r") if "mr" in settings["inputs"] else None
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    started = time.perf_counter()
+    scaled = stitch(restorer, low_dose, mr, description.window, settings["stride"], settings["batch_size"], device)
+    seconds = time.perf_counter() - started
+    image = read_volume(pet)
+    restored = from_grid(
+        scaled * parameters["scales"].get("standard_dose", parameters["scales"]["low_dose"]), np.asarray(parameters["affine"]), image
+    )
+    write_volume(out["image"], restored, like=image)
+    write_json(
+        out["sidecar"],
+        {
+            "Description": f"Restored by {description.module}; a research result, not for diagnosis",
+            "Sources": [Path(pet).name],
+            "Weights": {"module": description.module, "dataset": description.dataset, "dose": description.dose, "fold": description.fold},
+            "restore_seconds": seconds,
+            "restore_peak_mb": peak_mb(device),
+            "device": device_name(device),
+        },
+    )
+
+
+def peak_mb(device: str) -> float:
+    """Peak memory so far in MB: the GPU's own where there is one, else this process's resident set."""
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated() / 1e6
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+
+
+def device_name(device: str) -> str:
+    """Name of the device as reported by the machine."""
+    return torch.cuda.get_device_name() if device == "cuda" else f"cpu, {torch.get_num_threads()} threads"

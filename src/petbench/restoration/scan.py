@@ -1,0 +1,119 @@
+"""Restore a lab's own scan with trained weights: registration, scaling, restoration, and a page to check it by."""
+
+import base64
+import io
+import tempfile
+from collections.abc import Mapping
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from petbench.data.nifti import Image, read_volume, voxel_mm, write_volume
+from petbench.files import atomic, checksum, write_json
+from petbench.preprocess.grid import from_grid
+from petbench.preprocess.prepare import normalise
+from petbench.preprocess.registration import overlay, register
+from petbench.restoration.restore import device_name, stitch
+from petbench.restoration.weights import Description, load_restorer
+
+
+def restore_scan(pet: str, mr: str, weights: str, device: str, threads: int, out: Mapping[str, str]) -> None:
+    """Restore one scan on the working grid that the weights were trained on, and bring it back to its own grid and units.
+
+    The scan is registered, scaled and windowed as the training subjects were; its voxels are resampled where theirs differ in size.
+
+    Args:
+        pet: Low-dose PET (NIfTI).
+        mr: T1-weighted MR of the same subject, in its own space.
+        weights: `model.safetensors`.
+        device: `cpu` or `cuda`.
+        threads: CPU threads.
+        out: Files to write: `image` (NIfTI), `sidecar` (JSON) and `page` (HTML).
+
+    Raises:
+        InputError: a file is missing or damaged, the MR does not fit the PET, or the weights are none of petbench's.
+    """
+    torch.set_num_threads(threads)
+    restorer, description = load_restorer(weights, device)
+    image = read_volume(pet)
+    settings = description.preprocess["registration"]
+    anatomy = register(image, read_volume(mr), settings, threads=1, names={"pet": pet, "mr": mr})
+    grid = description.preprocess["grid"] | {"voxel_mm": description.voxel_mm}
+    names = {"low_dose": pet, "mr": mr}
+    prepared = normalise({"low_dose": image, "mr": anatomy}, names, {"grid": grid, "scaling": description.preprocess["scaling"]})
+    stride = [max(1, size // 2) for size in description.window]
+    scaled = stitch(restorer, prepared.volumes["low_dose"], prepared.volumes["mr"], description.window, stride, 1, device)
+    restored = from_grid(scaled * prepared.scales["low_dose"], prepared.affine, image)
+    write_volume(out["image"], restored, like=image)
+    facts = _facts(description, image, weights, device)
+    write_json(out["sidecar"], {"Description": "Restored PET; a research result, not for diagnosis", "Sources": [Path(pet).name], **facts})
+    _write_page(out["page"], image, anatomy, restored, facts)
+
+
+def _facts(description: Description, image: Image, weights: str, device: str) -> dict[str, Any]:
+    same = np.allclose(voxel_mm(image), description.voxel_mm, rtol=0.01)
+    return {
+        "Method": description.module,
+        "TrainedOn": f"data set {description.dataset}, dose {description.dose}, fold {description.fold}",
+        "WeightsSHA256": checksum(weights),
+        "VoxelsResampled": not same,
+        "WorkingVoxelMm": description.voxel_mm,
+        "Device": device_name(device),
+    }
+
+
+def _write_page(path: str | Path, low_dose: Image, anatomy: Image, restored: NDArray[np.float32], facts: Mapping[str, Any]) -> None:
+    with tempfile.TemporaryDirectory(prefix="petbench-") as folder:
+        picture = Path(folder) / "registration.png"
+        overlay(low_dose, anatomy, picture)
+        registration = picture.read_bytes()
+    rows = "".join(f"<tr><th>{escape(key)}</th><td>{escape(str(value))}</td></tr>" for key, value in facts.items())
+    pictures = [
+        (_planes(low_dose, np.asarray(low_dose.dataobj), restored), "Low dose, restored, and their difference, in three central planes."),
+        (registration, "Edges of the registered MR over the low-dose PET: they must follow the head."),
+    ]
+    figures = "".join(
+        f'<figure><img src="data:image/png;base64,{base64.b64encode(data).decode()}" alt="{escape(caption)}">'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
+        for data, caption in pictures
+    )
+    page = f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Restored PET: check</title>
+<style>body{{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}}img{{max-width:100%}}
+th{{text-align:left;padding-right:1.5rem;vertical-align:top}}figure{{margin:1.5rem 0}}figcaption{{color:#555}}</style></head>
+<body><h1>Restored PET</h1>
+<p>A research result, not for diagnosis. The weights hold for scans like those that trained them: tracer, dose, scanner and reconstruction.</p>
+{figures}<table>{rows}</table></body></html>
+"""
+    with atomic(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+
+
+def _planes(grid: Image, low_dose: NDArray[np.float32], restored: NDArray[np.float32]) -> bytes:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    top = float(np.percentile(low_dose, 99.8))
+    figure = Figure(figsize=(9, 9), layout="constrained")
+    FigureCanvasAgg(figure)
+    columns: list[tuple[str, NDArray[np.float32], str, float, float]] = [
+        ("low dose", low_dose, "gray_r", 0.0, top),
+        ("restored", restored, "gray_r", 0.0, top),
+    ]
+    columns.append(("restored - low dose", restored - low_dose, "RdBu_r", -top / 2, top / 2))
+    spacing = voxel_mm(grid)
+    for row, axis in zip(figure.subplots(3, 3), (2, 1, 0), strict=True):
+        rest = [other for other in range(3) if other != axis]
+        for place, (title, data, colours, low, high) in zip(row, columns, strict=True):
+            plane = np.take(data, data.shape[axis] // 2, axis=axis).T
+            place.imshow(plane, origin="lower", cmap=colours, vmin=low, vmax=high, aspect=spacing[rest[1]] / spacing[rest[0]])
+            place.set_title(title, fontsize=9)
+            place.set_axis_off()
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=80, format="png")
+    return buffer.getvalue()

@@ -1,0 +1,108 @@
+"""Trained weights on disk: safetensors with all that is needed to run them, loaded without executing code."""
+
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from petbench.errors import InputError
+from petbench.files import atomic
+from petbench.methods.base import Restorer
+from petbench.methods.build import build
+
+KEY = "petbench"
+
+
+@dataclass(frozen=True)
+class Description:
+    """What weights were trained as.
+
+    Attributes:
+        module: Module of `petbench.methods`.
+        train: The entry's `train` block.
+        preprocess: The data set's `preprocess` block.
+        window: Window in voxels, (3,).
+        voxel_mm: Voxel edges of the working grid, (3,).
+        dataset: Data set, dose and fold of the training.
+        dose: See `dataset`.
+        fold: See `dataset`.
+        code: Hash of the code that trained them.
+    """
+
+    module: str
+    train: dict[str, Any]
+    preprocess: dict[str, Any]
+    window: list[int]
+    voxel_mm: list[float]
+    dataset: str
+    dose: str
+    fold: str
+    code: str
+
+
+def save_weights(path: str | Path, state: Mapping[str, torch.Tensor], description: Description) -> None:
+    """Write weights and their description, atomically."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    with atomic(path) as temporary:
+        save_file(tensors, temporary, metadata={KEY: json.dumps(asdict(description), sort_keys=True)})
+
+
+def read_description(path: str | Path) -> Description:
+    """Read what a weights file was trained as, without its tensors.
+
+    Raises:
+        InputError: the file is missing, damaged, or was not written by petbench.
+    """
+    try:
+        with open(path, "rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > Path(path).stat().st_size:
+                raise ValueError("header longer than the file")
+            header = json.loads(file.read(length))
+        return Description(**json.loads(header["__metadata__"][KEY]))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; give the path of a model.safetensors.") from None
+    except (KeyError, TypeError, ValueError, struct.error) as error:
+        raise InputError(f"{path}: is not a weights file of petbench ({error}); give a model.safetensors that it trained.") from None
+
+
+def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
+    """Read the tensors of a safetensors file.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    try:
+        return dict(load_file(path))
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: cannot be read as safetensors ({error}); copy or train it again.") from None
+
+
+def load_restorer(path: str | Path, device: str) -> tuple[Restorer, Description]:
+    """Build the method a weights file belongs to and fill it, ready to restore.
+
+    Raises:
+        InputError: the file is missing or damaged, or does not fit the method as it is now.
+    """
+    description = read_description(path)
+    restorer = build(description.module, description.train)
+    fill(restorer, path)
+    return restorer.to(device).eval(), description
+
+
+def fill(restorer: Restorer, path: str | Path) -> None:
+    """Load weights into a method; every name and shape must fit.
+
+    Raises:
+        InputError: a tensor is missing, left over, or of another shape; names the first.
+    """
+    try:
+        restorer.load_weights(read_tensors(path))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None

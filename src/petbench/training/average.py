@@ -1,0 +1,26 @@
+"""Exponential moving average of weights."""
+
+import torch
+
+from petbench.methods.base import Restorer
+
+
+class MovingAverage:
+    """Shadow copy of a method's weights: floating-point tensors are averaged, others are copied."""
+
+    def __init__(self, restorer: Restorer, decay: float) -> None:
+        self.decay = decay
+        self.shadow = {name: tensor.detach().clone() for name, tensor in restorer.weights().items()}
+
+    @torch.no_grad()
+    def update(self, restorer: Restorer) -> None:
+        """Move the average by one step: shadow <- decay * shadow + (1 - decay) * weights."""
+        for name, tensor in restorer.weights().items():
+            if tensor.is_floating_point():
+                self.shadow[name].lerp_(tensor, 1 - self.decay)
+            else:
+                self.shadow[name].copy_(tensor)
+
+    def copy_to(self, restorer: Restorer) -> None:
+        """Replace the method's weights by their average."""
+        restorer.load_weights(self.shadow)

@@ -1,0 +1,84 @@
+"""Resume checkpoints: beside the declared outputs, under the hash of all a training depends on, and under a lock."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+
+from petbench.errors import InputError
+from petbench.files import atomic
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One training's checkpoint file.
+
+    Attributes:
+        path: The file; its name is the hash of configuration, data, starting weights and code, so that a training only ever finds its own.
+    """
+
+    path: Path
+
+    def load(self, device: str) -> dict[str, Any] | None:
+        """Read the checkpoint, or none if the training has not begun.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        if not self.path.exists():
+            return None
+        try:
+            return dict(torch.load(self.path, map_location=device, weights_only=True))
+        except Exception as error:  # torch raises many kinds for a damaged archive
+            raise InputError(
+                f"{self.path}: the checkpoint is damaged ({type(error).__name__}); delete it to train from the start."
+            ) from None
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Write the checkpoint, atomically."""
+        with atomic(self.path) as temporary:
+            torch.save(state, temporary)
+
+    def remove(self) -> None:
+        """Delete the checkpoint of a finished training, and those that an earlier configuration left."""
+        for path in self.path.parent.glob("*.ckpt"):
+            path.unlink()
+
+
+@contextmanager
+def locked(folder: str | Path, key: str) -> Iterator[Checkpoint]:
+    """Hold a training's checkpoint for one process.
+
+    Raises:
+        InputError: another process is training it.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise InputError(f"{folder}: another process (started earlier) is training this; wait for it or end it.") from None
+    try:
+        yield Checkpoint(folder / f"{key}.ckpt")
+    finally:
+        lock.release()
+
+
+def random_state() -> dict[str, Any]:
+    """State of torch's random generators."""
+    state: dict[str, Any] = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state()
+    return state
+
+
+def restore_random_state(state: dict[str, Any]) -> None:
+    """Set torch's random generators."""
+    torch.set_rng_state(state["cpu"].cpu())
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"].cpu())

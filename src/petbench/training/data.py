@@ -1,0 +1,83 @@
+"""Training windows: views into memory-mapped volumes, in an order that follows from a seed and the step alone."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from petbench.errors import InputError
+from petbench.files import read_json
+from petbench.methods.base import Batch
+from petbench.preprocess.windows import spatial_shape, window_slices
+
+VOLUMES = ("low_dose", "mr", "standard_dose")
+
+
+@dataclass(frozen=True)
+class Windows:
+    """All training windows of some subjects.
+
+    Attributes:
+        volumes: For each subject, its `low_dose`, `mr` and `standard_dose` volumes, memory-mapped.
+        index: Subject number and first voxel of each window, (number of windows, 4).
+        window: Size of a window in voxels, (3,).
+    """
+
+    volumes: list[dict[str, NDArray[np.float32]]]
+    index: NDArray[np.int32]
+    window: tuple[int, ...]
+
+    def batch(self, numbers: Sequence[int]) -> Batch:
+        """Gather windows by number: tensors (B, 1, *spatial) for each kind of volume."""
+        shape = spatial_shape(self.window)
+        gathered = {}
+        for kind in VOLUMES:
+            parts = [self.volumes[self.index[n, 0]][kind][window_slices(self.index[n, 1:], self.window)].reshape(shape) for n in numbers]
+            gathered[kind] = torch.from_numpy(np.stack(parts)[:, None])
+        return Batch(low_dose=gathered["low_dose"], mr=gathered["mr"], standard_dose=gathered["standard_dose"])
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+
+def open_windows(parameters: Sequence[str]) -> Windows:
+    """Open the prepared volumes of some subjects.
+
+    Args:
+        parameters: Their `prepared.json` files; the volumes and the index lie beside each.
+
+    Raises:
+        InputError: the subjects were cut into windows of different sizes.
+    """
+    folders = [Path(path).parent for path in parameters]
+    windows = {tuple(read_json(path)["window"]) for path in parameters}
+    if len(windows) != 1:
+        raise InputError(f"{folders[0]}: windows of several sizes {sorted(windows)}; give the data sets trained together one window.")
+    volumes = [{kind: np.load(folder / f"{kind}.npy", mmap_mode="r") for kind in VOLUMES} for folder in folders]
+    starts = [np.load(folder / "index.npy") for folder in folders]
+    index = np.concatenate([np.column_stack([np.full(len(start), subject, np.int32), start]) for subject, start in enumerate(starts)])
+    return Windows(volumes, index, windows.pop())
+
+
+def batch_numbers(count: int, batch_size: int, step: int, seed: int) -> list[int]:
+    """Window numbers of one training step.
+
+    Windows are shuffled anew each epoch; the last batch of an epoch is topped up from the next, so that each step has the same size.
+    The order follows from `seed` and `step` alone, so that a resumed training sees what an uninterrupted one would.
+    """
+    numbers: list[int] = []
+    first = step * batch_size
+    while len(numbers) < batch_size:
+        epoch, offset = divmod(first + len(numbers), count)
+        order = _order(count, seed, epoch)
+        numbers.extend(int(n) for n in order[offset : offset + batch_size - len(numbers)])
+    return numbers
+
+
+@lru_cache(maxsize=2)
+def _order(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    return np.random.default_rng([seed, epoch]).permutation(count)

@@ -1,0 +1,248 @@
+"""The one training engine: every method, every fold, on Lightning Fabric."""
+
+import csv
+import io
+import math
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+from tqdm import tqdm
+
+from petbench.errors import InputError
+from petbench.evaluation.complexity import complexity
+from petbench.files import atomic, checksum, digest, read_json, write_json
+from petbench.methods.base import Batch, Restorer
+from petbench.methods.build import build
+from petbench.preprocess.windows import spatial_shape
+from petbench.restoration.restore import device_name, peak_mb
+from petbench.restoration.weights import Description, fill, save_weights
+from petbench.training.average import MovingAverage
+from petbench.training.checkpoint import locked, random_state, restore_random_state
+from petbench.training.data import Windows, batch_numbers, open_windows
+
+OPTIMISERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+HISTORY_ROWS = 200
+
+
+def fit(
+    description: Description,
+    prepared: Sequence[str],
+    checkpoints: str | Path,
+    device: str,
+    threads: int,
+    out: Mapping[str, str],
+    init: str | None = None,
+    checkpoint_seconds: float = 60.0,
+) -> None:
+    """Train one method on one fold, resuming where an interrupted training stopped.
+
+    A resumed training ends in the weights of an uninterrupted one, bit for bit on CPU with the same number of threads.
+
+    Args:
+        description: What is trained on what: the method's module and `train` block, the data set, dose and fold, the code's hash.
+        prepared: `prepared.json` of each training subject.
+        checkpoints: Folder for resume checkpoints; one process at a time may train there.
+        device: `cpu` or `cuda`.
+        threads: CPU threads.
+        out: Files to write: `weights` (safetensors), `history` (TSV) and `cost` (JSON).
+        init: Weights to start from, or none.
+        checkpoint_seconds: Time between checkpoints.
+
+    Raises:
+        InputError: another process trains this fold, starting weights do not fit, or the loss is no longer finite.
+    """
+    train = description.train
+    torch.set_num_threads(threads)
+    fabric = Fabric(
+        accelerator=device, devices=1, precision="bf16-mixed" if device == "cuda" and train["precision"] == "bf16" else "32-true"
+    )
+    windows = open_windows(prepared)
+    steps = train["steps"] if "steps" in train else train["epochs"] * math.ceil(len(windows) / train["batch_size"])
+    key = digest(
+        {
+            "train": train,
+            "module": description.module,
+            "code": description.code,
+            "data": [read_json(path) for path in prepared],
+            "init": checksum(init) if init else None,
+        }
+    )
+    with locked(checkpoints, key) as checkpoint:
+        torch.manual_seed(train["seed"])
+        restorer = build(description.module, train)
+        if init:
+            fill(restorer, init)
+        run = _Run(fabric, restorer.to(device).train(), train, steps)
+        state = checkpoint.load(device)
+        if state is not None:
+            run.load(state)
+            print(f"resuming at step {run.step} of {steps}")
+        _train(run, windows, steps, lambda: checkpoint.save(run.state()), checkpoint_seconds)
+        if run.average is not None:
+            run.average.copy_to(restorer)
+        save_weights(out["weights"], restorer.weights(), description)
+        _write_history(out["history"], run.history)
+        _write_cost(out["cost"], run, description, device)
+        checkpoint.remove()
+
+
+class _Run:
+    """A training in progress: all that a checkpoint holds."""
+
+    def __init__(self, fabric: Fabric, restorer: Restorer, train: Mapping[str, Any], steps: int) -> None:
+        self.fabric, self.restorer, self.train, self.steps = fabric, restorer, train, steps
+        self.parameters = {name: [p for p in parameters if p.requires_grad] for name, parameters in restorer.optimised().items()}
+        missing = sorted(set(self.parameters) - set(train["optimiser"]))
+        if missing:
+            raise InputError(f"train/optimiser: there is no block for {missing[0]!r}; add one ({', '.join(sorted(self.parameters))}).")
+        self.rates = {name: train["optimiser"][name]["lr"] for name in self.parameters}
+        self.optimisers = {name: _optimiser(parameters, train["optimiser"][name]) for name, parameters in self.parameters.items()}
+        self.average = MovingAverage(restorer, train["ema"]) if "ema" in train else None
+        self.step = 0
+        self.seconds = 0.0
+        self.history: list[dict[str, float]] = []
+        self.sums: dict[str, torch.Tensor] = {}
+        self.since = 0
+
+    def advance(self, batch: Batch) -> None:
+        """Make one training step."""
+        factor = rate_factor(self.train.get("schedule"), self.step, self.steps)
+        self.restorer.train()
+        updates = self.restorer.losses(batch)
+        while True:
+            with self.fabric.autocast():
+                update = next(updates, None)
+            if update is None:
+                break
+            optimiser, parameters = self.optimisers[update.optimiser], self.parameters[update.optimiser]
+            optimiser.param_groups[0]["lr"] = self.rates[update.optimiser] * factor
+            optimiser.zero_grad(set_to_none=True)
+            self.fabric.backward(update.loss)
+            if "clip_gradient" in self.train:
+                torch.nn.utils.clip_grad_norm_(parameters, self.train["clip_gradient"])
+            optimiser.step()
+            for name, value in {f"loss_{update.optimiser}": update.loss.detach(), **update.logs}.items():
+                self.sums[name] = self.sums.get(name, torch.zeros((), device=value.device)) + value.float()
+        if self.average is not None:
+            self.average.update(self.restorer)
+        self.step += 1
+        self.since += 1
+
+    def record(self) -> None:
+        """Add the mean of each logged value since the last record to the history.
+
+        Raises:
+            InputError: a value is not finite.
+        """
+        row = {"step": float(self.step)} | {name: float(value) / self.since for name, value in self.sums.items()}
+        for name, value in row.items():
+            if not math.isfinite(value):
+                raise InputError(
+                    f"training diverged: {name} is {value} before step {self.step}; lower train/optimiser/*/lr or clip_gradient."
+                )
+        self.history.append(row)
+        self.sums, self.since = {}, 0
+        print(" ".join(f"{name}={value:g}" for name, value in row.items()))
+
+    def state(self) -> dict[str, Any]:
+        """All that is needed to go on, as tensors and plain values."""
+        return {
+            "restorer": self.restorer.state_dict(),
+            "optimisers": {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()},
+            "average": None if self.average is None else self.average.shadow,
+            "random": random_state(),
+            "step": self.step,
+            "seconds": self.seconds,
+            "history": self.history,
+            "sums": self.sums,
+            "since": self.since,
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.restorer.load_state_dict(state["restorer"])
+        for name, optimiser in self.optimisers.items():
+            optimiser.load_state_dict(state["optimisers"][name])
+        if self.average is not None:
+            self.average.shadow = dict(state["average"])
+        restore_random_state(state["random"])
+        self.step, self.seconds, self.since = state["step"], state["seconds"], state["since"]
+        self.history, self.sums = list(state["history"]), dict(state["sums"])
+
+
+def _train(run: _Run, windows: Windows, steps: int, save: Any, checkpoint_seconds: float) -> None:
+    every = max(1, steps // HISTORY_ROWS)
+    started, saved, before = time.perf_counter(), time.perf_counter(), run.seconds
+    bar = tqdm(total=steps, initial=run.step, desc="training", unit="step", file=sys.__stderr__, disable=None)
+    with bar:
+        for batch in _batches(run, windows, steps):
+            run.advance(batch)
+            bar.update()
+            run.seconds = before + time.perf_counter() - started
+            if run.step % every == 0 or run.step == steps:
+                run.record()
+            if time.perf_counter() - saved > checkpoint_seconds and run.step < steps:
+                save()
+                saved = time.perf_counter()
+
+
+def _batches(run: _Run, windows: Windows, steps: int) -> Iterator[Batch]:
+    """Batches of the steps still to do, the next one gathered while the present one trains."""
+    size, seed = run.train["batch_size"], run.train["seed"]
+
+    def gather(step: int) -> Batch:
+        return windows.batch(batch_numbers(len(windows), size, step, seed))
+
+    with ThreadPoolExecutor(max_workers=1) as reader:
+        ahead = reader.submit(gather, run.step) if run.step < steps else None
+        for step in range(run.step, steps):
+            assert ahead is not None
+            batch = ahead.result()
+            ahead = reader.submit(gather, step + 1)
+            yield Batch(**{kind: run.fabric.to_device(tensor) for kind, tensor in batch.items()})  # type: ignore[typeddict-item]
+
+
+def _optimiser(parameters: Sequence[torch.nn.Parameter], settings: Mapping[str, Any]) -> torch.optim.Optimizer:
+    options = {key: value for key, value in settings.items() if key not in ("name", "lr")}
+    optimiser: torch.optim.Optimizer = OPTIMISERS[settings["name"]](parameters, lr=settings["lr"], **options)
+    return optimiser
+
+
+def rate_factor(schedule: Mapping[str, Any] | None, step: int, steps: int) -> float:
+    """Factor on the learning rate at a step: `gamma` to the number of milestones passed, each a fraction of the training."""
+    if schedule is None:
+        return 1.0
+    passed = sum(step >= milestone * steps for milestone in schedule["milestones"])
+    return float(schedule["gamma"] ** passed)
+
+
+def _write_history(path: str | Path, rows: Sequence[Mapping[str, float]]) -> None:
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, delimiter="\t", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: f"{value:.6g}" for name, value in row.items()} for row in rows)
+    with atomic(path) as temporary:
+        temporary.write_text(text.getvalue())
+
+
+def _write_cost(path: str | Path, run: _Run, description: Description, device: str) -> None:
+    shape = (1, 1, *spatial_shape(description.window))
+    example = (torch.rand(shape, device=device), torch.rand(shape, device=device))
+    write_json(
+        path,
+        complexity(run.restorer.eval(), example)
+        | {
+            "train_seconds": run.seconds,
+            "train_peak_mb": peak_mb(device),
+            "steps": run.steps,
+            "device": device_name(device),
+            "precision": str(run.fabric._precision.precision),
+        },
+    )

@@ -1,0 +1,270 @@
+"""Entries: the YAML files that say what to run, resolved for one scale.
+
+An entry is its file, merged with the scale's override of that name, over its parent (`extends`) resolved the same way;
+an entry without a parent also takes the override named `*`. Mappings merge deeply, lists are replaced, null removes.
+"""
+
+import copy
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from petbench.errors import InputError
+from petbench.files import digest
+from petbench.workflow.schema import Schema, check, read_yaml
+
+Entry = dict[str, Any]
+
+KINDS = {"scanners": "scanner", "datasets": "dataset", "methods": "method", "experiments": "experiment"}
+NOT_INHERITED = ("title", "citation", "extends")
+LOW_DOSE = "low_dose"
+STANDARD = "standard"
+
+
+def merge(base: Any, over: Any) -> Any:
+    """Merge `over` into `base`: mappings deeply, everything else replaced, null removes the key."""
+    if not (isinstance(base, dict) and isinstance(over, dict)):
+        return copy.deepcopy(over)
+    merged = {key: copy.deepcopy(value) for key, value in base.items() if key not in over}
+    for key, value in over.items():
+        if value is not None:
+            merged[key] = merge(base[key], value) if key in base else _without_nulls(value)
+    return merged
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nulls(inner) for key, inner in value.items() if inner is not None}
+    return copy.deepcopy(value)
+
+
+def sort_keys(value: Any) -> Any:
+    """Order mappings by key at every depth, so that equal content compares and hashes equal."""
+    if isinstance(value, dict):
+        return {key: sort_keys(value[key]) for key in sorted(value, key=str)}
+    if isinstance(value, list):
+        return [sort_keys(item) for item in value]
+    return value
+
+
+@dataclass(frozen=True)
+class Library:
+    """The entry files found in some folders, and the overrides of one scale."""
+
+    folders: tuple[Path, ...]
+    overrides: Mapping[str, Mapping[str, Entry]]
+    scale_name: str
+
+    @cached_property
+    def files(self) -> dict[str, dict[str, Path]]:
+        """Path of each entry file by kind and name; later folders win."""
+        return {kind: {path.stem: path for folder in self.folders for path in sorted((folder / kind).glob("*.yaml"))} for kind in KINDS}
+
+    @cached_property
+    def schemas(self) -> dict[str, Schema]:
+        """The closed schema of each kind."""
+        return {kind: read_yaml(self.folders[0] / "schemas" / f"{schema}.yaml") for kind, schema in KINDS.items()}
+
+    def path(self, kind: str, name: str, asked_by: str) -> Path:
+        """Path of an entry's file.
+
+        Raises:
+            InputError: there is none; names those that exist.
+        """
+        if name not in self.files[kind]:
+            known = ", ".join(sorted(self.files[kind]))
+            raise InputError(f"{asked_by}: there is no {KINDS[kind]} named {name!r}; the {kind} are {known}.")
+        return self.files[kind][name]
+
+    def schema(self, kind: str, name: str) -> Schema:
+        """The closed schema of one entry; a method's `train` block also takes its module's own keys."""
+        schema: Schema = self.schemas[kind]
+        if kind == "datasets":
+            phantom = read_yaml(self.folders[0] / "schemas" / "phantom.yaml")
+            return dict(merge(schema, {"properties": {"phantom": phantom}}))
+        module = self._module(name) if kind == "methods" else None
+        if module is None:
+            return schema
+        path = self.folders[0] / "schemas" / "methods" / f"{module}.yaml"
+        if not path.exists():
+            known = ", ".join(sorted(file.stem for file in path.parent.glob("*.yaml")))
+            raise InputError(f"{self.files[kind][name]}: module: there is no method module {module!r}; the modules are {known}.")
+        own = read_yaml(path)
+        schema = copy.deepcopy(schema)
+        train = schema["properties"]["train"]
+        train["properties"] |= own["properties"]
+        train["required"] = [*train.get("required", []), *own.get("required", [])]
+        schema["$defs"] = schema.get("$defs", {}) | own.get("$defs", {})
+        return schema
+
+    def _module(self, name: str, seen: tuple[str, ...] = ()) -> str | None:
+        if name not in self.files["methods"] or name in seen:
+            return None
+        content = read_yaml(self.files["methods"][name])
+        if "module" in content or "extends" not in content:
+            return str(content["module"]) if "module" in content else None
+        return self._module(content["extends"], (*seen, name))
+
+    def resolve(self, kind: str, name: str, asked_by: str = "", above: tuple[str, ...] = ()) -> Entry:
+        """Resolve one entry.
+
+        Raises:
+            InputError: the entry or a parent does not exist, `extends` runs in a circle, or a key is unknown or of the wrong kind.
+        """
+        path = self.path(kind, name, asked_by or self.scale_name)
+        if name in above:
+            raise InputError(f"{path}: extends: runs in a circle ({' -> '.join([*above, name])}); cut it.")
+        schema = self.schema(kind, name)
+        own = read_yaml(path)
+        check(own, schema, str(path), partial=True)
+        override = self.overrides.get(kind, {}).get(name, {})
+        check(override, schema, f"{self.scale_name}: override/{kind}/{name}", partial=True)
+        if "extends" in own:
+            base = self.resolve(kind, own["extends"], f"{path}: extends", (*above, name))
+            base = {key: value for key, value in base.items() if key not in NOT_INHERITED}
+            own = {key: value for key, value in own.items() if key != "extends"}
+            return dict(merge(merge(base, own), override))
+        everywhere = self.overrides.get(kind, {}).get("*", {})
+        check(everywhere, self.schemas[kind] | {"additionalProperties": False}, f"{self.scale_name}: override/{kind}/*", partial=True)
+        everywhere = {key: value for key, value in everywhere.items() if key in own}
+        return dict(merge(merge(_without_nulls(own), everywhere), override))
+
+    def resolve_whole(self, kind: str, name: str, asked_by: str = "") -> Entry:
+        """Resolve one entry and check that it has every key that its schema requires."""
+        entry = sort_keys(self.resolve(kind, name, asked_by))
+        check(entry, self.schema(kind, name), str(self.files[kind][name]))
+        return dict(entry)
+
+
+def load(config: Mapping[str, Any], basedir: str | Path) -> Entry:
+    """Resolve all that a scale runs.
+
+    Args:
+        config: A scale: `scale`, `run`, `override`, and optionally `entries` (more folders of entries).
+        basedir: The folder that holds `config/`.
+
+    Returns:
+        `scale`, `run`, and the resolved `experiments`, `datasets`, `methods`, `scanners` that they need, keys sorted.
+
+    Raises:
+        InputError: anything a user can mend, in one line.
+    """
+    basedir = Path(basedir)
+    name = f"scale {config.get('scale')!r}"
+    check(dict(config), read_yaml(basedir / "config/schemas/scale.yaml"), name)
+    folders = (basedir / "config", *(basedir / folder for folder in config.get("entries", [])))
+    library = Library(folders, config.get("override", {}), name)
+    for kind, overrides in library.overrides.items():
+        for entry in overrides:
+            if entry != "*":
+                library.path(kind, entry, f"{name}: override/{kind}")
+
+    experiments = {run: library.resolve_whole("experiments", run, f"{name}: run") for run in config["run"]}
+    methods: dict[str, Entry] = {}
+    datasets: dict[str, Entry] = {}
+    for run, experiment in experiments.items():
+        where = f"{library.files['experiments'][run]}"
+        for method in experiment["rows"]:
+            _add_method(library, method, f"{where}: rows", methods, datasets)
+        for column in experiment["columns"]:
+            _add_dataset(library, column["dataset"], f"{where}: columns", datasets)
+            _check_dose(datasets, column["dataset"], column["dose"], f"{where}: columns")
+        _check_distinct(experiment["rows"], methods, where)
+    scanners = {
+        entry["scanner"]: library.resolve_whole("scanners", entry["scanner"], f"{library.files['datasets'][dataset]}: scanner")
+        for dataset, entry in datasets.items()
+        if "scanner" in entry
+    }
+    return {
+        "scale": config["scale"],
+        "run": list(config["run"]),
+        "experiments": experiments,
+        "datasets": datasets,
+        "methods": methods,
+        "scanners": scanners,
+        "report": config.get("report", {}),
+    }
+
+
+def _add_dataset(library: Library, name: str, where: str, datasets: dict[str, Entry]) -> None:
+    if name not in datasets:
+        entry = library.resolve_whole("datasets", name, where)
+        path = library.files["datasets"][name]
+        if isinstance(entry["subjects"], int):
+            width = max(2, len(str(entry["subjects"])))
+            entry["subjects"] = [f"{number:0{width}d}" for number in range(1, entry["subjects"] + 1)]
+        if len(set(entry["subjects"])) < len(entry["subjects"]):
+            raise InputError(f"{path}: subjects: a subject is listed twice; list each once.")
+        if STANDARD in entry["doses"]:
+            raise InputError(f"{path}: doses: {STANDARD!r} is the reserved name of the standard dose; give the low dose another name.")
+        count, folds = len(entry["subjects"]), entry["split"].get("folds")
+        if folds is not None and not 2 <= folds <= count:
+            raise InputError(f"{path}: split/folds: {folds} folds need as many subjects, and there are {count}; lower folds to {count}.")
+        if count < 2:
+            raise InputError(f"{path}: subjects: {count} subject cannot be split into training and test; give at least two.")
+        for domain, spec in entry["domains"].items():
+            for axis, (window, size) in enumerate(zip(spec["window"], entry["preprocess"]["grid"]["shape"], strict=True)):
+                if window > size:
+                    raise InputError(
+                        f"{path}: domains/{domain}/window: {window} voxels along axis {axis} exceed the volume's {size}"
+                        " (preprocess/grid/shape); make the window smaller."
+                    )
+        datasets[name] = entry
+
+
+def _check_dose(datasets: Mapping[str, Entry], dataset: str, dose: str, where: str) -> None:
+    doses = datasets[dataset]["doses"]
+    if dose not in doses:
+        raise InputError(f"{where}: data set {dataset!r} has no dose {dose!r}; its doses are {', '.join(sorted(doses))}.")
+
+
+def _add_method(
+    library: Library, name: str, where: str, methods: dict[str, Entry], datasets: dict[str, Entry], above: Sequence[str] = ()
+) -> None:
+    if name in above:
+        raise InputError(f"{where}: methods refer to each other in a circle ({' -> '.join([*above, name])}); cut it.")
+    if name in methods or name == LOW_DOSE:
+        return
+    entry = library.resolve_whole("methods", name, where)
+    path = library.files["methods"][name]
+    for key in ("init_from", "weights_of"):
+        if key in entry:
+            reference = entry[key]
+            _add_method(library, reference.get("method", name), f"{path}: {key}", methods, datasets, (*above, name))
+            if "dataset" in reference:
+                _add_dataset(library, reference["dataset"], f"{path}: {key}", datasets)
+                if "dose" in reference:
+                    _check_dose(datasets, reference["dataset"], reference["dose"], f"{path}: {key}")
+    for part in entry.get("ensemble", []):
+        _add_method(library, part, f"{path}: ensemble", methods, datasets, (*above, name))
+    for other in entry.get("also_train_on", []):
+        _add_dataset(library, other["dataset"], f"{path}: also_train_on", datasets)
+        _check_dose(datasets, other["dataset"], other["dose"], f"{path}: also_train_on")
+    kinds = [key for key in ("train", "weights_of", "ensemble") if key in entry]
+    if len(kinds) != 1:
+        have = " and ".join(kinds) or "none"
+        raise InputError(f"{path}: an entry has exactly one of train, weights_of and ensemble (here: {have}); keep one.")
+    if "train" in entry and ("steps" in entry["train"]) == ("epochs" in entry["train"]):
+        raise InputError(f"{path}: train: give either steps or epochs, not both or neither (null removes an inherited key).")
+    methods[name] = entry
+
+
+def _check_distinct(rows: Sequence[str], methods: Mapping[str, Entry], where: str) -> None:
+    seen: dict[str, str] = {}
+    for row in rows:
+        if row == LOW_DOSE:
+            continue
+        content = digest({key: value for key, value in methods[row].items() if key not in NOT_INHERITED})
+        if content in seen:
+            raise InputError(
+                f"{where}: rows {seen[content]!r} and {row!r} are the same at this scale; keep their difference in the override."
+            )
+        seen[content] = row
+
+
+def wildcard_choice(names: Sequence[str]) -> str:
+    """A regular expression that matches exactly these names."""
+    return "|".join(re.escape(name) for name in sorted(names)) or "(?!)"

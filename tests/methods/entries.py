@@ -1,0 +1,34 @@
+"""Method entries as the tests of methods read them."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+CONFIG = Path(__file__).parents[2] / "config"
+
+
+def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    return base | {key: merged(base[key], value) if isinstance(base.get(key), dict) else value for key, value in over.items()}
+
+
+def entry(name: str) -> dict[str, Any]:
+    own = yaml.safe_load((CONFIG / "methods" / f"{name}.yaml").read_text())
+    parent = own.pop("extends", None)
+    return merged(entry(parent), own) if parent else own
+
+
+TINY = {
+    "m_unet": {"network": {"channels": [4, 8]}},
+    "mak_gan": {
+        "network": {"channels": [4, 8], "decoder": [4, 4], "heads": 2, "expansion": 2},
+        "discriminator": {"channels": 4, "layers": 2},
+    },
+}
+
+
+def tiny(name: str) -> dict[str, Any]:
+    """The `train` block of an entry at the smallest widths."""
+    whole = entry(name)
+    # A normal start of 0.02 fits the published widths; at these it would take long to leave.
+    return merged(whole["train"], TINY[whole["module"]] | {"initialisation": None})

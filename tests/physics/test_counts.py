@@ -1,0 +1,115 @@
+import numpy as np
+import pytest
+from scipy import stats
+
+from petbench.errors import InputError
+from petbench.physics.counts import expectation, log_likelihood, poisson, thin
+from petbench.physics.scanner import Scanner, radial_positions
+
+BINS, DRAWS = 400, 2000
+
+
+def line_integrals(scanner: Scanner) -> np.ndarray:
+    profile = np.maximum(0, 1 - (radial_positions(scanner) / 40.0) ** 2)
+    return np.broadcast_to(profile[:, None, None], scanner.sinogram_shape).astype(np.float32)
+
+
+def test_expected_counts_add_up_as_asked(head_scanner: Scanner) -> None:
+    result = expectation(line_integrals(head_scanner), head_scanner, 1e6, randoms_fraction=0.2, scatter_fraction=0.3)
+    prompts, trues = result.prompts.sum(dtype=float), result.trues.sum(dtype=float)
+    assert prompts == pytest.approx(1e6, rel=1e-5)
+    scatter = result.background.sum(dtype=float) - 0.2e6
+    assert scatter == pytest.approx(0.3 * trues, rel=1e-4)
+    np.testing.assert_allclose(result.trues, result.scale * line_integrals(head_scanner), rtol=1e-5)
+
+
+def test_randoms_are_the_same_in_every_bin(head_scanner: Scanner) -> None:
+    result = expectation(line_integrals(head_scanner), head_scanner, 1e6, randoms_fraction=0.2, scatter_fraction=0.0)
+    np.testing.assert_allclose(result.background, 0.2e6 / result.background.size, rtol=1e-6)
+
+
+def test_scatter_is_broader_than_the_trues_and_without_detail(head_scanner: Scanner) -> None:
+    result = expectation(line_integrals(head_scanner), head_scanner, 1e6, randoms_fraction=0.0, scatter_fraction=0.3)
+    positions = radial_positions(head_scanner)
+
+    def width(sinogram: np.ndarray) -> float:
+        profile = sinogram[:, 7, 2].astype(float)
+        return float(np.sqrt((positions**2 * profile).sum() / profile.sum()))
+
+    assert width(result.background) > 2 * width(result.trues)
+    assert result.background.min() >= 0
+
+
+def test_no_background_when_none_is_asked_for(head_scanner: Scanner) -> None:
+    result = expectation(line_integrals(head_scanner), head_scanner, 1e5, 0.0, 0.0)
+    assert not result.background.any()
+    assert result.trues.sum(dtype=float) == pytest.approx(1e5, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("counts", "randoms", "scatter", "field"),
+    [(0, 0.2, 0.3, "counts"), (1e5, 1.0, 0.3, "randoms_fraction"), (1e5, -0.1, 0.3, "randoms"), (1e5, 0.2, -1, "scatter_fraction")],
+)
+def test_numbers_out_of_range_are_refused(head_scanner: Scanner, counts: float, randoms: float, scatter: float, field: str) -> None:
+    with pytest.raises(InputError, match=field):
+        expectation(line_integrals(head_scanner), head_scanner, counts, randoms, scatter)
+
+
+def test_unseen_activity_is_refused(head_scanner: Scanner) -> None:
+    with pytest.raises(InputError, match="sees none"):
+        expectation(np.zeros(head_scanner.sinogram_shape, dtype=np.float32), head_scanner, 1e5, 0.2, 0.3)
+
+
+@pytest.mark.parametrize("mean", [0.3, 4.0, 900.0])
+def test_poisson_mean_and_variance(mean: float) -> None:
+    counts = poisson(np.full(200_000, mean, dtype=np.float32), seed=5).astype(float)
+    n = counts.size
+    assert abs(counts.mean() - mean) < 5 * np.sqrt(mean / n)
+    # Variance of the sample variance: (mu4 - sigma^4) / n with mu4 = mean + 3 mean^2.
+    assert abs(counts.var(ddof=1) - mean) < 5 * np.sqrt((mean + 2 * mean**2) / n)
+
+
+@pytest.mark.parametrize("fraction", [0.04, 0.25, 0.5])
+def test_thinning_given_the_counts_is_binomial(fraction: float) -> None:
+    counts = np.full(100_000, 37, dtype=np.uint32)
+    thinned = thin(counts, fraction, seed=9)
+    assert (thinned <= counts).all()
+    mean, variance = 37 * fraction, 37 * fraction * (1 - fraction)
+    assert abs(thinned.mean() - mean) < 5 * np.sqrt(variance / counts.size)
+    fourth = stats.binom(37, fraction).stats("k") * variance**2 + 2 * variance**2
+    assert abs(thinned.var(ddof=1) - variance) < 5 * np.sqrt(fourth / counts.size)
+
+
+def test_thinning_over_realisations_is_poisson_and_correlates_with_its_parent() -> None:
+    expected, fraction = np.linspace(1.0, 30.0, BINS), 0.25
+    parents = np.stack([poisson(expected, seed) for seed in range(DRAWS)]).astype(float)
+    children = np.stack([thin(parent.astype(np.uint32), fraction, 10_000 + seed) for seed, parent in enumerate(parents)]).astype(float)
+    mean = fraction * expected
+    variance = children.var(axis=0, ddof=1) / mean
+    covariance = ((children - mean) * (parents - expected)).mean(axis=0) / mean
+    # Fourth moments of a Poisson child c of a parent p: Var[(c - m)^2] / m^2 = 2 + 1/m, Var[(c - m)(p - e)] / m^2 = 1 + e/m + 1/m.
+    assert abs(variance.mean() - 1) < 5 * np.sqrt((2 + (1 / mean).mean()) / (DRAWS * BINS))
+    spread = np.sqrt((1 + 1 / fraction + (1 / mean).mean()) / (DRAWS * BINS))
+    assert abs(covariance.mean() - 1) < 5 * spread
+    assert np.abs(children.mean(axis=0) - mean).max() < 5 * np.sqrt(mean.max() / DRAWS)
+
+
+def test_whole_fraction_keeps_every_count_and_seeds_repeat() -> None:
+    counts = poisson(np.full(1000, 5.0), seed=1)
+    np.testing.assert_array_equal(thin(counts, 1.0, seed=2), counts)
+    np.testing.assert_array_equal(thin(counts, 0.3, seed=2), thin(counts, 0.3, seed=2))
+    assert (thin(counts, 0.3, seed=2) != thin(counts, 0.3, seed=3)).any()
+
+
+@pytest.mark.parametrize("fraction", [0.0, -0.1, 1.01, float("nan")])
+def test_fractions_out_of_range_are_refused(fraction: float) -> None:
+    with pytest.raises(InputError, match="outside"):
+        thin(np.ones(3, dtype=np.uint32), fraction, seed=0)
+
+
+def test_likelihood_is_that_of_scipy_up_to_a_constant() -> None:
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(6.0, 50)
+    first, second = rng.uniform(2, 9, (2, 50))
+    difference = stats.poisson(first).logpmf(counts).sum() - stats.poisson(second).logpmf(counts).sum()
+    assert log_likelihood(counts, first) - log_likelihood(counts, second) == pytest.approx(difference)

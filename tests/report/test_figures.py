@@ -1,0 +1,118 @@
+import numpy as np
+import pandas as pd
+import pytest
+from made_up import experiment
+from matplotlib import image
+
+from petbench.errors import InputError
+from petbench.report import figures
+from petbench.report.tables import build_table
+from petbench.report.viewer import load
+
+
+def draw_twice(draw, folder):
+    """Bytes of the PNG and SVG of two runs."""
+    runs = []
+    for run in ("first", "second"):
+        paths = [folder / run / "figure.png", folder / run / "figure.svg"]
+        draw(paths)
+        runs.append([path.read_bytes() for path in paths])
+    return runs
+
+
+@pytest.fixture(scope="module")
+def arrays(volumes):
+    return load(volumes[0])
+
+
+def test_comparison_is_the_same_file_every_time(arrays, tmp_path):
+    volumes, _, labels = arrays
+    box = figures.choose_box(volumes["standard_dose"], labels >= 101)
+    first, second = draw_twice(lambda paths: figures.comparison(volumes, "standard_dose", box, paths), tmp_path)
+    assert first == second
+    assert image.imread(tmp_path / "first/figure.png").shape[2] in (3, 4)
+    assert b"<svg" in first[1]
+
+
+def test_comparison_marks_the_box_in_red_in_every_column(arrays, tmp_path):
+    volumes, _, labels = arrays
+    box = figures.choose_box(volumes["standard_dose"], labels >= 101)
+    figures.comparison(volumes, "standard_dose", box, [tmp_path / "figure.svg"])
+    assert (tmp_path / "figure.svg").read_text().lower().count(figures.RED.lower()) >= 5 * len(volumes)  # the box and four sides below
+
+
+def test_comparison_refuses_volumes_without_the_reference_or_on_two_grids(tmp_path):
+    box = figures.Box((4, 4, 4), 2)
+    with pytest.raises(InputError, match="standard: not among the volumes"):
+        figures.comparison({"low": np.ones((9, 9, 9))}, "standard", box, [tmp_path / "x.png"])
+    with pytest.raises(InputError, match="one grid"):
+        figures.comparison({"low": np.ones((9, 9, 8)), "standard": np.ones((9, 9, 9))}, "standard", box, [tmp_path / "x.png"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_box_lies_on_the_largest_lesion_and_inside_the_volume(arrays):
+    standard = arrays[0]["standard_dose"]
+    lesions = np.zeros(standard.shape, dtype=bool)
+    lesions[20:26, 30:36, 10:14] = True
+    lesions[5:7, 5:7, 5:7] = True
+    box = figures.choose_box(standard, lesions, half=3)
+    assert np.abs(np.subtract(box.centre, (22.5, 32.5, 11.5))).max() <= 0.5
+    lesions[:] = False
+    lesions[0, 0, 0] = True
+    assert figures.choose_box(standard, lesions, half=3).centre == (3, 3, 0)
+
+
+def test_box_without_lesions_finds_the_strongest_edge_of_the_reference():
+    volume = np.full((32, 32, 32), 10.0)
+    volume[8, 20, 14:19] = 30  # a thin bright rod across the middle slices
+    box = figures.choose_box(volume, half=3)
+    assert abs(box.centre[0] - 8) <= 3
+    assert abs(box.centre[1] - 20) <= 3
+    assert box == figures.choose_box(volume, np.zeros(volume.shape, dtype=bool), half=3)
+
+
+def test_training_curves_are_deterministic_and_thin_long_runs(content, tmp_path):
+    histories = {f"fold {history.fold}": history.path for history in content.histories}
+    first, second = draw_twice(lambda paths: figures.training_curves(histories, paths), tmp_path)
+    assert first == second
+    long = tmp_path / "long.tsv"
+    steps = np.arange(200_000)
+    pd.DataFrame({"step": steps, "loss": np.sin(steps)}).to_csv(long, sep="\t", index=False)
+    figures.training_curves({"long": long}, [tmp_path / "long.svg"])
+    assert (tmp_path / "long.svg").stat().st_size < 100_000
+
+
+def test_training_curves_refuse_what_is_no_history(tmp_path):
+    path = tmp_path / "history.tsv"
+    with pytest.raises(InputError, match="no such history"):
+        figures.training_curves({"run": path}, [tmp_path / "x.png"])
+    path.write_text("loss\n1\n")
+    with pytest.raises(InputError, match="has no column step"):
+        figures.training_curves({"run": path}, [tmp_path / "x.png"])
+    path.write_text("step\tepoch\n1\t1\n")
+    with pytest.raises(InputError, match="logs no value"):
+        figures.training_curves({"run": path}, [tmp_path / "x.png"])
+
+
+def test_panels_show_every_tick_and_are_deterministic(metrics, tmp_path):
+    entry = experiment("mak_gan_figure3")
+    table = build_table(entry, metrics, (), {})
+    first, second = draw_twice(lambda paths: figures.panels(entry, table, paths), tmp_path)
+    assert first == second
+    text = first[1].decode()
+    for label in ("MKE block", "AKI block", "1:1:0", "2:1:1"):
+        assert label in text  # matplotlib writes each text as a comment beside its outlines
+
+
+def test_panels_refuse_a_method_that_is_no_row(metrics, tmp_path):
+    entry = experiment("mak_gan_figure3")
+    table = build_table(entry, metrics, (), {})
+    panels = [{"title": "MKE", "ticks": [{"method": "m_unet", "label": "x"}]}]
+    with pytest.raises(InputError, match="m_unet is not among the rows"):
+        figures.panels({**entry, "panels": panels}, table, [tmp_path / "x.png"])
+
+
+def test_other_suffixes_are_refused(metrics, tmp_path):
+    entry = experiment("mak_gan_figure3")
+    with pytest.raises(InputError, match=r"written as \.png or \.svg"):
+        figures.panels(entry, build_table(entry, metrics, (), {}), [tmp_path / "figure.pdf"])

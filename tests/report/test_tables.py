@@ -1,0 +1,232 @@
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
+from made_up import ROOT, experiment, long_rows
+from scipy import stats
+
+from petbench.errors import InputError
+from petbench.report.published import COLUMNS, read_papers, read_published
+from petbench.report.tables import build_table, has_reference
+from petbench.report.write_tables import escape, write_latex, write_markdown, write_tsv
+
+ENTRY = {
+    "paper": "mak_gan",
+    "kind": "table",
+    "title": "A & B",
+    "rows": ["low_dose", "other", "mak_gan"],
+    "columns": [{"dataset": "mni", "dose": "drf4", "label": "25 % dose", "published": "Clinical"}],
+    "metrics": ["psnr", "nmse"],
+    "reference": "standard_dose",
+    "region": "whole",
+    "differs": "all",
+}
+STARRED = {**ENTRY, "statistics": {"metric": "psnr", "against": "mak_gan", "alpha": 0.05}}
+TITLES = {"other": "Other_net", "mak_gan": "MAK-GAN"}
+KEY = "mni/drf4"
+
+
+def study(low, other, own) -> pd.DataFrame:
+    rows = []
+    for method, psnr in (("low_dose", low), ("other", other), ("mak_gan", own)):
+        rows += long_rows("mni", "drf4", method, "psnr", psnr)
+        rows += long_rows("mni", "drf4", method, "nmse", [1 / value for value in psnr])
+    return pd.DataFrame(rows)
+
+
+def test_cells_hold_mean_sd_and_interval_by_hand():
+    table = build_table(ENTRY, study([20, 21, 22, 23], [24, 24, 25, 25], [25, 26, 27, 28]), (), TITLES)
+    cell = table.cells["low_dose", KEY, "psnr"]
+    sd = math.sqrt(5 / 3)
+    half = stats.t.ppf(0.975, 3) * sd / 2
+    assert (cell.mean, cell.n) == (21.5, 4)
+    assert (cell.sd, cell.ci_low, cell.ci_high) == pytest.approx((sd, 21.5 - half, 21.5 + half))
+    assert table.rows == {"low_dose": "Low dose", "other": "Other_net", "mak_gan": "MAK-GAN"}
+
+
+def test_best_and_second_follow_the_direction_of_the_metric():
+    table = build_table(ENTRY, study([20, 21], [24, 25], [26, 27]), (), TITLES)
+    for metric in ("psnr", "nmse"):  # one is better high, the other low; the methods rank the same
+        assert [method for method in table.rows if table.cells[method, KEY, metric].best] == ["mak_gan"]
+        assert [method for method in table.rows if table.cells[method, KEY, metric].second] == ["other"]
+
+
+def test_equal_means_share_a_place():
+    table = build_table(ENTRY, study([20, 21], [26, 27], [26, 27]), (), TITLES)
+    assert [method for method in table.rows if table.cells[method, KEY, "psnr"].best] == ["other", "mak_gan"]
+    assert [method for method in table.rows if table.cells[method, KEY, "psnr"].second] == ["low_dose"]
+
+
+def test_star_marks_only_what_is_significantly_worse():
+    rng = np.random.default_rng(0)
+    own = 26 + rng.normal(0, 1, 8)
+    table = build_table(STARRED, study(own - 3 + rng.normal(0, 0.1, 8), own + rng.normal(0, 0.1, 8), own), (), TITLES)
+    assert {method: table.cells[method, KEY, "psnr"].mark for method in table.rows} == {"low_dose": "*", "other": "", "mak_gan": ""}
+    assert table.cells["low_dose", KEY, "psnr"].p_holm < 0.05 < table.cells["other", KEY, "psnr"].p_holm
+    assert math.isnan(table.cells["mak_gan", KEY, "psnr"].p_holm)
+    assert {table.cells[method, KEY, "nmse"].mark for method in table.rows} == {""}
+    better = build_table(STARRED, study(own + 3 + rng.normal(0, 0.1, 8), own + rng.normal(0, 0.1, 8), own), (), TITLES)
+    assert better.cells["low_dose", KEY, "psnr"].mark == ""
+    assert better.cells["low_dose", KEY, "psnr"].p_holm < 0.05
+
+
+@pytest.mark.parametrize(("subjects", "stars", "said"), [(5, "", True), (6, "*", False)])
+def test_below_six_subjects_no_star_and_the_table_says_so(subjects, stars, said):
+    own = np.linspace(25, 27, subjects)
+    wobble = 0.1 * (-1) ** np.arange(subjects)
+    table = build_table(STARRED, study(own - 5 + wobble, own - 1, own), (), TITLES)
+    assert table.cells["low_dose", KEY, "psnr"].mark == stars
+    assert any("Below 6 subjects nothing is tested and no star is given." in note for note in table.notes) is said
+
+
+def test_cost_is_averaged_and_never_ranked_or_made_up_for_the_low_dose():
+    metrics = study([20, 21], [24, 25], [26, 27])
+    costs = long_rows("mni", "drf4", "mak_gan", "gflop", [60, 64], "n/a", "n/a")
+    costs += long_rows("mni", "drf4", "other", "gflop", [9, 9], "n/a", "n/a")
+    table = build_table({**ENTRY, "cost": ["gflop"]}, pd.concat([metrics, pd.DataFrame(costs)]), (), TITLES)
+    assert table.cells["mak_gan", "cost", "gflop"].mean == 62
+    assert math.isnan(table.cells["low_dose", "cost", "gflop"].mean)
+    assert not any(table.cells[method, "cost", "gflop"].best for method in table.rows)
+
+
+def test_missing_method_metric_or_reference_is_refused_by_name():
+    metrics = study([20, 21], [24, 25], [26, 27])
+    with pytest.raises(InputError, match="other on mni/drf4: psnr against standard_dose in region whole"):
+        build_table(ENTRY, metrics[metrics["method"] != "other"], (), TITLES)
+    with pytest.raises(InputError, match="low_dose on mni/drf4: psnr against true_activity"):
+        build_table(ENTRY, metrics, (), TITLES, reference="true_activity")
+    with pytest.raises(InputError, match="sharpness is not defined"):
+        build_table({**ENTRY, "metrics": ["sharpness"]}, metrics, (), TITLES)
+    with pytest.raises(InputError, match="has no column region"):
+        build_table(ENTRY, metrics.drop(columns="region"), (), TITLES)
+    assert has_reference(ENTRY, metrics, "standard_dose")
+    assert not has_reference(ENTRY, metrics, "true_activity")
+
+
+def test_twice_the_same_subject_is_refused():
+    metrics = study([20, 21], [24, 25], [26, 27])
+    with pytest.raises(InputError, match="two values"):
+        build_table(ENTRY, pd.concat([metrics, metrics]), (), TITLES)
+
+
+def test_tsv_returns_every_number_it_was_given(metrics, tmp_path):
+    entry = experiment("mak_gan_table1")
+    table = build_table(entry, metrics, read_published(ROOT / "resources/published/mak_gan_table1.tsv"), TITLES)
+    write_tsv(table, tmp_path / "table.tsv")
+    exact = {"float_precision": "round_trip", "dtype": {"published": str}}
+    read = pd.read_csv(tmp_path / "table.tsv", sep="\t", keep_default_na=False, na_values=["n/a"], **exact)
+    assert len(read) == len(table.cells) == 3 * (2 * 3 + 2)
+    for row in read.to_dict("records"):
+        cell = table.cells[row["method"], row["column"], row["metric"]]
+        for name in ("mean", "sd", "ci_low", "ci_high", "n", "p_holm"):
+            assert row[name] == getattr(cell, name) or (math.isnan(row[name]) and math.isnan(getattr(cell, name)))
+        assert (row["mark"], row["best"], row["second"]) == (cell.mark, cell.best, cell.second)
+    quoted = {(row["method"], row["column"], row["metric"]): (row["published"], row["published_mark"]) for row in read.to_dict("records")}
+    assert quoted["low_dose", "mni/drf4", "nmse"] == ("0.0550", "")  # the digits as printed
+    assert quoted["m_unet", "mni/drf25", "psnr"] == ("22.549", "*")
+    assert quoted["mak_gan", "cost", "gflop"] == ("", "")  # another convention: not the same quantity
+
+
+def test_published_values_change_no_number_of_ours(metrics):
+    entry = experiment("mak_gan_table1")
+    published = read_published(ROOT / "resources/published/mak_gan_table1.tsv")
+    absurd = tuple(quoted._replace(value="99.999", mark="*") for quoted in published)
+    plain, printed, wrong = (build_table(entry, metrics, quotes, TITLES) for quotes in ((), published, absurd))
+    # repr, because NaN equals nothing
+    assert repr(plain.cells) == repr(printed.cells) == repr(wrong.cells)
+
+
+def test_markdown_keeps_ours_and_published_apart(tmp_path):
+    published = read_published(ROOT / "resources/published/mak_gan_table1.tsv")
+    own = np.linspace(25, 27, 6)
+    table = build_table(STARRED, study(own - 5 + [0.1, 0, 0.1, 0, 0, 0.2], own - 1, own), published, TITLES)
+    write_markdown(table, tmp_path / "table.md")
+    ours, theirs = (tmp_path / "table.md").read_text().split("## Published values (MAK-GAN, table 1)")
+    assert "| MAK-GAN | **26.00 ± 0.75** |" in ours
+    assert "<u>25.00 ± 0.75</u>" in ours
+    assert r"\*21.07 ± " in ours
+    assert "(n = 6)" in ours
+    assert "98.57" in theirs
+    assert "98.57" not in ours
+    assert "26.00" not in theirs
+    lines = [line for line in ours.splitlines() if line.startswith("|")]
+    assert len({line.count("|") for line in lines}) == 1
+
+
+def test_latex_escapes_what_latex_would_read_as_commands(tmp_path):
+    assert escape(r"a_b & 5 % {x} \ # $ ~ ^") == r"a\_b \& 5 \% \{x\} \textbackslash{} \# \$ \textasciitilde{} \textasciicircum{}"
+    published = read_published(ROOT / "resources/published/mak_gan_table1.tsv")
+    table = build_table({**ENTRY, "metrics": ["psnr"]}, study([20, 21], [24, 25], [26, 27]), published, TITLES)
+    write_latex(table, tmp_path / "table.tex")
+    text = (tmp_path / "table.tex").read_text()
+    ours, theirs = text.split("% Published values, MAK-GAN, table 1")
+    assert r"\multicolumn{1}{c}{25 \% dose (n = 2)}" in ours
+    assert r"Other\_net & \underline{24.50 $\pm$ 0.71} \\" in ours
+    assert r"MAK-GAN & \textbf{26.50 $\pm$ 0.71} \\" in ours
+    assert ours.count(r"\toprule") == theirs.count(r"\toprule") == 1
+    assert text.isascii()
+
+
+def test_published_tables_quote_the_paper():
+    first, second = (read_published(ROOT / f"resources/published/mak_gan_table{number}.tsv") for number in (1, 2))
+    values = {(quoted.row, quoted.column, quoted.metric): quoted for quoted in first}
+    assert len(first) == 7 * 6 + 6
+    assert sum(quoted.mark == "*" for quoted in first) == 6 + 5 + 2
+    assert values["MAK-GAN", "Clinical", "PSNR"].value == "25.311"
+    assert values["MTrans-GAN", "Dynamic-PET", "PSNR"].mark == ""
+    # The paper states these differences in words, which checks the digits copied.
+    for column, metric, gain in (("Clinical", "PSNR", 0.205), ("Dynamic-PET", "PSNR", 0.143), ("Dynamic-PET", "NMSE", -0.014)):
+        own, second_best = (float(values[row, column, metric].value) for row in ("MAK-GAN", "MTrans-GAN"))
+        assert own - second_best == pytest.approx(gain)
+    proposed = {(quoted.column, quoted.metric): quoted.value for quoted in second if quoted.row == "E (Proposed)"}
+    assert proposed == {(quoted.column, quoted.metric): quoted.value for quoted in first if quoted.row == "MAK-GAN" and quoted.column}
+    assert "mak_gan" in read_papers(ROOT / "resources/published/papers.tsv")
+
+
+def test_published_table_that_contradicts_itself_is_refused(tmp_path):
+    path = tmp_path / "quoted.tsv"
+    number = ["A", "c", "PSNR", "1", "", "p"]
+    path.write_text("".join("\t".join(line) + "\n" for line in (COLUMNS, number, number)))
+    with pytest.raises(InputError, match="PSNR of A stands twice"):
+        read_published(path)
+    with pytest.raises(InputError, match="no such file"):
+        read_published(tmp_path / "absent.tsv")
+
+
+@pytest.mark.parametrize("name", ["mak_gan_table1", "mak_gan_table2", "mak_gan_figure3"])
+def test_experiments_satisfy_their_closed_schema_and_name_what_exists(name):
+    schema = yaml.safe_load((ROOT / "config/schemas/experiment.yaml").read_text())
+    Draft202012Validator.check_schema(schema)
+    entry = experiment(name)
+    Draft202012Validator(schema).validate(entry)
+    assert not Draft202012Validator(schema).is_valid({**entry, "colour": "red"})
+    assert set(entry.get("published_rows", {})) <= set(entry["rows"])
+    assert {tick["method"] for panel in entry.get("panels", []) for tick in panel["ticks"]} <= set(entry["rows"])
+    if "published" in entry:
+        quoted = read_published(ROOT / f"resources/published/{entry['published']}.tsv")
+        assert set(entry["published_rows"].values()) <= {number.row for number in quoted}
+        assert {column["published"] for column in entry["columns"]} <= {number.column for number in quoted}
+    if "statistics" in entry:
+        assert entry["statistics"]["against"] in entry["rows"]
+        assert entry["statistics"]["metric"] in entry["metrics"]
+
+
+def test_schema_asks_a_figure_for_panels_and_refuses_them_of_a_table():
+    schema = Draft202012Validator(yaml.safe_load((ROOT / "config/schemas/experiment.yaml").read_text()))
+    figure = experiment("mak_gan_figure3")
+    assert not schema.is_valid({key: value for key, value in figure.items() if key != "panels"})
+    assert not schema.is_valid({**figure, "kind": "table"})
+
+
+def test_every_key_of_the_schema_is_described():
+    def undescribed(schema, path=""):
+        for key, part in schema.get("properties", {}).items():
+            if part is not False:
+                yield from [] if "description" in part else [f"{path}/{key}"]
+                yield from undescribed(part, f"{path}/{key}")
+                yield from undescribed(part.get("items", {}), f"{path}/{key}")
+
+    assert list(undescribed(yaml.safe_load((ROOT / "config/schemas/experiment.yaml").read_text()))) == []
