@@ -6,6 +6,9 @@ import sys
 from petbench.errors import InputError
 from petbench.workflow.entries import load
 
+# A waiting thread soon sleeps: by default it spins so long that two jobs on one machine slow each other down twentyfold.
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+
 if "scale" not in config:
 
     configfile: os.path.join(workflow.basedir, "config", "config.yaml")

@@ -8,7 +8,7 @@ from petbench.data.bids import find_image, find_subjects
 from petbench.errors import InputError
 from petbench.files import digest
 from petbench.preprocess.splits import folds, fold_testing
-from petbench.workflow.code import code_hash
+from petbench.workflow.code import PACKAGE, code_hash
 from petbench.workflow.entries import LOW_DOSE, STANDARD, wildcard_choice
 from petbench.workflow.lineage import Training, check_unseen, starting_point, training_samples, weights_of
 
@@ -289,6 +289,84 @@ def experiment_files(experiments):
     return [f"<results>/tables/{name}.{suffix}" for name in experiments for suffix in ["tsv", "md", "tex"]] + [
         f"<results>/figures/{name}.{suffix}" for name in experiments if name in FIGURES for suffix in ["png", "svg"]
     ]
+
+
+def published_file(wildcards):
+    """The paper's printed values, where it has some."""
+    name = EXPERIMENTS[wildcards.experiment].get("published")
+    return [published_path(name)] if name else []
+
+
+def published_path(name):
+    """Path of a file of printed values."""
+    return os.path.join(workflow.basedir, "resources", "published", f"{name}.tsv")
+
+
+def titles_of(wildcards):
+    """Titles of an experiment's methods."""
+    return {name: METHODS[name]["title"] for name in EXPERIMENTS[wildcards.experiment]["rows"] if name != LOW_DOSE}
+
+
+def shown_columns():
+    """Methods of all experiments by data set and dose, each once and in order."""
+    shown = {}
+    for experiment in EXPERIMENTS.values():
+        for column in experiment["columns"]:
+            methods = shown.setdefault((column["dataset"], column["dose"]), [])
+            methods += [method for method in experiment["rows"] if method not in methods]
+    return shown
+
+
+def page_plan():
+    """What the page shows, in the order of `page_inputs`: which training, subject or volume each file is."""
+    shown = shown_columns()
+    trainings = dict.fromkeys(
+        training
+        for (dataset, dose), methods in shown.items()
+        for method in methods
+        if method != LOW_DOSE
+        for training in trainings_of(dataset, dose, method)
+    )
+    most = ENTRIES["report"].get("viewer_subjects", 2)
+    volumes = []
+    for (dataset, dose), methods in shown.items():
+        known = ["true_activity", "labels"] if dataset in PHANTOMS else []
+        kinds = ["standard_dose", LOW_DOSE, *(method for method in methods if method != LOW_DOSE), *known]
+        volumes += [[dataset, dose, subject, kind] for subject in DATASETS[dataset]["subjects"][:most] for kind in kinds]
+    return {
+        "trainings": [[training.dataset, training.dose, training.method, training.fold] for training in trainings],
+        "registrations": [[dataset, subject] for dataset in dict.fromkeys(name for name, _ in shown) for subject in DATASETS[dataset]["subjects"]],
+        "volumes": volumes,
+    }
+
+
+def page_inputs(wildcards):
+    """Every file that the page shows."""
+    plan = page_plan()
+    folders = [Path(weights_file(Training(*training))).parent for training in plan["trainings"]]
+    published = dict.fromkeys(entry["published"] for entry in EXPERIMENTS.values() if "published" in entry)
+    return {
+        "metrics": metrics_of(RUN),
+        "histories": [f"{folder}/history.tsv" for folder in folders],
+        "costs": [f"{folder}/cost.json" for folder in folders],
+        "registrations": [
+            f"<results>/{dataset}/registered/sub-{subject}/sub-{subject}_registration.png" for dataset, subject in plan["registrations"]
+        ],
+        "images": [pet_image(dataset, subject, STANDARD) for dataset, subject in plan["registrations"]],
+        "volumes": [shown_volume(*volume) for volume in plan["volumes"]],
+        "published": [published_path(name) for name in published],
+        "papers": published_path("papers"),
+        "assets": sorted(str(path) for path in (PACKAGE / "report" / "assets").iterdir()),
+    }
+
+
+def shown_volume(dataset, dose, subject, kind):
+    """Path of a volume on the page."""
+    if kind == "standard_dose":
+        return pet_image(dataset, subject, STANDARD)
+    if kind in ("true_activity", "labels"):
+        return truth(dataset, subject, kind.removeprefix("true_"))
+    return restored(dataset, dose, kind, subject)
 
 
 # A lab's own scans.

@@ -4,8 +4,14 @@
 rule table:
     input:
         metrics=lambda wildcards: metrics_of([wildcards.experiment]),
+        published=published_file,
     output:
-        tsv=report("<results>/tables/{experiment}.tsv", caption="../resources/captions/table.rst", category="Tables", labels={"experiment": "{experiment}"}),
+        tsv=report(
+            "<results>/tables/{experiment}.tsv",
+            caption="../resources/captions/table.rst",
+            category="Tables",
+            labels={"experiment": "{experiment}"},
+        ),
         markdown="<results>/tables/{experiment}.md",
         latex="<results>/tables/{experiment}.tex",
     log:
@@ -20,8 +26,89 @@ rule table:
         runtime=10,
     params:
         experiment=lookup("experiments/{experiment}", within=ENTRIES),
-        titles={name: entry["title"] for name, entry in METHODS.items()},
+        titles=titles_of,
         code=code_of("table"),
     localrule: True
     script:
         "../scripts/table.py"
+
+
+rule figure:
+    input:
+        metrics=lambda wildcards: metrics_of([wildcards.experiment]),
+    output:
+        png=report(
+            "<results>/figures/{experiment}.png",
+            caption="../resources/captions/figure.rst",
+            category="Figures",
+            labels={"experiment": "{experiment}"},
+        ),
+        svg="<results>/figures/{experiment}.svg",
+    log:
+        "<logs>/figure/{experiment}.log",
+    benchmark:
+        "<benchmarks>/figure/{experiment}.tsv"
+    wildcard_constraints:
+        experiment=wildcard_choice(FIGURES),
+    conda:
+        "../envs/petbench.yaml"
+    threads: 1
+    resources:
+        mem_mb=1_000,
+        runtime=10,
+    params:
+        experiment=lookup("experiments/{experiment}", within=ENTRIES),
+        titles=titles_of,
+        code=code_of("figure"),
+    localrule: True
+    script:
+        "../scripts/figure.py"
+
+
+rule page:
+    input:
+        unpack(page_inputs),
+    output:
+        report(
+            "<results>/report/index.html",
+            caption="../resources/captions/page.rst",
+            category="Report",
+        ),
+    log:
+        "<logs>/page.log",
+    benchmark:
+        "<benchmarks>/page.tsv"
+    conda:
+        "../envs/petbench.yaml"
+    threads: 1
+    resources:
+        mem_mb=4_000,
+        runtime=30,
+    params:
+        entries=ENTRIES,
+        note=config.get("note", ""),
+        plan=page_plan(),
+        code=code_of("page"),
+    localrule: True
+    script:
+        "../scripts/page.py"
+
+
+rule latest:
+    input:
+        "<results>/report/index.html",
+    output:
+        "results/report/index.html",
+    log:
+        "<logs>/latest.log",
+    benchmark:
+        "<benchmarks>/latest.tsv"
+    conda:
+        "../envs/petbench.yaml"
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=5,
+    localrule: True
+    shell:
+        "cp {input} {output} 2> {log}"

@@ -30,5 +30,5 @@ TINY = {
 def tiny(name: str) -> dict[str, Any]:
     """The `train` block of an entry at the smallest widths."""
     whole = entry(name)
-    # A normal start of 0.02 fits the published widths; at these it would take long to leave.
+
     return merged(whole["train"], TINY[whole["module"]] | {"initialisation": None})

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import torch
-from monai.networks.layers.factories import Pool
 from torch import Tensor, nn
 
 from petbench.errors import InputError
@@ -46,7 +45,7 @@ class AdaptiveKernelPredictor(nn.Module):
     def __init__(self, spatial_dims: int, channels: int, out_channels: int, kernel_size: int):
         super().__init__()
         self.shape = (out_channels, channels, *(kernel_size,) * spatial_dims)
-        self.pool = Pool[Pool.ADAPTIVEAVG, spatial_dims]((kernel_size,) * spatial_dims)
+        self.pool = {2: nn.AdaptiveAvgPool2d, 3: nn.AdaptiveAvgPool3d}[spatial_dims](kernel_size)
         self.norm = nn.LayerNorm(channels)
         hidden = max(channels // 4, 1)
         self.hidden = nn.Linear(channels, hidden)

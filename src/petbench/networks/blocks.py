@@ -1,39 +1,45 @@
 """Building blocks that several networks share, in two or three dimensions."""
 
 from collections.abc import Callable, Sequence
-from typing import cast
 
 import torch
-from monai.networks.layers.factories import Conv
-from monai.networks.nets.basic_unet import TwoConv
 from torch import Tensor, nn
 
 from petbench.errors import InputError
 
-NORMALISATIONS = ("batch", "instance", "none")
+CONVOLUTION: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
+UP_CONVOLUTION: dict[int, type[nn.ConvTranspose2d] | type[nn.ConvTranspose3d]] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+NORMALISATIONS: dict[str, dict[int, type[nn.Module]]] = {
+    "batch": {2: nn.BatchNorm2d, 3: nn.BatchNorm3d},
+    "instance": {2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d},
+    "none": {2: nn.Identity, 3: nn.Identity},
+}
 
 
-def norm_name(normalisation: str) -> str | None:
-    """MONAI's name of a normalisation layer, None for `none`.
+def normalisation_layer(normalisation: str, spatial_dims: int, channels: int) -> nn.Module:
+    """A normalisation layer for features of `channels` channels.
 
     Raises:
         InputError: the normalisation is not one of `NORMALISATIONS`.
     """
     if normalisation not in NORMALISATIONS:
         raise InputError(f"normalisation: {normalisation!r} is unknown; choose one of {', '.join(NORMALISATIONS)}.")
-    return None if normalisation == "none" else normalisation
+    return NORMALISATIONS[normalisation][spatial_dims](channels)
 
 
 def convolution(spatial_dims: int, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, groups: int = 1) -> nn.Module:
     """A plain convolution, padded so that an odd kernel at stride 1 keeps the grid and at stride 2 halves an even one."""
-    layer = Conv[Conv.CONV, spatial_dims]
-    return cast(nn.Module, layer(in_channels, out_channels, kernel_size, stride=stride, padding=kernel_size // 2, groups=groups))
+    return CONVOLUTION[spatial_dims](in_channels, out_channels, kernel_size, stride=stride, padding=kernel_size // 2, groups=groups)
 
 
 def conv_block(spatial_dims: int, in_channels: int, out_channels: int, normalisation: str) -> nn.Module:
     """Two 3-wide convolutions, each with normalisation and LeakyReLU .1: the convolution block of a U-Net."""
-    act = ("LeakyReLU", {"negative_slope": 0.1, "inplace": True})
-    return cast(nn.Module, TwoConv(spatial_dims, in_channels, out_channels, act=act, norm=norm_name(normalisation), bias=True))
+    layers: list[nn.Module] = []
+    for channels in (in_channels, out_channels):
+        layers.append(convolution(spatial_dims, channels, out_channels, kernel_size=3))
+        layers.append(normalisation_layer(normalisation, spatial_dims, out_channels))
+        layers.append(nn.LeakyReLU(0.1, inplace=True))
+    return nn.Sequential(*layers)
 
 
 class Decoder(nn.Module):
@@ -51,7 +57,7 @@ class Decoder(nn.Module):
         super().__init__()
         if len(skips) != len(widths):
             raise InputError(f"widths: {len(widths)} decoder widths for {len(skips)} levels; give one a level, coarse to fine.")
-        up_convolution = Conv[Conv.CONVTRANS, spatial_dims]
+        up_convolution = UP_CONVOLUTION[spatial_dims]
         below = [bottom, *widths[:-1]]
         self.ups = nn.ModuleList(up_convolution(b, w, 2, stride=2) for b, w in zip(below, widths, strict=True))
         self.blocks = nn.ModuleList(

@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 
 import torch
-from monai.networks.layers.factories import Conv
 from torch import Tensor, nn
 
 from petbench.errors import InputError
-from petbench.networks.blocks import convolution
+from petbench.networks.blocks import CONVOLUTION, convolution
 
 KERNEL_SIZES = (3, 5, 7)
 
@@ -57,14 +56,13 @@ class MultiKernelProjection(nn.Module):
         used = [(share, kernel) for share, kernel in shares if share]
         self.shares = [share for share, _ in used]
         self.paddings = [(kernel // 2,) * 2 * spatial_dims for _, kernel in used]
-        layer = Conv[Conv.CONV, spatial_dims]
+        layer = CONVOLUTION[spatial_dims]
         self.kernels = nn.ModuleList(layer(share, share, kernel, stride=stride, groups=share) for share, kernel in used)
         self.mix = nn.Linear(channels, channels)
 
     def forward(self, features: Tensor) -> Tensor:
         """Project features (B, C, *grid) to tokens (B, N, C), N the voxels of the strided grid."""
-        # oneDNN's gradient of a depthwise weight reads past a small channels-last input: the layout must be channels-first.
-        groups = torch.split(features.contiguous(memory_format=torch.contiguous_format), self.shares, dim=1)
+        groups = torch.split(features, self.shares, dim=1)
         # Padded by hand: oneDNN 3.12 leaves weight gradients unset where a 7-wide kernel of stride 2 pads a grid of 6 itself.
         padded = [nn.functional.pad(group, padding) for group, padding in zip(groups, self.paddings, strict=True)]
         joined = torch.cat([kernel(group) for kernel, group in zip(self.kernels, padded, strict=True)], dim=1)

@@ -2,10 +2,9 @@
 
 from itertools import pairwise
 
-from monai.networks.blocks import Convolution
 from torch import Tensor, nn
 
-from petbench.networks.blocks import norm_name
+from petbench.networks.blocks import CONVOLUTION, normalisation_layer
 
 
 class PatchDiscriminator(nn.Module):
@@ -24,13 +23,13 @@ class PatchDiscriminator(nn.Module):
     def __init__(self, spatial_dims: int, in_channels: int, channels: int, layers: int, normalisation: str):
         super().__init__()
         widths = [channels * min(2**i, 8) for i in range(layers + 1)]
-        act = ("LeakyReLU", {"negative_slope": 0.2, "inplace": True})
-        blocks = [Convolution(spatial_dims, in_channels, widths[0], strides=2, kernel_size=4, padding=1, act=act, norm=None)]
+        layer = CONVOLUTION[spatial_dims]
+        blocks: list[nn.Module] = [layer(in_channels, widths[0], 4, stride=2, padding=1), nn.LeakyReLU(0.2, inplace=True)]
         for i, (above, width) in enumerate(pairwise(widths), start=1):
-            stride = 2 if i < layers else 1
-            norm = norm_name(normalisation)
-            blocks.append(Convolution(spatial_dims, above, width, strides=stride, kernel_size=4, padding=1, act=act, norm=norm))
-        blocks.append(Convolution(spatial_dims, widths[-1], 1, strides=1, kernel_size=4, padding=1, conv_only=True))
+            blocks.append(layer(above, width, 4, stride=2 if i < layers else 1, padding=1))
+            blocks.append(normalisation_layer(normalisation, spatial_dims, width))
+            blocks.append(nn.LeakyReLU(0.2, inplace=True))
+        blocks.append(layer(widths[-1], 1, 4, stride=1, padding=1))
         self.layers = nn.Sequential(*blocks)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from monai.networks.layers.factories import Pool
 from torch import Tensor, nn
 
 from petbench.networks.blocks import Decoder, conv_block, convolution, require_divisible
@@ -25,7 +24,7 @@ class UNet(nn.Module):
         super().__init__()
         above = [in_channels, *channels[:-1]]
         self.encoders = nn.ModuleList(conv_block(spatial_dims, a, c, normalisation) for a, c in zip(above, channels, strict=True))
-        self.pool = Pool[Pool.MAX, spatial_dims](2)
+        self.pool = {2: nn.MaxPool2d, 3: nn.MaxPool3d}[spatial_dims](2)
         upwards = list(reversed(channels[:-1]))
         self.decoder = Decoder(spatial_dims, channels[-1], skips=upwards, widths=upwards, normalisation=normalisation)
         self.head = convolution(spatial_dims, channels[0], 1, kernel_size=1)

@@ -1,6 +1,5 @@
 """What every script shares: a log, a device, threads, and errors that say what to do."""
 
-import os
 import sys
 import traceback
 from collections.abc import Iterator
@@ -41,8 +40,6 @@ def job(snakemake: Any) -> Iterator[Job]:
     An `InputError` prints its sentence to the log and to the terminal and ends the script with status 1; any other error also leaves
     its traceback in the log.
     """
-    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
-        os.environ[variable] = str(snakemake.threads)
     run = Job(
         input=snakemake.input,
         output=snakemake.output,

@@ -1,0 +1,14 @@
+"""Write one experiment's table, and its figure where it is one."""
+
+from petbench.evaluation.table import read_tables
+from petbench.report.published import read_published
+from petbench.report.tables import build_table
+from petbench.report.write_tables import write_latex, write_markdown, write_tsv
+from petbench.workflow.job import job
+
+with job(snakemake) as run:
+    published = read_published(run.input.published[0]) if run.input.published else ()
+    table = build_table(run.params.experiment, read_tables(run.input.metrics), published, run.params.titles)
+    write_tsv(table, run.output.tsv)
+    write_markdown(table, run.output.markdown)
+    write_latex(table, run.output.latex)

@@ -1,0 +1,71 @@
+"""Gather what the page shows from the files of a run."""
+
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from petbench.evaluation.table import read_tables
+from petbench.files import checksum, read_json
+from petbench.report.page import History, Picture, ReportContent
+from petbench.report.published import read_papers, read_published
+from petbench.report.viewer import ViewerSubject
+
+LIBRARIES = ("petbench", "snakemake", "torch", "lightning", "numpy", "numba", "scipy", "nibabel", "antspyx", "scikit-image", "pandas")
+
+
+def collect(
+    entries: Mapping[str, Any],
+    note: str,
+    files: Mapping[str, Sequence[str]],
+    trainings: Sequence[Sequence[str]],
+    registrations: Sequence[Sequence[str]],
+    volumes: Sequence[Sequence[str]],
+) -> ReportContent:
+    """Bring a run's files into the order of the page.
+
+    Args:
+        entries: The resolved configuration.
+        note: What the scale's file says of it.
+        files: Paths by kind: `metrics`; `histories` and `costs`, one a training; `registrations` (PNG); `images`, whose checksums are
+            shown; `volumes`; `published` and `papers`.
+        trainings: Data set, dose, method and fold of each training.
+        registrations: Data set and subject of each picture, and of each of `images` in turn.
+        volumes: Data set, dose, subject and kind (a method, `standard_dose`, `true_activity` or `labels`) of each of `volumes`.
+    """
+    subjects: dict[tuple[str, str, str], dict[str, Path]] = {}
+    for (dataset, dose, subject, kind), path in zip(volumes, files["volumes"], strict=True):
+        subjects.setdefault((dataset, dose, subject), {})[kind] = Path(path)
+    devices = sorted({f"{cost['device']}, {cost['precision']}" for cost in map(read_json, files["costs"])})
+    return ReportContent(
+        entries=entries,
+        metrics=read_tables(files["metrics"]),
+        published={Path(path).stem: read_published(path) for path in files["published"]},
+        papers=read_papers(files["papers"][0]),
+        note=note,
+        device="; ".join(devices) or "none: nothing was trained",
+        histories=[History(dataset, dose, method, fold, Path(path)) for (dataset, dose, method, fold), path in zip(trainings, files["histories"], strict=True)],
+        registrations=[
+            Picture(Path(path), f"{dataset}, sub-{subject}: edges of the registered MR over the PET")
+            for (dataset, subject), path in zip(registrations, files["registrations"], strict=True)
+        ],
+        subjects=[_viewer_subject(*key, found) for key, found in subjects.items()],
+        viewer_subjects=entries["report"].get("viewer_subjects", 2),
+        versions={"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
+        provenance=[
+            _provenance(entries, dataset, subject, path) for (dataset, subject), path in zip(registrations, files["images"], strict=True)
+        ],
+    )
+
+
+def _provenance(entries: Mapping[str, Any], dataset: str, subject: str, image: str) -> dict[str, str]:
+    entry = entries["datasets"][dataset]
+    seed = str(entry.get("seed", "none: measured data"))
+    digest = checksum(image)
+    return {"data set": dataset, "source": entry["source"], "seed": seed, "subject": subject, "SHA-256 of the standard-dose image": digest}
+
+
+def _viewer_subject(dataset: str, dose: str, subject: str, found: Mapping[str, Path]) -> ViewerSubject:
+    volumes = {kind: path for kind, path in found.items() if kind != "labels"}
+    return ViewerSubject(dataset, dose, subject, volumes, found.get("labels"))
