@@ -49,6 +49,7 @@ rule all:
     input:
         "results/report/index.html",
         experiment_files(RUN),
+        descriptions(),
 
 
 rule tables:

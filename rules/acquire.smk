@@ -43,6 +43,7 @@ rule describe:
         "<benchmarks>/describe/{dataset}.tsv"
     wildcard_constraints:
         dataset=wildcard_choice(PHANTOMS),
+    localrule: True
     conda:
         "../envs/petbench.yaml"
     threads: 1
@@ -53,7 +54,6 @@ rule describe:
         name=of_dataset("title"),
         subjects=of_dataset("subjects"),
         code=code_of("describe"),
-    localrule: True
     script:
         "../scripts/describe.py"
 
@@ -67,6 +67,7 @@ rule preflight:
         "<logs>/preflight/{dataset}.log",
     benchmark:
         "<benchmarks>/preflight/{dataset}.tsv"
+    localrule: True
     conda:
         "../envs/petbench.yaml"
     threads: 1
@@ -75,6 +76,5 @@ rule preflight:
         runtime=scaled(30),
     params:
         code=code_of("preflight"),
-    localrule: True
     script:
         "../scripts/preflight.py"

@@ -193,7 +193,9 @@ def training_data(wildcards):
     """Parameters of each training subject's normalised volumes."""
     training = own_training(wildcards)
     domain = METHODS[training.method]["train"]["domain"]
-    return [prepared(sample.dataset, sample.dose, domain, sample.subject) for sample in training_samples(ENTRIES, training)]
+    return [
+        prepared(sample.dataset, sample.dose, domain, sample.subject) for sample in training_samples(ENTRIES, training)
+    ]
 
 
 def starting_weights(wildcards):
@@ -256,13 +258,20 @@ def evaluation_inputs(wildcards):
         inputs["brain"] = [registered_mr(dataset, subject) for subject in subjects]
     if method != LOW_DOSE:
         inputs["restore_costs"] = [image.removesuffix(".nii.gz") + ".json" for image in images]
-        inputs["train_costs"] = [str(Path(weights_file(training)).parent / "cost.json") for training in trainings_of(dataset, dose, method)]
+        inputs["train_costs"] = [
+            str(Path(weights_file(training)).parent / "cost.json") for training in trainings_of(dataset, dose, method)
+        ]
     return inputs
 
 
 def truth(dataset, subject, kind):
     """Path of what is known of a phantom subject."""
-    names = {"activity": "activity.nii.gz", "attenuation": "mumap.nii.gz", "labels": "dseg.nii.gz", "truth": "truth.json"}
+    names = {
+        "activity": "activity.nii.gz",
+        "attenuation": "mumap.nii.gz",
+        "labels": "dseg.nii.gz",
+        "truth": "truth.json",
+    }
     return f"<results>/{dataset}/truth/sub-{subject}/sub-{subject}_{names[kind]}"
 
 
@@ -289,6 +298,12 @@ def experiment_files(experiments):
     return [f"<results>/tables/{name}.{suffix}" for name in experiments for suffix in ["tsv", "md", "tex"]] + [
         f"<results>/figures/{name}.{suffix}" for name in experiments if name in FIGURES for suffix in ["png", "svg"]
     ]
+
+
+def descriptions():
+    """What makes the phantom data sets that BIDS asks for."""
+    files = ["dataset_description.json", "participants.tsv"]
+    return [f"<results>/{dataset}/bids/{name}" for dataset in PHANTOMS for name in files]
 
 
 def published_file(wildcards):
@@ -332,10 +347,16 @@ def page_plan():
     for (dataset, dose), methods in shown.items():
         known = ["true_activity", "labels"] if dataset in PHANTOMS else []
         kinds = ["standard_dose", LOW_DOSE, *(method for method in methods if method != LOW_DOSE), *known]
-        volumes += [[dataset, dose, subject, kind] for subject in DATASETS[dataset]["subjects"][:most] for kind in kinds]
+        volumes += [
+            [dataset, dose, subject, kind] for subject in DATASETS[dataset]["subjects"][:most] for kind in kinds
+        ]
     return {
         "trainings": [[training.dataset, training.dose, training.method, training.fold] for training in trainings],
-        "registrations": [[dataset, subject] for dataset in dict.fromkeys(name for name, _ in shown) for subject in DATASETS[dataset]["subjects"]],
+        "registrations": [
+            [dataset, subject]
+            for dataset in dict.fromkeys(name for name, _ in shown)
+            for subject in DATASETS[dataset]["subjects"]
+        ],
         "volumes": volumes,
     }
 
@@ -350,7 +371,8 @@ def page_inputs(wildcards):
         "histories": [f"{folder}/history.tsv" for folder in folders],
         "costs": [f"{folder}/cost.json" for folder in folders],
         "registrations": [
-            f"<results>/{dataset}/registered/sub-{subject}/sub-{subject}_registration.png" for dataset, subject in plan["registrations"]
+            f"<results>/{dataset}/registered/sub-{subject}/sub-{subject}_registration.png"
+            for dataset, subject in plan["registrations"]
         ],
         "images": [pet_image(dataset, subject, STANDARD) for dataset, subject in plan["registrations"]],
         "volumes": [shown_volume(*volume) for volume in plan["volumes"]],

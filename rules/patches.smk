@@ -35,6 +35,7 @@ rule split:
         "<logs>/split/{dataset}.log",
     benchmark:
         "<benchmarks>/split/{dataset}.tsv"
+    localrule: True
     conda:
         "../envs/petbench.yaml"
     threads: 1
@@ -45,6 +46,5 @@ rule split:
         subjects=of_dataset("subjects"),
         split=of_dataset("split"),
         code=code_of("split"),
-    localrule: True
     script:
         "../scripts/split.py"

@@ -18,6 +18,7 @@ rule table:
         "<logs>/table/{experiment}.log",
     benchmark:
         "<benchmarks>/table/{experiment}.tsv"
+    localrule: True
     conda:
         "../envs/petbench.yaml"
     threads: 1
@@ -28,7 +29,6 @@ rule table:
         experiment=lookup("experiments/{experiment}", within=ENTRIES),
         titles=titles_of,
         code=code_of("table"),
-    localrule: True
     script:
         "../scripts/table.py"
 
@@ -50,6 +50,7 @@ rule figure:
         "<benchmarks>/figure/{experiment}.tsv"
     wildcard_constraints:
         experiment=wildcard_choice(FIGURES),
+    localrule: True
     conda:
         "../envs/petbench.yaml"
     threads: 1
@@ -60,7 +61,6 @@ rule figure:
         experiment=lookup("experiments/{experiment}", within=ENTRIES),
         titles=titles_of,
         code=code_of("figure"),
-    localrule: True
     script:
         "../scripts/figure.py"
 
@@ -78,6 +78,7 @@ rule page:
         "<logs>/page.log",
     benchmark:
         "<benchmarks>/page.tsv"
+    localrule: True
     conda:
         "../envs/petbench.yaml"
     threads: 1
@@ -89,7 +90,6 @@ rule page:
         note=config.get("note", ""),
         plan=page_plan(),
         code=code_of("page"),
-    localrule: True
     script:
         "../scripts/page.py"
 
@@ -103,12 +103,12 @@ rule latest:
         "<logs>/latest.log",
     benchmark:
         "<benchmarks>/latest.tsv"
+    localrule: True
     conda:
         "../envs/petbench.yaml"
     threads: 1
     resources:
         mem_mb=500,
         runtime=5,
-    localrule: True
     shell:
         "cp {input} {output} 2> {log}"

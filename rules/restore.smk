@@ -84,6 +84,7 @@ rule describe_restored:
         "results/restored/logs/description.log",
     benchmark:
         "results/restored/benchmarks/description.tsv"
+    localrule: True
     conda:
         "../envs/petbench.yaml"
     threads: 1
@@ -92,6 +93,5 @@ rule describe_restored:
         runtime=5,
     params:
         code=code_of("describe_restored"),
-    localrule: True
     script:
         "../scripts/describe_restored.py"

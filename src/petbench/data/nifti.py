@@ -22,7 +22,8 @@ def read_volume(path: str | Path) -> Image:
         The image with its data in memory as float32, its affine, form codes and units as in the file.
 
     Raises:
-        InputError: the file is missing, is no NIfTI, is cut short, is not three-dimensional, or holds a value that is not finite.
+        InputError: the file is missing, is no NIfTI, is cut short, has no usable affine, is not three-dimensional,
+            or holds a value that is not finite.
     """
     try:
         stored = nibabel.load(path)
@@ -36,6 +37,8 @@ def read_volume(path: str | Path) -> Image:
         raise InputError(f"{path}: is {type(stored).__name__}, not NIfTI; convert it first.")
     if data.ndim == 4 and data.shape[3] == 1:
         data = data[..., 0]
+    if not np.isfinite(stored.affine).all() or np.linalg.det(stored.affine[:3, :3]) == 0:
+        raise InputError(f"{path}: its header gives voxels no size or place (affine {stored.affine.tolist()}); mend the header.")
     if data.ndim != 3:
         raise InputError(f"{path}: has shape {data.shape}, not three axes; average or select its frames first.")
     if not np.isfinite(data).all():

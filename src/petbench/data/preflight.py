@@ -17,14 +17,14 @@ def check_images(paths: Sequence[str], out: str) -> None:
         out: JSON file to write: shape and voxel size (mm) of each image.
 
     Raises:
-        InputError: some cannot be read, are not three-dimensional, hold NaN, or are zero everywhere; lists all of them.
+        InputError: some cannot be read, are not three-dimensional, hold NaN, or are the same everywhere; lists all of them.
     """
     problems, grids = [], {}
     for path in paths:
         try:
             image = read_volume(path)
-            if not np.any(image.dataobj):
-                raise InputError(f"{path}: every voxel is zero; supply the acquired image.")
+            if np.ptp(np.asarray(image.dataobj)) == 0:
+                raise InputError(f"{path}: every voxel has the same value; supply the acquired image.")
             grids[path] = {"shape": list(image.shape), "voxel_mm": [float(edge) for edge in voxel_mm(image)]}
         except InputError as error:
             problems.append(str(error))

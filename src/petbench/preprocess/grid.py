@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import nibabel
 import numpy as np
-from nibabel.processing import resample_from_to
 from numpy.typing import NDArray
+from scipy import ndimage
 
-from petbench.data.nifti import Image, volume, voxel_mm
+from petbench.data.nifti import Image, voxel_mm
 
 Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
@@ -15,14 +16,17 @@ Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 def grid_of(image: Image, grid: Mapping[str, Any]) -> tuple[tuple[int, int, int], NDArray[np.float64]]:
     """Shape and affine of the working grid of an image.
 
+    However a file stores its axes, a network sees left-to-right, posterior-to-anterior, inferior-to-superior.
+
     Args:
         image: A PET image.
         grid: `shape` in voxels, and optionally `voxel_mm` (one length or three); without it the image's own voxels are kept, and
             going to the grid and back is cropping and padding, free of interpolation.
 
     Returns:
-        Shape (3,) and affine (4, 4), concentric with the image and with the same axes.
+        Shape (3,) and affine (4, 4), concentric with the image; its axes are the image's, in the order and direction nearest RAS.
     """
+    image = nibabel.as_closest_canonical(image)
     shape = tuple(int(size) for size in grid["shape"])
     own = voxel_mm(image)
     wanted = np.broadcast_to(np.asarray(grid.get("voxel_mm") or own, dtype=float), 3)
@@ -36,24 +40,35 @@ def grid_of(image: Image, grid: Mapping[str, Any]) -> tuple[tuple[int, int, int]
 
 def to_grid(image: Image, shape: tuple[int, int, int], affine: NDArray[np.floating]) -> NDArray[np.float32]:
     """Resample an image to a grid (linear; zero outside the image); exact where the grids differ by whole voxels."""
-    return np.asarray(resample_from_to(image, (shape, affine), order=1, mode="constant", cval=0.0).dataobj, dtype=np.float32)
+    return _resample(np.asarray(image.dataobj), image.affine, shape, affine, mode="constant")
 
 
 def from_grid(data: NDArray[np.floating], affine: NDArray[np.floating], onto: Image) -> NDArray[np.float32]:
     """Bring data on a working grid back to an image's own grid; voxels outside the working grid keep the image's values."""
     whole = np.array(onto.dataobj, dtype=np.float32)
     inside = tuple(slice(*bounds) for bounds in box_of(onto, data.shape, affine))
-    back = resample_from_to(volume(data, affine), (onto.shape, onto.affine), order=1, mode="nearest")
-    whole[inside] = np.asarray(back.dataobj)[inside]
+    whole[inside] = _resample(data, affine, onto.shape, onto.affine, mode="nearest")[inside]
     return whole
 
 
+def _resample(
+    data: NDArray[np.generic], affine: NDArray[np.floating], shape: Sequence[int], onto: NDArray[np.floating], mode: str
+) -> NDArray[np.float32]:
+    """Linear interpolation of data with an affine on the grid of a shape and the affine `onto`."""
+    to_index = np.linalg.inv(affine) @ onto
+    # Rounding errors of the affines would push the outermost voxels off the image.
+    whole = np.round(to_index)
+    to_index = np.where(np.abs(to_index - whole) < 1e-6, whole, to_index)
+    return np.asarray(ndimage.affine_transform(data.astype(np.float32), to_index, output_shape=tuple(shape), order=1, mode=mode))
+
+
 def box_of(image: Image, shape: Sequence[int], affine: NDArray[np.floating]) -> Box:
-    """The voxels of `image` whose centre lies inside a grid that shares its axes: a half-open range along each axis."""
+    """The voxels of `image` whose centre lies inside a grid made by `grid_of`: a half-open range along each axis of the image."""
     to_index = np.linalg.inv(affine) @ np.asarray(image.affine)
     bounds = []
-    for axis, size in enumerate(shape):
-        index = to_index[axis, axis] * np.arange(image.shape[axis]) + to_index[axis, 3]
-        inside = np.flatnonzero((index > -0.5 + 1e-3) & (index < size - 0.5 - 1e-3))
+    for axis, length in enumerate(image.shape):
+        along = int(np.argmax(np.abs(to_index[:3, axis])))
+        index = to_index[along, axis] * np.arange(length) + to_index[along, 3]
+        inside = np.flatnonzero((index > -0.5 + 1e-3) & (index < shape[along] - 0.5 - 1e-3))
         bounds.append((int(inside[0]), int(inside[-1]) + 1))
     return bounds[0], bounds[1], bounds[2]

@@ -25,7 +25,7 @@ def head_mask(data: NDArray[np.floating]) -> NDArray[np.bool_]:
 
 
 def intensity_scale(data: NDArray[np.floating], percentile: float, name: str) -> float:
-    """Percentile of an image inside its head mask.
+    """Percentile of an image inside its head mask; at 100 the image's maximum, wherever it lies.
 
     Args:
         data: Volume.
@@ -33,14 +33,12 @@ def intensity_scale(data: NDArray[np.floating], percentile: float, name: str) ->
         name: The file, for the message.
 
     Raises:
-        InputError: the image is zero everywhere, or its percentile is not positive.
+        InputError: the image is the same everywhere, or its percentile is not positive.
     """
-    if not np.any(data):
-        raise InputError(f"{name}: every voxel is zero; supply the reconstructed image.")
     if data.min() == data.max():
         raise InputError(f"{name}: every voxel has the same value; supply the reconstructed image.")
-    scale = float(np.percentile(data[head_mask(data)], percentile))
-    if scale <= 0:
+    scale = float(np.percentile(data if percentile == 100 else data[head_mask(data)], percentile))
+    if not scale > 0:
         raise InputError(f"{name}: its {percentile} percentile inside the head is {scale:g}; an image of activity is positive there.")
     return scale
 
@@ -55,15 +53,14 @@ def scales(
     """What each volume is divided by.
 
     Mode `low_dose` (default) divides PET, low dose and standard dose alike, by a percentile of the low dose. Mode `own_range` divides each
-    image by its own maximum, as some papers do: it leaks the reference's scale, and the report marks it.
+    image, MR included, by its own maximum, as some papers do: it leaks the reference's scale, and the report marks it.
 
     Returns:
         Scales by `low_dose`, `mr` and, where there is one, `standard_dose`.
     """
     if scaling["mode"] == "own_range":
-        low = intensity_scale(low_dose, 100.0, names["low_dose"])
-        high = low if standard_dose is None else intensity_scale(standard_dose, 100.0, names["standard_dose"])
-    else:
-        low = high = intensity_scale(low_dose, scaling["percentile"], names["low_dose"])
+        images = {"low_dose": low_dose, "mr": mr} | ({} if standard_dose is None else {"standard_dose": standard_dose})
+        return {kind: intensity_scale(image, 100, names[kind]) for kind, image in images.items()}
+    low = intensity_scale(low_dose, scaling["percentile"], names["low_dose"])
     found = {"low_dose": low, "mr": intensity_scale(mr, scaling["mr_percentile"], names["mr"])}
-    return found if standard_dose is None else found | {"standard_dose": high}
+    return found if standard_dose is None else found | {"standard_dose": low}

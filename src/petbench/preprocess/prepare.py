@@ -84,6 +84,7 @@ def prepare(
             "voxel_mm": [float(edge) for edge in voxel_sizes(prepared.affine)],
             "scales": prepared.scales,
             "window": list(domain["window"]),
+            "stride": list(domain["stride"]),
             "sources": {kind: {"file": Path(path).name, "sha256": checksum(path)} for kind, path in paths.items()},
         },
     )

@@ -16,6 +16,7 @@ from petbench.errors import InputError
 from petbench.files import atomic
 from petbench.preprocess.intensity import head_mask
 
+COARSEST_MM = 8.0
 TRANSFORMS = {"rigid": "Rigid", "affine": "Affine", "syn": "SyN"}
 
 
@@ -46,17 +47,19 @@ def register(
     import ants
 
     for kind, image in (("pet", fixed), ("mr", moving)):
-        if not np.any(image.dataobj):
-            raise InputError(f"{names[kind]}: every voxel is zero; supply the acquired image.")
+        if np.ptp(np.asarray(image.dataobj)) == 0:
+            raise InputError(f"{names[kind]}: every voxel has the same value; supply the acquired image.")
     with tempfile.TemporaryDirectory(prefix="petbench-") as folder:
         target, source = _to_ants(fixed), _to_ants(moving)
         kind = TRANSFORMS[settings["transform"]]
-        found = ants.registration(target, source, type_of_transform=kind, outprefix=f"{folder}/", write_composite_transform=True)
+        found = ants.registration(
+            target, source, type_of_transform=kind, outprefix=f"{folder}/", write_composite_transform=True, **_pyramid(fixed)
+        )
         composite = found["fwdtransforms"]
         warped = ants.apply_transforms(target, source, [composite], interpolator="linear").numpy().astype(np.float32)
         moved = volume(warped, fixed.affine)
         covered = _overlap(np.asarray(fixed.dataobj), np.asarray(moved.dataobj))
-        if covered < settings["minimum_overlap"]:
+        if covered == 0 or covered < settings["minimum_overlap"]:
             raise InputError(
                 f"{names['mr']}: after registration it covers {covered:.0%} of the head in {names['pet']}"
                 f" (registration/minimum_overlap is {settings['minimum_overlap']:.0%}); check that both show the same subject and are oriented alike."
@@ -65,6 +68,17 @@ def register(
             with atomic(transform) as temporary:
                 shutil.copyfile(composite, temporary)
         return moved
+
+
+def _pyramid(fixed: Image) -> dict[str, tuple[int, ...]]:
+    """Levels of the linear registration, coarse to fine: none coarser than 8 mm, where a head is too few voxels to turn right."""
+    finest = float(voxel_mm(fixed).min())
+    shrink = tuple(factor for factor in (6, 4, 2) if factor * finest <= COARSEST_MM) + (1,)
+    return {
+        "aff_shrink_factors": shrink,
+        "aff_smoothing_sigmas": tuple(factor // 2 for factor in shrink),
+        "aff_iterations": (1000,) * len(shrink),
+    }
 
 
 def _to_ants(image: Image) -> Any:

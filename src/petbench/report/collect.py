@@ -45,7 +45,10 @@ def collect(
         papers=read_papers(files["papers"][0]),
         note=note,
         device="; ".join(devices) or "none: nothing was trained",
-        histories=[History(dataset, dose, method, fold, Path(path)) for (dataset, dose, method, fold), path in zip(trainings, files["histories"], strict=True)],
+        histories=[
+            History(dataset, dose, method, fold, Path(path))
+            for (dataset, dose, method, fold), path in zip(trainings, files["histories"], strict=True)
+        ],
         registrations=[
             Picture(Path(path), f"{dataset}, sub-{subject}: edges of the registered MR over the PET")
             for (dataset, subject), path in zip(registrations, files["registrations"], strict=True)

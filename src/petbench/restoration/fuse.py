@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petbench.data.nifti import read_volume, write_volume
+from petbench.errors import InputError
 from petbench.files import read_json, write_json
 
 
@@ -25,8 +26,14 @@ def fuse(images: Sequence[str], sidecars: Sequence[str], rule: str, out: Mapping
         sidecars: Their sidecars; the fused cost is their sum.
         rule: `mean`, the voxel-wise average.
         out: `image` and `sidecar`.
+
+    Raises:
+        InputError: the volumes are not on one grid.
     """
     volumes = [read_volume(path) for path in images]
+    for path, image in zip(images, volumes, strict=True):
+        if image.shape != volumes[0].shape or not np.allclose(image.affine, volumes[0].affine, atol=1e-3):
+            raise InputError(f"{path}: its grid is not that of {images[0]}; restore both from the same PET image.")
     write_volume(out["image"], RULES[rule]([np.asarray(volume.dataobj) for volume in volumes]), like=volumes[0])
     costs = [read_json(path) for path in sidecars]
     write_json(

@@ -20,7 +20,7 @@ from petbench.restoration.weights import load_restorer
 
 def stitch(
     restorer: Restorer,
-    low_dose: NDArray[np.float32],
+    low_dose: NDArray[np.float32] | None,
     mr: NDArray[np.float32] | None,
     window: Sequence[int],
     stride: Sequence[int],
@@ -29,10 +29,12 @@ def stitch(
 ) -> NDArray[np.float32]:
     """Restore a volume window by window and average where windows overlap.
 
+    In 32-bit floats on every device, however the method was trained: bfloat16 would leave its output eight significant bits.
+
     Args:
         restorer: A trained method in evaluation mode, on `device`.
-        low_dose: Scaled low-dose PET, (x, y, z).
-        mr: Scaled MR of the same shape, or none where the method does without.
+        low_dose: Scaled low-dose PET, (x, y, z), or none where the method does without.
+        mr: Scaled MR of the same shape, likewise.
         window: Window in voxels, (3,); one voxel thick for slices.
         stride: Step in voxels, (3,).
         batch_size: Windows restored at once; the result does not depend on it beyond rounding.
@@ -41,18 +43,18 @@ def stitch(
     Returns:
         Scaled restored PET, (x, y, z).
     """
-    starts = window_starts(low_dose.shape, window, stride)
+    whole = next(volume.shape for volume in (low_dose, mr) if volume is not None)
+    starts = window_starts(whole, window, stride)
     shape = (-1, 1, *spatial_shape(window))
-    total = np.zeros(low_dose.shape, dtype=np.float64)
-    count = np.zeros(low_dose.shape, dtype=np.float64)
-    with torch.inference_mode(), torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda"):
+    total, count = np.zeros(whole), np.zeros(whole)
+    with torch.inference_mode():
         for first in range(0, len(starts), batch_size):
             places = [window_slices(start, window) for start in starts[first : first + batch_size]]
             inputs = [
                 None if volume is None else torch.from_numpy(np.stack([volume[place] for place in places])).reshape(shape).to(device)
                 for volume in (low_dose, mr)
             ]
-            restored = restorer.restore(*inputs).float().cpu().numpy()
+            restored = restorer.restore(*inputs).cpu().numpy()
             for place, part in zip(places, restored, strict=True):
                 total[place] += part.reshape(tuple(window))
                 count[place] += 1
@@ -83,8 +85,7 @@ def restore(prepared: str, pet: str, weights: str, settings: Mapping[str, Any], 
             " give the entry the domain of its weights."
         )
     folder = Path(prepared).parent
-    low_dose = np.load(folder / "low_dose.npy", mmap_mode="r")
-    mr = np.load(folder / "mr.npy", mmap_mode="r") if "mr" in settings["inputs"] else None
+    low_dose, mr = (np.load(folder / f"{kind}.npy", mmap_mode="r") if kind in settings["inputs"] else None for kind in ("low_dose", "mr"))
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     started = time.perf_counter()

@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -55,7 +56,7 @@ def restore_scan(pet: str, mr: str, weights: str, device: str, threads: int, out
 
 
 def _facts(description: Description, image: Image, weights: str, device: str) -> dict[str, Any]:
-    same = np.allclose(voxel_mm(image), description.voxel_mm, rtol=0.01)
+    same = np.allclose(voxel_mm(nibabel.as_closest_canonical(image)), description.voxel_mm)
     return {
         "Method": description.module,
         "TrainedOn": f"data set {description.dataset}, dose {description.dose}, fold {description.fold}",

@@ -68,7 +68,7 @@ def read_description(path: str | Path) -> Description:
         return Description(**json.loads(header["__metadata__"][KEY]))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; give the path of a model.safetensors.") from None
-    except (KeyError, TypeError, ValueError, struct.error) as error:
+    except (KeyError, TypeError, ValueError, OSError, struct.error) as error:
         raise InputError(f"{path}: is not a weights file of petbench ({error}); give a model.safetensors that it trained.") from None
 
 

@@ -23,8 +23,8 @@ class Checkpoint:
 
     path: Path
 
-    def load(self, device: str) -> dict[str, Any] | None:
-        """Read the checkpoint, or none if the training has not begun.
+    def load(self) -> dict[str, Any] | None:
+        """Read the checkpoint into main memory, or none if the training has not begun.
 
         Raises:
             InputError: the file is damaged.
@@ -32,7 +32,7 @@ class Checkpoint:
         if not self.path.exists():
             return None
         try:
-            return dict(torch.load(self.path, map_location=device, weights_only=True))
+            return dict(torch.load(self.path, map_location="cpu", weights_only=True))
         except Exception as error:  # torch raises many kinds for a damaged archive
             raise InputError(
                 f"{self.path}: the checkpoint is damaged ({type(error).__name__}); delete it to train from the start."

@@ -79,7 +79,7 @@ def fit(
         if init:
             fill(restorer, init)
         run = _Run(fabric, restorer.to(device).train(), train, steps)
-        state = checkpoint.load(device)
+        state = checkpoint.load()
         if state is not None:
             run.load(state)
             print(f"resuming at step {run.step} of {steps}")
@@ -170,10 +170,11 @@ class _Run:
         for name, optimiser in self.optimisers.items():
             optimiser.load_state_dict(state["optimisers"][name])
         if self.average is not None:
-            self.average.shadow = dict(state["average"])
+            self.average.shadow = {name: self.fabric.to_device(tensor) for name, tensor in state["average"].items()}
         restore_random_state(state["random"])
         self.step, self.seconds, self.since = state["step"], state["seconds"], state["since"]
-        self.history, self.sums = list(state["history"]), dict(state["sums"])
+        self.history = list(state["history"])
+        self.sums = {name: self.fabric.to_device(value) for name, value in state["sums"].items()}
 
 
 def _train(run: _Run, windows: Windows, steps: int, save: Any, checkpoint_seconds: float) -> None:
@@ -184,9 +185,9 @@ def _train(run: _Run, windows: Windows, steps: int, save: Any, checkpoint_second
         for batch in _batches(run, windows, steps):
             run.advance(batch)
             bar.update()
-            run.seconds = before + time.perf_counter() - started
             if run.step % every == 0 or run.step == steps:
                 run.record()
+            run.seconds = before + time.perf_counter() - started
             if time.perf_counter() - saved > checkpoint_seconds and run.step < steps:
                 save()
                 saved = time.perf_counter()

@@ -172,6 +172,7 @@ def load(config: Mapping[str, Any], basedir: str | Path) -> Entry:
         for column in experiment["columns"]:
             _add_dataset(library, column["dataset"], f"{where}: columns", datasets)
             _check_dose(datasets, column["dataset"], column["dose"], f"{where}: columns")
+            _check_windows(library, experiment["rows"], methods, datasets[column["dataset"]], column["dataset"])
         _check_distinct(experiment["rows"], methods, where)
     scanners = {
         entry["scanner"]: library.resolve_whole("scanners", entry["scanner"], f"{library.files['datasets'][dataset]}: scanner")
@@ -201,10 +202,10 @@ def _add_dataset(library: Library, name: str, where: str, datasets: dict[str, En
         if STANDARD in entry["doses"]:
             raise InputError(f"{path}: doses: {STANDARD!r} is the reserved name of the standard dose; give the low dose another name.")
         count, folds = len(entry["subjects"]), entry["split"].get("folds")
-        if folds is not None and not 2 <= folds <= count:
-            raise InputError(f"{path}: split/folds: {folds} folds need as many subjects, and there are {count}; lower folds to {count}.")
         if count < 2:
             raise InputError(f"{path}: subjects: {count} subject cannot be split into training and test; give at least two.")
+        if folds is not None and folds > count:
+            raise InputError(f"{path}: split/folds: {folds} folds need as many subjects, and there are {count}; lower folds to {count}.")
         for domain, spec in entry["domains"].items():
             for axis, (window, size) in enumerate(zip(spec["window"], entry["preprocess"]["grid"]["shape"], strict=True)):
                 if window > size:
@@ -219,6 +220,23 @@ def _check_dose(datasets: Mapping[str, Entry], dataset: str, dose: str, where: s
     doses = datasets[dataset]["doses"]
     if dose not in doses:
         raise InputError(f"{where}: data set {dataset!r} has no dose {dose!r}; its doses are {', '.join(sorted(doses))}.")
+
+
+def _check_windows(library: Library, rows: Sequence[str], methods: Mapping[str, Entry], dataset: Entry, name: str) -> None:
+    """Check that each row's domain exists in the data set, and that restoring leaves no voxel out."""
+    for row in rows:
+        method = methods.get(row, {})
+        if "train" not in method:
+            continue
+        path, domain = library.files["methods"][row], method["train"]["domain"]
+        if domain not in dataset["domains"]:
+            known = ", ".join(dataset["domains"])
+            raise InputError(f"{path}: train/domain: data set {name!r} has no domain {domain!r}; its domains are {known}.")
+        window = dataset["domains"][domain]["window"]
+        if "stride" in method["restore"] and any(step > size for step, size in zip(method["restore"]["stride"], window, strict=True)):
+            raise InputError(
+                f"{path}: restore/stride: {method['restore']['stride']} steps over voxels of windows {window} (data set {name!r}); shorten it."
+            )
 
 
 def _add_method(

@@ -1,0 +1,78 @@
+"""Where weights come from, and that none saw the subject they restore."""
+
+import copy
+
+import pytest
+from repo import ROOT
+
+from petbench.errors import InputError
+from petbench.workflow.entries import load
+from petbench.workflow.lineage import Sample, Training, check_unseen, seen, starting_point, training_samples, weights_of
+from petbench.workflow.schema import read_yaml
+
+
+@pytest.fixture
+def entries():
+    return copy.deepcopy(load(read_yaml(ROOT / "tests/config/features.yaml"), ROOT))
+
+
+def own(method, fold="0"):
+    return Training("mni", "drf4", method, fold)
+
+
+def test_a_method_runs_with_its_own_weights_or_with_those_it_refers_to(entries):
+    assert weights_of(entries, own("m_unet")) == own("m_unet")
+    assert weights_of(entries, own("m_unet-dense")) == own("m_unet")
+    assert weights_of(entries, own("m_unet-external")) == Training("external", "drf4", "m_unet", "all")
+
+
+def test_starting_points_take_what_a_reference_omits_from_the_job(entries):
+    assert starting_point(entries, own("m_unet")) is None
+    entries["methods"]["m_unet-after_external"]["init_from"] = {"dataset": "external", "method": "m_unet", "fold": "all"}
+    assert starting_point(entries, Training("mni", "drf25", "m_unet-after_external", "1")) == Training("external", "drf25", "m_unet", "all")
+
+
+def test_mixed_training_reads_its_folds_subjects_and_all_of_the_other_set(entries):
+    samples = training_samples(entries, own("m_unet-mixed"))
+    assert len(samples) == 1 + 2
+    assert {sample.dataset for sample in samples} == {"mni", "external"}
+
+
+def test_training_also_on_its_own_set_at_another_dose_reads_no_test_subject(entries):
+    entries["methods"]["m_unet-mixed"]["also_train_on"] = [{"dataset": "mni", "dose": "drf25"}]
+    first, second = training_samples(entries, own("m_unet-mixed"))
+    assert first.subject == second.subject
+    assert {first.dose, second.dose} == {"drf4", "drf25"}
+    check_unseen(entries, "m_unet-mixed", "mni", "drf4")
+
+
+def test_what_weights_saw_includes_their_starting_point(entries):
+    known = set(seen(entries, own("m_unet-after_external")))
+    assert Sample("external", "drf4", "01") in known
+    assert sum(sample.dataset == "mni" for sample in known) == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "key", "reference"),
+    [
+        ("m_unet-after_external", "init_from", {"method": "m_unet", "fold": "all"}),
+        ("m_unet-after_external", "init_from", {"method": "m_unet", "fold": "0"}),
+        ("m_unet-external", "weights_of", {"method": "m_unet", "dose": "drf25", "fold": "all"}),
+    ],
+)
+def test_weights_that_saw_the_subject_under_test_are_refused(entries, method, key, reference):
+    check_unseen(entries, method, "mni", "drf4")
+    entries["methods"][method][key] = reference
+    with pytest.raises(InputError, match="tests subject .* were trained on"):
+        check_unseen(entries, method, "mni", "drf4")
+    if method == "m_unet-external":
+        entries["methods"]["m_unet-fused"]["ensemble"] = ["m_unet", method]
+        with pytest.raises(InputError, match="were trained on"):
+            check_unseen(entries, "m_unet-fused", "mni", "drf4")
+
+
+def test_two_entries_that_read_one_folder_share_its_subjects(entries, tmp_path):
+    for name in ("mni", "external"):
+        entries["datasets"][name] |= {"source": "bids", "bids": str(tmp_path)}
+    with pytest.raises(InputError, match="were trained on"):
+        check_unseen(entries, "m_unet-external", "mni", "drf4")

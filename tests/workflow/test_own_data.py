@@ -1,0 +1,142 @@
+"""A lab's own BIDS data set: through the whole workflow, restored with existing weights, and refused in one line where it is bad."""
+
+import gzip
+import json
+import shutil
+
+import nibabel
+import numpy as np
+import pytest
+from repo import PARALLEL, Repo
+
+SCALE = ("--configfile", "tests/config/lab.yaml")
+T1W = "anat/sub-02_T1w.nii.gz"
+LOW_DOSE = "pet/sub-02_rec-drf4_pet.nii.gz"
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def lab(features, tmp_path):
+    """The project with a BIDS data set of two subjects and none of its results."""
+    shutil.copytree(features.path, tmp_path / "copy", ignore=shutil.ignore_patterns("results", ".snakemake"))
+    shutil.copytree(features.path / "results/features/mni/bids", tmp_path / "copy" / "lab")
+    return Repo(tmp_path / "copy")
+
+
+def image(lab, name):
+    return lab.path / "lab" / "sub-02" / name
+
+
+def rewrite(path, change):
+    stored = nibabel.load(path)
+    data, affine = change(np.asarray(stored.dataobj).copy(), stored.affine.copy())
+    nibabel.save(nibabel.Nifti1Image(data, affine), path)
+
+
+def truncate(lab):
+    path = image(lab, LOW_DOSE)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def nan(lab):
+    def change(data, affine):
+        data[5, 5, 5] = np.nan
+        return data, affine
+
+    rewrite(image(lab, LOW_DOSE), change)
+
+
+def zero(lab):
+    rewrite(image(lab, LOW_DOSE), lambda data, affine: (data * 0, affine))
+
+
+def other_grid(lab):
+    rewrite(image(lab, LOW_DOSE), lambda data, affine: (data[:-1], affine))
+
+
+def missing_mr(lab):
+    image(lab, T1W).unlink()
+
+
+def mismatched_mr(lab):
+    # a slab of neck where the head should be
+    def change(data, affine):
+        shape = data.shape
+        data[:, :, shape[2] // 6 :] = 0
+        data[: shape[0] // 2] = 0
+        return data, affine
+
+    rewrite(image(lab, T1W), change)
+
+
+def not_nifti(lab):
+    with gzip.open(image(lab, T1W), "wb") as file:
+        file.write(b"<html>404</html>")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (truncate, [LOW_DOSE, "cut short or damaged", "copy it again"]),
+        (nan, [LOW_DOSE, "NaN", "replace"]),
+        (zero, [LOW_DOSE, "every voxel is zero", "supply"]),
+        (other_grid, [LOW_DOSE, "grid", "resample"]),
+        (missing_mr, ["sub-02", "T1w"]),
+        (mismatched_mr, [T1W, "covers", "check that both show the same subject"]),
+        (not_nifti, [T1W, "cannot be read as NIfTI"]),
+    ],
+)
+def test_bad_images_stop_the_run_in_one_line_before_training(lab, spoil, words):
+    spoil(lab)
+    done = lab.snakemake(*PARALLEL, *SCALE, check=False)
+    assert done.returncode != 0
+    lines = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("petbench: ")]
+    assert len(lines) == 1, done.stderr
+    assert all(word in lines[0] for word in words), lines[0]
+    assert "Traceback" not in done.stdout + done.stderr
+    assert not list((lab.path / "results").rglob("model.safetensors"))
+    assert not list((lab.path / "results").rglob(".part-*"))
+
+
+def test_a_labs_own_data_set_runs_whole(lab):
+    before = {path: path.read_bytes() for path in (lab.path / "lab").rglob("*") if path.is_file()}
+    lab.snakemake(*PARALLEL, *SCALE)
+    assert "M-UNet" in (lab.path / "results/lab/tables/lab.md").read_text()
+    assert {path: path.read_bytes() for path in (lab.path / "lab").rglob("*") if path.is_file()} == before
+
+
+def test_restore_names_what_it_lacks(lab):
+    done = lab.snakemake("restore", "--cores", "2", check=False)
+    assert done.returncode != 0
+    assert "--config bids=DIR weights=FILE" in done.stderr
+    weights = "results/features/mni/drf4/m_unet/fold-0/model.safetensors"
+    done = lab.snakemake("restore", "--cores", "2", "--config", "bids=lab", f"weights={weights}", "subject=sub-09", check=False)
+    assert "has no subject '09'" in done.stderr
+
+
+@pytest.mark.parametrize(("subject", "restored"), [("sub-01", ["01"]), ("02", ["02"]), (None, ["01", "02"])])
+def test_scans_are_restored_with_existing_weights_and_nothing_is_trained(lab, features, subject, restored):
+    weights = features.path / "results/features/mni/drf4/m_unet/fold-0/model.safetensors"
+    chosen = [f"subject={subject}"] if subject else []
+    lab.snakemake("restore", "--cores", "2", "--config", "bids=lab", f"weights={weights}", "rec=drf4", *chosen)
+    out = lab.path / "results" / "restored"
+    assert sorted(path.name for path in out.glob("sub-*")) == [f"sub-{name}" for name in restored]
+    for name in restored:
+        pet = nibabel.load(lab.path / f"lab/sub-{name}/pet/sub-{name}_rec-drf4_pet.nii.gz")
+        made = nibabel.load(out / f"sub-{name}/pet/sub-{name}_desc-restored_pet.nii.gz")
+        assert made.shape == pet.shape
+        assert np.array_equal(made.affine, pet.affine)
+        assert (int(made.header["qform_code"]), int(made.header["sform_code"])) == (int(pet.header["qform_code"]), int(pet.header["sform_code"]))
+        assert np.isfinite(made.get_fdata()).all()
+        page = (out / f"sub-{name}/sub-{name}.html").read_text()
+        assert "not for diagnosis" in page
+        assert "http" not in page
+    assert json.loads((out / "dataset_description.json").read_text())["DatasetType"] == "derivative"
+    assert not list((lab.path / "results").rglob("model.safetensors"))
+
+
+def test_weights_that_are_none_are_refused_in_one_line(lab):
+    (lab.path / "weights.safetensors").write_bytes(b"not weights")
+    done = lab.snakemake("restore", "--cores", "2", "--config", "bids=lab", "weights=weights.safetensors", "subject=01", "rec=drf4", check=False)
+    assert done.returncode != 0
+    assert "weights.safetensors: is not a weights file of petbench" in done.stderr

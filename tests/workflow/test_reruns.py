@@ -1,0 +1,111 @@
+"""What a change reruns, and what it leaves alone. Every case is a dry run in a copy of a finished run."""
+
+import os
+import subprocess
+
+import pytest
+
+SCALE = ("--configfile", "tests/config/features.yaml")
+M_UNETS = {"m_unet", "m_unet-after_external", "m_unet-mixed"}
+pytestmark = pytest.mark.slow
+
+
+def trained(jobs):
+    return {wildcards["method"] for rule, wildcards in jobs if rule == "train"}
+
+
+def test_a_second_run_has_nothing_to_do(features):
+    assert features.planned(*SCALE) == []
+
+
+def test_a_fresh_checkout_reruns_nothing(changed):
+    for folder in ("src", "scripts", "rules", "config", "tests"):
+        for path in (changed.path / folder).rglob("*"):
+            os.utime(path)
+    assert changed.planned(*SCALE) == []
+
+
+def test_docstrings_comments_and_titles_rerun_no_stage(changed):
+    changed.edit("src/petbench/networks/unet.py", "as a regression network", "as a network for regression")
+    changed.edit("src/petbench/evaluation/metrics.py", "import", "# a comment\nimport")
+    changed.edit("config/methods/m_unet.yaml", "title: M-UNet", "title: Multi-contrast U-Net")
+    # a title is printed in the tables and on the page: these alone are written anew
+    assert changed.rules(*SCALE) <= {"table", "page", "latest"}
+
+
+def test_a_docstring_alone_reruns_nothing(changed):
+    changed.edit("src/petbench/networks/unet.py", "as a regression network", "as a network for regression")
+    assert changed.planned(*SCALE) == []
+
+
+def test_a_learning_rate_reruns_its_method_and_those_that_hang_on_it(changed):
+    changed.edit("tests/config/features.yaml", "m_unet: {train: {", "m_unet-mixed: {train: {optimiser: {restorer: {lr: 3.0e-4}}}}\n    m_unet: {train: {")
+    jobs = changed.planned(*SCALE)
+    assert trained(jobs) == {"m_unet-mixed"}
+    assert {wildcards["method"] for rule, wildcards in jobs if rule in ("restore_subject", "fuse")} == {"m_unet-mixed", "m_unet-fused"}
+    assert {rule for rule, _ in jobs} == {"train", "restore_subject", "fuse", "evaluate", "table", "page", "latest"}
+
+
+def test_a_parents_learning_rate_reruns_those_that_extend_start_from_or_reuse_it(changed):
+    changed.edit("tests/config/features.yaml", "m_unet: {train: {", "m_unet: {train: {optimiser: {restorer: {lr: 3.0e-4}}, ")
+    jobs = changed.planned(*SCALE)
+    assert trained(jobs) == M_UNETS
+    assert {wildcards["method"] for rule, wildcards in jobs if rule == "restore_subject"} == {*M_UNETS, "m_unet-external", "m_unet-dense"}
+    assert not {"acquire", "simulate", "reconstruct", "register", "prepare"} & {rule for rule, _ in jobs}
+
+
+def test_a_restore_key_retrains_nothing(changed):
+    changed.edit("tests/config/methods/m_unet-dense.yaml", "[8, 8, 8]", "[4, 8, 8]")
+    jobs = changed.planned(*SCALE)
+    assert trained(jobs) == set()
+    assert {wildcards["method"] for rule, wildcards in jobs if rule == "restore_subject"} == {"m_unet-dense"}
+
+
+def test_a_changed_metric_evaluates_again_and_trains_nothing(changed):
+    changed.edit("src/petbench/evaluation/metrics.py", "10 * ", "10.0 * ")
+    assert changed.rules(*SCALE) == {"evaluate", "table", "page", "latest"}
+
+
+def test_a_changed_network_retrains_its_methods(changed):
+    changed.edit("src/petbench/networks/unet.py", "self.factor = ", "self.unused = 0\n        self.factor = ")
+    jobs = changed.planned(*SCALE)
+    assert trained(jobs) == M_UNETS
+    assert not {"acquire", "simulate", "reconstruct", "register", "prepare"} & {rule for rule, _ in jobs}
+
+
+def test_another_methods_network_reruns_nothing(changed):
+    changed.edit("src/petbench/networks/mak_generator.py", "class MAKGenerator", "UNUSED = 0\n\n\nclass MAKGenerator")
+    assert changed.planned(*SCALE) == []
+
+
+def test_an_ablation_keeps_its_difference_when_the_scale_changes(tiny):
+    done = tiny.snakemake("--dry-run", "--cores", "2", "--configfile", "tests/config/tiny.yaml")
+    assert "Nothing to be done" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("scale", ["config/config.yaml", "config/small.yaml", "config/paper.yaml"])
+def test_every_scale_dry_runs(features, scale):
+    assert {"acquire", "train", "restore_subject", "evaluate", "page"} <= features.rules("--configfile", scale)
+
+
+def test_the_paper_scale_is_the_full_study(features):
+    jobs = features.planned("mak_gan_table1", "--configfile", "config/paper.yaml")
+    trainings = [wildcards for rule, wildcards in jobs if rule == "train"]
+    assert len(trainings) == 2 * 2 * 16  # two methods, two doses, sixteen folds
+    assert {wildcards["fold"] for wildcards in trainings} == {str(fold) for fold in range(16)}
+
+
+def test_targets_exist_for_experiments_papers_tables_and_report(features):
+    for target in ("mak_gan_table1", "mak_gan_figure3", "mak_gan", "tables", "report"):
+        assert features.planned(target, "--configfile", "config/paper.yaml")
+
+
+def test_lint_and_snakefmt_are_clean(features):
+    features.snakemake("--lint")
+    snakefmt = os.path.join(os.path.dirname(os.sys.executable), "snakefmt")
+    subprocess.run([snakefmt, "--check", "Snakefile", "rules"], cwd=features.path, check=True, capture_output=True)
+
+
+def test_snakemakes_own_report_works(tiny, tmp_path):
+    tiny.snakemake("--report", str(tmp_path / "report.html"), "--configfile", "tests/config/tiny.yaml")
+    assert "mak_gan_table1" in (tmp_path / "report.html").read_text()
