@@ -6,7 +6,7 @@ from pathlib import Path
 
 from petbench.data.bids import find_image, find_subjects
 from petbench.errors import InputError
-from petbench.files import digest
+from petbench.files import checksum, digest
 from petbench.preprocess.splits import folds, fold_testing
 from petbench.workflow.code import PACKAGE, code_hash
 from petbench.workflow.entries import LOW_DOSE, STANDARD, wildcard_choice
@@ -22,7 +22,7 @@ TARGETS = {name: [name] for name in RUN} | {
     paper: [name for name in RUN if EXPERIMENTS[name]["paper"] == paper]
     for paper in {EXPERIMENTS[name]["paper"] for name in RUN}
 }
-IMAGE_KINDS = ["low_dose", "standard_dose", "mr"]
+MODULES = sorted(path.stem for path in Path(workflow.basedir, "config", "schemas", "methods").glob("*.yaml"))
 
 
 def stop(error):
@@ -54,12 +54,14 @@ wildcard_constraints:
     experiment=wildcard_choice(RUN),
 
 
-def code_of(script, method=False):
-    """A function of wildcards that hashes a rule's script, with all that it imports and, if asked, its method's module."""
+def code_of(script, method=False, every_method=False):
+    """A function of wildcards that hashes a rule's script, with all that it imports and, if asked, its method's module or all of them."""
 
     def of(wildcards):
-        modules = [f"petbench.methods.{module_of(wildcards)}"] if method else []
-        return code_hash(os.path.join(workflow.basedir, "scripts", f"{script}.py"), *modules)
+        names = [module_of(wildcards)] if method else MODULES if every_method else []
+        return code_hash(
+            os.path.join(workflow.basedir, "scripts", f"{script}.py"), *(f"petbench.methods.{name}" for name in names)
+        )
 
     return of
 
@@ -255,7 +257,9 @@ def evaluation_inputs(wildcards):
         for kind in ["activity", "labels", "truth"]:
             inputs[kind] = [truth(dataset, subject, kind) for subject in subjects]
     else:
-        inputs["brain"] = [registered_mr(dataset, subject) for subject in subjects]
+        inputs["brain"] = inputs[
+            "standard_dose"
+        ]  # thresholded: a tracer of the brain leaves the scalp dark, an MR does not
     if method != LOW_DOSE:
         inputs["restore_costs"] = [image.removesuffix(".nii.gz") + ".json" for image in images]
         inputs["train_costs"] = [
@@ -309,12 +313,24 @@ def descriptions():
 def published_file(wildcards):
     """The paper's printed values, where it has some."""
     name = EXPERIMENTS[wildcards.experiment].get("published")
-    return [published_path(name)] if name else []
+    return [ancient(published_path(name))] if name else []
+
+
+def published_checksum(wildcards):
+    """Checksum of the paper's printed values."""
+    name = EXPERIMENTS[wildcards.experiment].get("published")
+    return checksums_of([published_path(name)] if name else [])
 
 
 def published_path(name):
-    """Path of a file of printed values."""
-    return os.path.join(workflow.basedir, "resources", "published", f"{name}.tsv")
+    """Path of a file of printed values; its content, not its time, decides what reruns (see `checksums_of`)."""
+    path = os.path.join(workflow.basedir, "resources", "published", f"{name}.tsv")
+    return os.path.relpath(path) if Path(path).is_relative_to(Path.cwd()) else path
+
+
+def checksums_of(paths):
+    """Checksums of files that come with the code: a fresh checkout has new times and the same content."""
+    return [checksum(path) for path in paths]
 
 
 def titles_of(wildcards):
@@ -365,7 +381,6 @@ def page_inputs(wildcards):
     """Every file that the page shows."""
     plan = page_plan()
     folders = [Path(weights_file(Training(*training))).parent for training in plan["trainings"]]
-    published = dict.fromkeys(entry["published"] for entry in EXPERIMENTS.values() if "published" in entry)
     return {
         "metrics": metrics_of(RUN),
         "histories": [f"{folder}/history.tsv" for folder in folders],
@@ -376,10 +391,21 @@ def page_inputs(wildcards):
         ],
         "images": [pet_image(dataset, subject, STANDARD) for dataset, subject in plan["registrations"]],
         "volumes": [shown_volume(*volume) for volume in plan["volumes"]],
-        "published": [published_path(name) for name in published],
-        "papers": published_path("papers"),
-        "assets": sorted(str(path) for path in (PACKAGE / "report" / "assets").iterdir()),
+        "published": [ancient(published_path(name)) for name in page_published()],
+        "papers": ancient(published_path("papers")),
     }
+
+
+def page_published():
+    """Names of the files of printed values on the page."""
+    return list(dict.fromkeys(entry["published"] for entry in EXPERIMENTS.values() if "published" in entry))
+
+
+def page_parts():
+    """Checksums of what the page takes from the code's own files: template, style, script and printed values."""
+    return checksums_of(
+        [*sorted((PACKAGE / "report" / "assets").iterdir()), *map(published_path, [*page_published(), "papers"])]
+    )
 
 
 def shown_volume(dataset, dose, subject, kind):

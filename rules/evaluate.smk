@@ -20,6 +20,7 @@ rule evaluate:
         subjects=of_dataset("subjects"),
         folds=folds_of,
         grid=of_dataset("preprocess", "grid"),
+        settings=lambda wildcards: DATASETS[wildcards.dataset].get("evaluation", {}),
         code=code_of("evaluate"),
     script:
         "../scripts/evaluate.py"

@@ -28,6 +28,7 @@ rule table:
     params:
         experiment=lookup("experiments/{experiment}", within=ENTRIES),
         titles=titles_of,
+        published=published_checksum,
         code=code_of("table"),
     script:
         "../scripts/table.py"
@@ -89,6 +90,7 @@ rule page:
         entries=ENTRIES,
         note=config.get("note", ""),
         plan=page_plan(),
+        parts=page_parts(),
         code=code_of("page"),
     script:
         "../scripts/page.py"

@@ -72,7 +72,7 @@ rule restore_scan:
         mem_mb=scaled(16_000),
         runtime=scaled(60),
     params:
-        code=code_of("restore_scan"),
+        code=code_of("restore_scan", every_method=True),
     script:
         "../scripts/restore_scan.py"
 

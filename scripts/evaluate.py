@@ -1,13 +1,11 @@
 """Measure one method on every subject of a data set at a dose."""
 
-from petbench.data.nifti import read_volume
 from petbench.evaluation.evaluate import evaluate
-from petbench.evaluation.settings import Settings
-from petbench.preprocess.grid import box_of, grid_of
+from petbench.evaluation.settings import settings_from
+from petbench.preprocess.grid import working_box
 from petbench.workflow.job import job
 
 with job(snakemake) as run:
-    image = read_volume(run.input.standard_dose[0])
     files = {key: [value] if isinstance(value, str) else list(value) for key, value in run.input.items()}
     evaluate(
         run.output[0],
@@ -16,6 +14,7 @@ with job(snakemake) as run:
         method=run.wildcards.method,
         subjects=run.params.subjects,
         folds=run.params.folds,
-        settings=Settings(box=box_of(image, *grid_of(image, run.params.grid))),
+        boxes=[working_box(path, run.params.grid) for path in files["standard_dose"]],
+        settings=settings_from(run.params.settings),
         **files,
     )

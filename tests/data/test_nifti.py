@@ -105,6 +105,17 @@ def test_a_file_cut_short_is_named(tmp_path, share, suffix):
         read_volume(path)
 
 
+def test_a_gzip_file_with_a_changed_byte_is_named(tmp_path):
+    path = tmp_path / "flipped.nii.gz"
+    with gzip.open(path, "wb", compresslevel=0) as file:
+        file.write(volume(DATA, affine()).to_bytes())
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"flipped\.nii\.gz: cannot be read"):
+        read_volume(path)
+
+
 def test_other_formats_are_named(tmp_path):
     nibabel.save(nibabel.MGHImage(DATA, affine()), tmp_path / "brain.mgz")
     (tmp_path / "text.nii").write_text("not an image at all")

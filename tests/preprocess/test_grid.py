@@ -50,7 +50,10 @@ def test_voxels_outside_the_grid_keep_the_values_of_the_image(image):
     np.testing.assert_array_equal(whole[whole != -1], DATA[whole != -1])
 
 
-@pytest.mark.parametrize("grid", [{"shape": [17, 12, 20]}, {"shape": [17, 12, 20], "voxel_mm": 3.1}, {"shape": [9, 9, 9], "voxel_mm": [2, 3, 4]}])
+RESAMPLED = [{"shape": [17, 12, 20], "voxel_mm": 3.1}, {"shape": [9, 9, 9], "voxel_mm": [2, 3, 4]}]
+
+
+@pytest.mark.parametrize("grid", [{"shape": [17, 12, 20]}, *RESAMPLED])
 def test_the_grid_shares_the_centre_of_the_image_and_its_axes_nearest_ras(image, grid):
     shape, affine = grid_of(image, grid)
     apart = np.abs(np.linalg.inv(affine[:3, :3]) @ (centre(affine, shape) - centre(image.affine, image.shape)))
@@ -97,3 +100,14 @@ def test_resampling_reproduces_a_linear_ramp():
 
 def test_box_of_a_grid_larger_than_the_image_is_the_image(image):
     assert box_of(image, *grid_of(image, {"shape": [40, 40, 40]})) == tuple((0, size) for size in SHAPE)
+
+
+@pytest.mark.parametrize("grid", RESAMPLED)
+def test_the_box_holds_every_voxel_with_its_centre_in_the_grid(image, grid):
+    shape, affine = grid_of(image, grid)
+    to_index = np.linalg.inv(affine) @ image.affine
+    index = (to_index[:3, :3] @ np.indices(SHAPE).reshape(3, -1) + to_index[:3, 3:]).reshape(3, *SHAPE)
+    inside = np.all((index > -0.5) & (index < np.reshape(shape, (3, 1, 1, 1)) - 0.5), axis=0)
+    boxed = np.zeros(SHAPE, bool)
+    boxed[tuple(slice(*bounds) for bounds in box_of(image, shape, affine))] = True
+    np.testing.assert_array_equal(boxed, inside)

@@ -7,7 +7,7 @@ from filelock import FileLock
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from repo import PARALLEL, Repo, copy_of_project  # noqa: E402
+from repo import PARALLEL, Repo, copy_of_project
 
 
 def run_once(tmp_path_factory, worker_id, scale):

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,7 @@ class Repo:
 
     @property
     def environment(self) -> dict[str, str]:
-        return os.environ | {"PYTHONPATH": str(self.path / "src"), "NUMBA_CACHE_DIR": str(ROOT / ".numba")}
+        return os.environ | {"PYTHONPATH": str(self.path / "src"), "NUMBA_CACHE_DIR": str(Path(tempfile.gettempdir()) / "petbench-numba")}
 
     def snakemake(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "snakemake", *arguments]

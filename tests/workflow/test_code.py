@@ -38,7 +38,9 @@ def test_docstrings_comments_and_layout_do_not_count(package):
     assert hashed(package) == before
 
 
-@pytest.mark.parametrize(("name", "old", "new"), [("a.py", "b.g()", "b.g() + 1"), ("deep/b.py", "1", "2"), ("script.py", "return f", "return f()")])
+@pytest.mark.parametrize(
+    ("name", "old", "new"), [("a.py", "b.g()", "b.g() + 1"), ("deep/b.py", "1", "2"), ("script.py", "return f", "return f()")]
+)
 def test_code_counts_through_imports_even_late_ones(package, name, old, new):
     before = hashed(package)
     edit(package / name, old, new)

@@ -37,7 +37,9 @@ def test_merge_is_deep_replaces_lists_and_removes_nulls():
 
 
 def test_sorted_keys_make_equal_content_equal_text():
-    assert str(sort_keys({"b": {"d": 1, "c": [{"z": 1, "y": 2}]}, "a": 1})) == str(sort_keys({"a": 1, "b": {"c": [{"y": 2, "z": 1}], "d": 1}}))
+    assert str(sort_keys({"b": {"d": 1, "c": [{"z": 1, "y": 2}]}, "a": 1})) == str(
+        sort_keys({"a": 1, "b": {"c": [{"y": 2, "z": 1}], "d": 1}})
+    )
 
 
 def test_wildcard_choice_matches_names_literally():
@@ -99,7 +101,10 @@ def refused(project, content):
         ({"override": {"methods": {"*": {"train": {"stepz": 2}}}}}, ["override/methods/*", "'stepz'", "steps"]),
         ({"override": {"methods": {"m_unett": {}}}}, ["no method named 'm_unett'"]),
         ({"override": {"datasets": {"mni": {"split": {"folds": 9}}}}}, ["split/folds", "9 folds", "there are 2", "lower"]),
-        ({"override": {"datasets": {"mni": {"domains": {"patches": {"window": [32, 16, 16]}}}}}}, ["domains/patches/window", "32", "24", "smaller"]),
+        (
+            {"override": {"datasets": {"mni": {"domains": {"patches": {"window": [32, 16, 16]}}}}}},
+            ["domains/patches/window", "32", "24", "smaller"],
+        ),
         ({"override": {"datasets": {"mni": {"subjects": 1}}}}, ["subjects", "at least two"]),
         ({"override": {"datasets": {"mni": {"scanner": "none"}}}}, ["scanner", "no scanner named 'none'", "biograph_mmr"]),
         ({"override": {"datasets": {"mni": {"doses": {"standard": {"fraction": 0.5}}}}}}, ["doses", "reserved"]),
@@ -122,7 +127,12 @@ def test_a_bad_scale_is_told_the_key_and_the_mend(project, over, words):
         ("methods", "m_unet-mixed", {"title": "x", "module": "nothing", "restore": {}}, ["module", "nothing", "m_unet"]),
         ("methods", "m_unet-mixed", {"title": "x", "extends": "m_unet"}, ["'m_unet' and 'm_unet-mixed' are the same"]),
         ("methods", "m_unet-mixed", {"title": "x", "restore": {}}, ["exactly one of train, weights_of and ensemble"]),
-        ("methods", "m_unet-mixed", {"title": "x", "extends": "m_unet", "also_train_on": [{"dataset": "external", "dose": "d1"}]}, ["no dose 'd1'"]),
+        (
+            "methods",
+            "m_unet-mixed",
+            {"title": "x", "extends": "m_unet", "also_train_on": [{"dataset": "external", "dose": "d1"}]},
+            ["no dose 'd1'"],
+        ),
         ("methods", "m_unet-external", {"title": "x", "restore": {}, "weights_of": {"method": "m_unet-external"}}, ["circle"]),
         ("experiments", "features", None, ["file", "features.yaml"]),
     ],

@@ -63,7 +63,7 @@ def test_what_weights_saw_includes_their_starting_point(entries):
 def test_weights_that_saw_the_subject_under_test_are_refused(entries, method, key, reference):
     check_unseen(entries, method, "mni", "drf4")
     entries["methods"][method][key] = reference
-    with pytest.raises(InputError, match="tests subject .* were trained on"):
+    with pytest.raises(InputError, match=r"tests subject .* were trained on"):
         check_unseen(entries, method, "mni", "drf4")
     if method == "m_unet-external":
         entries["methods"]["m_unet-fused"]["ensemble"] = ["m_unet", method]

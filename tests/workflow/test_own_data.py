@@ -79,7 +79,7 @@ def not_nifti(lab):
     [
         (truncate, [LOW_DOSE, "cut short or damaged", "copy it again"]),
         (nan, [LOW_DOSE, "NaN", "replace"]),
-        (zero, [LOW_DOSE, "every voxel is zero", "supply"]),
+        (zero, [LOW_DOSE, "every voxel", "supply"]),
         (other_grid, [LOW_DOSE, "grid", "resample"]),
         (missing_mr, ["sub-02", "T1w"]),
         (mismatched_mr, [T1W, "covers", "check that both show the same subject"]),
@@ -126,7 +126,10 @@ def test_scans_are_restored_with_existing_weights_and_nothing_is_trained(lab, fe
         made = nibabel.load(out / f"sub-{name}/pet/sub-{name}_desc-restored_pet.nii.gz")
         assert made.shape == pet.shape
         assert np.array_equal(made.affine, pet.affine)
-        assert (int(made.header["qform_code"]), int(made.header["sform_code"])) == (int(pet.header["qform_code"]), int(pet.header["sform_code"]))
+        assert (int(made.header["qform_code"]), int(made.header["sform_code"])) == (
+            int(pet.header["qform_code"]),
+            int(pet.header["sform_code"]),
+        )
         assert np.isfinite(made.get_fdata()).all()
         page = (out / f"sub-{name}/sub-{name}.html").read_text()
         assert "not for diagnosis" in page
@@ -137,6 +140,8 @@ def test_scans_are_restored_with_existing_weights_and_nothing_is_trained(lab, fe
 
 def test_weights_that_are_none_are_refused_in_one_line(lab):
     (lab.path / "weights.safetensors").write_bytes(b"not weights")
-    done = lab.snakemake("restore", "--cores", "2", "--config", "bids=lab", "weights=weights.safetensors", "subject=01", "rec=drf4", check=False)
+    done = lab.snakemake(
+        "restore", "--cores", "2", "--config", "bids=lab", "weights=weights.safetensors", "subject=01", "rec=drf4", check=False
+    )
     assert done.returncode != 0
     assert "weights.safetensors: is not a weights file of petbench" in done.stderr

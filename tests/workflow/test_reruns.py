@@ -39,7 +39,11 @@ def test_a_docstring_alone_reruns_nothing(changed):
 
 
 def test_a_learning_rate_reruns_its_method_and_those_that_hang_on_it(changed):
-    changed.edit("tests/config/features.yaml", "m_unet: {train: {", "m_unet-mixed: {train: {optimiser: {restorer: {lr: 3.0e-4}}}}\n    m_unet: {train: {")
+    changed.edit(
+        "tests/config/features.yaml",
+        "m_unet: {train: {",
+        "m_unet-mixed: {train: {optimiser: {restorer: {lr: 3.0e-4}}}}\n    m_unet: {train: {",
+    )
     jobs = changed.planned(*SCALE)
     assert trained(jobs) == {"m_unet-mixed"}
     assert {wildcards["method"] for rule, wildcards in jobs if rule in ("restore_subject", "fuse")} == {"m_unet-mixed", "m_unet-fused"}

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from petbench.evaluation import metrics
 from petbench.evaluation.definitions import COSTS
 from petbench.evaluation.quantification import LesionResult, lesion_results, regional_bias
 from petbench.evaluation.regions import brain_from_image, brain_from_labels, tissue_masks
-from petbench.evaluation.settings import Settings, selection
+from petbench.evaluation.settings import Box, Settings, selection
 from petbench.evaluation.table import COLUMNS, write_table
 from petbench.files import read_json
 
@@ -107,6 +107,7 @@ def evaluate(
     brain: Sequence[str | Path] | None = None,
     restore_costs: Sequence[str | Path] | None = None,
     train_costs: Sequence[str | Path] = (),
+    boxes: Sequence[Box] | None = None,
     settings: Settings | None = None,
 ) -> "pd.DataFrame":
     """Measure every subject one method restored and write the long table.
@@ -127,7 +128,8 @@ def evaluate(
         restore_costs: JSON with the costs of restoring the subject, see `petbench.evaluation.definitions.COSTS`.
         train_costs: JSON with the costs of each training, `fold-<fold>/*.json`. Several of one fold, such as the members of an ensemble,
             add up; of their peak memories the largest counts.
-        settings: the choices of the experiment.
+        boxes: the voxels of each subject that are evaluated, as three half-open ranges; None for the whole grid.
+        settings: the choices of the data set entry.
 
     Returns:
         The table written.
@@ -147,6 +149,7 @@ def evaluate(
         "truth": truth,
         "brain": brain,
         "restore_costs": restore_costs,
+        "boxes": boxes,
     }
     for name, entries in files.items():
         if entries is not None and len(entries) != len(subjects):
@@ -154,7 +157,7 @@ def evaluate(
     tables: list[pd.DataFrame] = []
     for position, subject in enumerate(subjects):
         given = {name: entries[position] for name, entries in files.items() if entries is not None}
-        table = _measure_files(given, settings)
+        table = _measure_files(given, replace(settings, box=given.get("boxes", settings.box)))
         if "restore_costs" in given:
             table = pd.concat([table, _costs(given["restore_costs"])], ignore_index=True)
         tables.append(table.assign(fold=str(given["folds"]), subject=subject))

@@ -15,7 +15,7 @@ Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
 @dataclass(frozen=True)
 class Settings:
-    """Keys of an experiment's `metrics` block.
+    """Keys of a data set entry's `evaluation` block.
 
     Attributes:
         range: R of PSNR and SSIM: "maximum" of the reference in the region, or a number, such as 1 for images scaled to [0, 1].
@@ -42,13 +42,13 @@ class Settings:
     def __post_init__(self) -> None:
         number = isinstance(self.range, int | float) and not isinstance(self.range, bool) and 0 < self.range < float("inf")
         if self.range != "maximum" and not number:
-            raise InputError(f"metrics.range: {self.range!r} is neither 'maximum' nor a positive number; use one of them.")
+            raise InputError(f"evaluation.range: {self.range!r} is neither 'maximum' nor a positive number; use one of them.")
         if self.slice_range not in ("volume", "slice"):
-            raise InputError(f"metrics.slice_range: {self.slice_range!r} is unknown; use 'volume' or 'slice'.")
+            raise InputError(f"evaluation.slice_range: {self.slice_range!r} is unknown; use 'volume' or 'slice'.")
         if self.slice_axis not in (0, 1, 2):
-            raise InputError(f"metrics.slice_axis: {self.slice_axis!r} is no axis of a volume; use 0, 1 or 2.")
+            raise InputError(f"evaluation.slice_axis: {self.slice_axis!r} is no axis of a volume; use 0, 1 or 2.")
         if self.slices is not None and (len(set(self.slices)) < len(self.slices) or not self.slices):
-            raise InputError("metrics.slices: is empty or names a slice twice; list each slice once.")
+            raise InputError("evaluation.slices: is empty or names a slice twice; list each slice once.")
 
     @property
     def contiguous(self) -> bool:
@@ -67,7 +67,7 @@ def settings_from(block: Mapping[str, Any]) -> Settings:
         unknown = sorted(set(keys) - {item.name for item in fields(kind)})
         if unknown:
             known = ", ".join(item.name for item in fields(kind))
-            raise InputError(f"metrics: key {unknown[0]!r} is unknown; use one of {known}.")
+            raise InputError(f"evaluation: key {unknown[0]!r} is unknown; use one of {known}.")
     if "lesions" in values:
         values["lesions"] = LesionRule(**values["lesions"])
     if values.get("box") is not None:
@@ -75,11 +75,11 @@ def settings_from(block: Mapping[str, Any]) -> Settings:
             values["box"] = tuple((int(first), int(last)) for first, last in values["box"])
         except (TypeError, ValueError):
             raise InputError(
-                f"metrics.box: {values['box']!r} is not three pairs of voxel indices; write [[x0, x1], [y0, y1], [z0, z1]]."
+                f"evaluation.box: {values['box']!r} is not three pairs of voxel indices; write [[x0, x1], [y0, y1], [z0, z1]]."
             ) from None
     if values.get("lpips") is not None:
         if not isinstance(values["lpips"], Mapping) or set(values["lpips"]) != {"alexnet", "linear"}:
-            raise InputError("metrics.lpips: give the paths `alexnet` and `linear`, or leave lpips out.")
+            raise InputError("evaluation.lpips: give the paths `alexnet` and `linear`, or leave lpips out.")
         values["lpips"] = (str(values["lpips"]["alexnet"]), str(values["lpips"]["linear"]))
     if values.get("slices") is not None:
         values["slices"] = tuple(int(index) for index in values["slices"])
@@ -94,15 +94,15 @@ def selection(settings: Settings, shape: tuple[int, ...]) -> tuple[NDArray[np.in
     """
     box = settings.box or tuple((0, size) for size in shape)
     if len(box) != len(shape) or any(not 0 <= first < last <= size for (first, last), size in zip(box, shape, strict=True)):
-        raise InputError(f"metrics.box: {box} does not lie in the grid {shape}; give half-open voxel ranges inside it.")
+        raise InputError(f"evaluation.box: {box} does not lie in the grid {shape}; give half-open voxel ranges inside it.")
     ranges = [np.arange(first, last) for first, last in box]
     if settings.slices is not None:
         outside = [index for index in settings.slices if not 0 <= index < shape[settings.slice_axis]]
         if outside:
             raise InputError(
-                f"metrics.slices: slice {outside[0]} is not in the grid {shape} along axis {settings.slice_axis}; choose slices inside it."
+                f"evaluation.slices: slice {outside[0]} is not in the grid {shape} along axis {settings.slice_axis}; choose slices inside it."
             )
         ranges[settings.slice_axis] = np.intersect1d(ranges[settings.slice_axis], settings.slices)
         if ranges[settings.slice_axis].size == 0:
-            raise InputError("metrics.slices: none of them lies in the box; choose slices inside it.")
+            raise InputError("evaluation.slices: none of them lies in the box; choose slices inside it.")
     return np.ix_(*ranges)

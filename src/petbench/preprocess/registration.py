@@ -61,8 +61,8 @@ def register(
         covered = _overlap(np.asarray(fixed.dataobj), np.asarray(moved.dataobj))
         if covered == 0 or covered < settings["minimum_overlap"]:
             raise InputError(
-                f"{names['mr']}: after registration it covers {covered:.0%} of the head in {names['pet']}"
-                f" (registration/minimum_overlap is {settings['minimum_overlap']:.0%}); check that both show the same subject and are oriented alike."
+                f"{names['mr']}: after registration it covers {covered:.0%} of the head in {names['pet']} (registration/minimum_overlap"
+                f" is {settings['minimum_overlap']:.0%}); check that both show the same subject and are oriented alike."
             )
         if transform is not None:
             with atomic(transform) as temporary:
@@ -73,7 +73,7 @@ def register(
 def _pyramid(fixed: Image) -> dict[str, tuple[int, ...]]:
     """Levels of the linear registration, coarse to fine: none coarser than 8 mm, where a head is too few voxels to turn right."""
     finest = float(voxel_mm(fixed).min())
-    shrink = tuple(factor for factor in (6, 4, 2) if factor * finest <= COARSEST_MM) + (1,)
+    shrink = (*(factor for factor in (6, 4, 2) if factor * finest <= COARSEST_MM), 1)
     return {
         "aff_shrink_factors": shrink,
         "aff_smoothing_sigmas": tuple(factor // 2 for factor in shrink),

@@ -29,7 +29,8 @@ def stitch(
 ) -> NDArray[np.float32]:
     """Restore a volume window by window and average where windows overlap.
 
-    In 32-bit floats on every device, however the method was trained: bfloat16 would leave its output eight significant bits.
+    In 32-bit floats (on a GPU with PyTorch's TF32 convolutions), however the method was trained: bfloat16 would leave the output
+    eight significant bits.
 
     Args:
         restorer: A trained method in evaluation mode, on `device`.

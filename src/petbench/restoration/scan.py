@@ -88,7 +88,8 @@ def _write_page(path: str | Path, low_dose: Image, anatomy: Image, restored: NDA
 <style>body{{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}}img{{max-width:100%}}
 th{{text-align:left;padding-right:1.5rem;vertical-align:top}}figure{{margin:1.5rem 0}}figcaption{{color:#555}}</style></head>
 <body><h1>Restored PET</h1>
-<p>A research result, not for diagnosis. The weights hold for scans like those that trained them: tracer, dose, scanner and reconstruction.</p>
+<p>A research result, not for diagnosis.
+The weights hold for scans like those that trained them: tracer, dose, scanner and reconstruction.</p>
 {figures}<table>{rows}</table></body></html>
 """
     with atomic(path) as temporary:

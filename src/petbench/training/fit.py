@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from lightning.fabric import Fabric
+from lightning.fabric.plugins.environments import LightningEnvironment
 from tqdm import tqdm
 
 from petbench.errors import InputError
@@ -60,7 +61,10 @@ def fit(
     train = description.train
     torch.set_num_threads(threads)
     fabric = Fabric(
-        accelerator=device, devices=1, precision="bf16-mixed" if device == "cuda" and train["precision"] == "bf16" else "32-true"
+        accelerator=device,
+        devices=1,
+        precision="bf16-mixed" if device == "cuda" and train["precision"] == "bf16" else "32-true",
+        plugins=LightningEnvironment(),  # a training is one process, also in a job of SLURM's
     )
     windows = open_windows(prepared)
     steps = train["steps"] if "steps" in train else train["epochs"] * math.ceil(len(windows) / train["batch_size"])

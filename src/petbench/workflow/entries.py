@@ -152,7 +152,9 @@ def load(config: Mapping[str, Any], basedir: str | Path) -> Entry:
     Raises:
         InputError: anything a user can mend, in one line.
     """
-    basedir = Path(basedir)
+    basedir = Path(basedir).resolve()
+    if basedir.is_relative_to(Path.cwd()):  # so that messages name files as a user does
+        basedir = basedir.relative_to(Path.cwd())
     name = f"scale {config.get('scale')!r}"
     check(dict(config), read_yaml(basedir / "config/schemas/scale.yaml"), name)
     folders = (basedir / "config", *(basedir / folder for folder in config.get("entries", [])))

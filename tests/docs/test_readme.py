@@ -1,0 +1,133 @@
+"""The README's method and data set, put where it says: they load, train, restore and are planned."""
+
+import importlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+import petbench.methods
+from petbench.errors import InputError
+from petbench.files import write_json
+from petbench.methods.build import modules
+from petbench.preprocess.windows import window_starts
+from petbench.restoration.weights import Description, load_restorer
+from petbench.training.fit import fit
+from petbench.workflow.entries import load
+
+from .pages import ROOT, blocks
+
+README = ROOT / "README.md"
+ADDED = blocks(README)
+METHOD, DATASET, TABLE = "two_convolutions", "our_scans", "config/experiments/mak_gan_table1.yaml"
+WINDOW = [8, 8, 8]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """The project with the README's additions."""
+    root = tmp_path_factory.mktemp("readme") / "petbench"
+    for name in ("config", "rules", "scripts", "src", "profiles", "resources"):
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    shutil.copy(ROOT / "Snakefile", root)
+    for path, text in ADDED.items():
+        (root / path).write_text(text)
+    experiment = root / TABLE
+    column = re.search(r"^  - \{dataset: our_scans.*$", README.read_text(), flags=re.MULTILINE)
+    assert column
+    text = experiment.read_text().replace("columns:\n", f"columns:\n{column[0]}\n").replace("mak_gan]\n", f"mak_gan, {METHOD}]\n", 1)
+    experiment.write_text(text)
+    scale = yaml.safe_load((root / "config/config.yaml").read_text())
+    scale["override"]["methods"] |= yaml.safe_load(re.search(rf"`({METHOD}: .*?)`", README.read_text())[1])
+    (root / "config/config.yaml").write_text(yaml.safe_dump(scale))
+    for subject in yaml.safe_load(ADDED[f"config/datasets/{DATASET}.yaml"])["subjects"]:
+        for name in (f"pet/sub-{subject}_rec-standard_pet", f"pet/sub-{subject}_rec-drf4_pet", f"anat/sub-{subject}_T1w"):
+            image = root.parent / "our_scans" / f"sub-{subject}" / f"{name}.nii.gz"
+            image.parent.mkdir(parents=True, exist_ok=True)
+            image.touch()
+    return root
+
+
+def test_files_are_new():
+    assert len(ADDED) == 4
+    assert not [path for path in ADDED if (ROOT / path).exists()]
+
+
+@pytest.mark.parametrize("scale", ["config", "small", "paper"])
+def test_entries_load(project, scale):
+    config = yaml.safe_load((project / f"config/{scale}.yaml").read_text())
+    entries = load(config, project)
+    assert entries["methods"][METHOD]["train"]["network"] == {"width": 32}
+    assert entries["datasets"][DATASET]["source"] == "bids"
+
+
+def test_method_has_a_closed_schema(project):
+    config = yaml.safe_load((project / "config/paper.yaml").read_text())
+    config["override"] = {"methods": {METHOD: {"train": {"network": {"widht": 8}}}}}
+    with pytest.raises(InputError, match="unknown key 'widht'; did you mean 'width'"):
+        load(config, project)
+
+
+def test_workflow_plans_them(project):
+    """A dry run of the demo trains the new method on both data sets and checks the new scans first."""
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", "--dry-run", "--cores", "1", "mak_gan_table1"],
+        cwd=project,
+        env=os.environ | {"PYTHONPATH": str(project / "src")},
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+    )
+    planned = done.stdout + done.stderr
+    assert done.returncode == 0, planned[-3000:]
+    assert f"dataset={DATASET}, dose=drf4, method={METHOD}, fold=5" in planned
+    assert f"dataset=mni, dose=drf25, method={METHOD}, fold=1" in planned
+    assert "rule preflight:" in planned
+
+
+def test_method_is_clean(project):
+    module = f"src/petbench/methods/{METHOD}.py"
+    for command in (["check", "--no-cache"], ["format", "--check", "--no-cache"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "ruff", *command, "--config", str(ROOT / "pyproject.toml"), module],
+            cwd=project,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_method_trains_and_restores(project, tmp_path, monkeypatch):
+    monkeypatch.setattr(petbench.methods, "__path__", [*petbench.methods.__path__, str(project / "src/petbench/methods")])
+    importlib.invalidate_caches()
+    assert METHOD in modules()
+
+    random = np.random.default_rng(0)
+    shape = (12, 12, 12)
+    for kind in ("low_dose", "mr", "standard_dose"):
+        np.save(tmp_path / f"{kind}.npy", random.random(shape, dtype=np.float32))
+    np.save(tmp_path / "index.npy", window_starts(shape, WINDOW, [4, 4, 4]))
+    write_json(tmp_path / "prepared.json", {"window": WINDOW})
+
+    train = yaml.safe_load(ADDED[f"config/methods/{METHOD}.yaml"])["train"]
+    train["epochs"] = 1
+    description = Description(METHOD, train, {}, WINDOW, [2.0, 2.0, 2.0], "mni", "drf4", "0", "code")
+    out = {"weights": str(tmp_path / "model.safetensors"), "history": str(tmp_path / "history.tsv"), "cost": str(tmp_path / "cost.json")}
+    fit(description, [str(tmp_path / "prepared.json")], tmp_path / "checkpoints", "cpu", 1, out)
+
+    rows = (tmp_path / "history.tsv").read_text().splitlines()
+    assert rows[0].split("\t") == ["step", "loss_restorer", "l1"]
+    assert len(rows) == 1 + 2  # eight windows in batches of five
+    restorer, _ = load_restorer(out["weights"], "cpu")
+    low_dose, mr = torch.rand(2, 3, 1, *WINDOW)
+    restored = restorer.restore(low_dose, mr)
+    assert restored.shape == low_dose.shape
+    assert not torch.equal(restored, low_dose)
+    with pytest.raises(InputError, match="mr"):
+        restorer.restore(low_dose, None)

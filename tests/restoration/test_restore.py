@@ -1,0 +1,106 @@
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+import petbench.restoration.restore as module
+from petbench.data.nifti import read_volume
+from petbench.errors import InputError
+from petbench.files import read_json, write_json
+from petbench.preprocess.grid import box_of
+from petbench.restoration.restore import restore, stitch
+from petbench.restoration.weights import load_restorer
+
+RNG = np.random.default_rng(0)
+LOW_DOSE, MR = RNG.random((2, 20, 18, 13), dtype=np.float32)
+
+
+@pytest.mark.parametrize("stride", [(1, 5, 3), (4, 4, 4), (8, 8, 8), (7, 2, 8)])
+def test_overlaps_average_to_the_input(identity, stride):
+    np.testing.assert_allclose(stitch(identity, LOW_DOSE, MR, (8, 8, 8), stride, 7, "cpu"), LOW_DOSE, rtol=1e-6)
+    assert max(identity.batches) == 7
+
+
+@pytest.mark.parametrize("window", [(20, 18, 1), (20, 1, 13), (1, 18, 13)])
+def test_slices_in_any_direction_make_up_the_volume(identity, window):
+    stride = [max(1, size - 1) if size > 1 else 1 for size in window]
+    np.testing.assert_array_equal(stitch(identity, LOW_DOSE, MR, window, stride, 4, "cpu"), LOW_DOSE)
+
+
+def test_windows_are_averaged_where_they_overlap(identity, monkeypatch):
+    """Each window is given its own number: the result is the mean number of the windows over a voxel."""
+    numbers = iter(range(1000))
+    monkeypatch.setattr(identity, "restore", lambda low_dose, mr: low_dose * 0 + float(next(numbers)))
+    found = stitch(identity, LOW_DOSE[:, :8, :8], None, (8, 8, 8), (4, 8, 8), 1, "cpu")
+    np.testing.assert_array_equal(found[:, 0, 0], np.repeat([0, 0.5, 1.5, 2.5, 3], 4))
+
+
+def test_either_image_may_be_left_out(identity):
+    np.testing.assert_allclose(stitch(identity, LOW_DOSE, None, (8, 8, 8), (4, 4, 4), 3, "cpu"), LOW_DOSE, rtol=1e-6)
+    np.testing.assert_allclose(stitch(identity, None, MR, (8, 8, 8), (4, 4, 4), 3, "cpu"), MR, rtol=1e-6)
+
+
+def test_the_batch_size_does_not_matter(untrained):
+    restorer, _ = load_restorer(untrained, "cpu")
+    found = [stitch(restorer, LOW_DOSE, MR, (8, 8, 8), (6, 6, 6), size, "cpu") for size in (1, 5, 100)]
+    assert np.ptp(found[0]) > 0.01
+    for one, other in pairwise(found):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+@pytest.fixture
+def files(tmp_path):
+    return {"image": str(tmp_path / "restored.nii.gz"), "sidecar": str(tmp_path / "restored.json")}
+
+
+SETTINGS = {"inputs": ["low_dose", "mr"], "stride": [12, 12, 12], "batch_size": 8}
+
+
+def test_an_identity_gives_back_the_low_dose_in_its_own_units_and_grid(subject, untrained, files, identity, monkeypatch):
+    load = module.load_restorer
+    monkeypatch.setattr(module, "load_restorer", lambda *given: (identity, load(*given)[1]))
+    restore(subject["prepared"], subject["low_dose"], untrained, SETTINGS, "cpu", 1, files)
+    image, restored = read_volume(subject["low_dose"]), read_volume(files["image"])
+    np.testing.assert_array_equal(restored.affine, image.affine)
+    np.testing.assert_allclose(np.asarray(restored.dataobj), np.asarray(image.dataobj), rtol=1e-5, atol=1e-3)
+
+
+def test_a_trained_method_changes_what_lies_inside_its_grid_only(subject, trained, files):
+    restore(subject["prepared"], subject["low_dose"], trained, SETTINGS, "cpu", 1, files)
+    image, restored = (read_volume(path) for path in (subject["low_dose"], files["image"]))
+    data, new = np.asarray(image.dataobj), np.asarray(restored.dataobj)
+    parameters = read_json(subject["prepared"])
+    box = tuple(slice(*bounds) for bounds in box_of(image, parameters["shape"], np.asarray(parameters["affine"])))
+    outside = np.ones(data.shape, bool)
+    outside[box] = False
+    assert outside.any()
+    np.testing.assert_array_equal(new[outside], data[outside])
+    assert (new[box] != data[box]).mean() > 0.9
+    restorer, _ = load_restorer(trained, "cpu")
+    volumes = [np.load(subject["prepared"].replace("prepared.json", f"{kind}.npy")) for kind in ("low_dose", "mr")]
+    scaled = stitch(restorer, *volumes, (16, 16, 16), SETTINGS["stride"], 1, "cpu")
+    np.testing.assert_allclose(new[box], scaled * parameters["scales"]["low_dose"], rtol=1e-4, atol=1)
+    sidecar = read_json(files["sidecar"])
+    assert sidecar["Weights"] == {"module": "m_unet", "dataset": "mni", "dose": "drf4", "fold": "0"}
+    assert sidecar["Sources"] == ["low_dose.nii.gz"]
+    assert min(sidecar["restore_seconds"], sidecar["restore_peak_mb"]) > 0
+    assert "not for diagnosis" in sidecar["Description"]
+
+
+def test_only_the_inputs_of_the_entry_reach_the_method(subject, untrained, files, identity, monkeypatch):
+    seen = []
+    load = module.load_restorer
+    monkeypatch.setattr(module, "load_restorer", lambda *given: (identity, load(*given)[1]))
+    restore_windows = identity.restore
+    monkeypatch.setattr(identity, "restore", lambda *given: seen.append([image is None for image in given]) or restore_windows(*given))
+    for inputs, missing in ((["low_dose"], [False, True]), (["mr"], [True, False])):
+        seen.clear()
+        restore(subject["prepared"], subject["low_dose"], untrained, SETTINGS | {"inputs": inputs}, "cpu", 1, files)
+        assert all(given == missing for given in seen)
+
+
+def test_weights_of_other_windows_are_refused(subject, untrained, files, tmp_path):
+    parameters = read_json(subject["prepared"]) | {"window": [8, 8, 8]}
+    write_json(tmp_path / "prepared.json", parameters)
+    with pytest.raises(InputError, match=r"model\.safetensors: was trained on windows of \[16, 16, 16\]"):
+        restore(str(tmp_path / "prepared.json"), subject["low_dose"], untrained, SETTINGS, "cpu", 1, files)

@@ -1,0 +1,98 @@
+import re
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+import petbench.restoration.scan as module
+from petbench.data.nifti import read_volume, volume, write_volume
+from petbench.errors import InputError
+from petbench.files import checksum, read_json
+from petbench.preprocess.grid import to_grid
+from petbench.restoration.scan import restore_scan
+
+
+@pytest.fixture
+def files(tmp_path):
+    return {"image": str(tmp_path / "out.nii.gz"), "sidecar": str(tmp_path / "out.json"), "page": str(tmp_path / "out.html")}
+
+
+@pytest.fixture
+def identity_method(identity, monkeypatch):
+    load = module.load_restorer
+    monkeypatch.setattr(module, "load_restorer", lambda *given: (identity, load(*given)[1]))
+
+
+def save_as(path, image, codes=(1, 3)):
+    image = nibabel.Nifti1Image(np.asarray(image.dataobj), image.affine)
+    image.set_qform(image.affine, codes[0])
+    image.set_sform(image.affine, codes[1])
+    nibabel.save(image, path)
+    return str(path)
+
+
+def test_a_scan_is_restored_on_its_own_grid(tmp_path, subject, trained, files):
+    image = read_volume(subject["low_dose"])
+    pet = save_as(tmp_path / "pet.nii.gz", image)
+    restore_scan(pet, subject["t1"], trained, "cpu", 1, files)
+    restored = nibabel.load(files["image"])
+    assert restored.shape == image.shape
+    np.testing.assert_array_equal(restored.affine, image.affine)
+    assert (int(restored.header["qform_code"]), int(restored.header["sform_code"])) == (1, 3)
+    assert not np.array_equal(np.asarray(restored.dataobj), np.asarray(image.dataobj))
+    sidecar = read_json(files["sidecar"])
+    assert sidecar["WeightsSHA256"] == checksum(trained)
+    assert sidecar["VoxelsResampled"] is False
+    page = Path(files["page"]).read_text(encoding="utf-8")
+    assert len(re.findall(r'src="data:image/png;base64,[A-Za-z0-9+/=]{5000,}"', page)) == 2
+    assert not re.search(r'(src|href)="(?!data:)|url\(|@import|https?://|<script', page)
+    assert "not for diagnosis" in page
+
+
+def test_an_identity_gives_back_the_scan(subject, untrained, files, identity_method):
+    restore_scan(subject["low_dose"], subject["t1"], untrained, "cpu", 1, files)
+    image, restored = read_volume(subject["low_dose"]), read_volume(files["image"])
+    np.testing.assert_allclose(np.asarray(restored.dataobj), np.asarray(image.dataobj), rtol=1e-5, atol=1e-3)
+
+
+def test_a_scan_of_other_voxels_is_resampled_and_comes_back(tmp_path, subject, untrained, files, identity_method):
+    image = read_volume(subject["standard_dose"])
+    affine = image.affine @ np.diag([0.8, 0.8, 1.25, 1.0])
+    affine[:3, 3] = image.affine[:3, 3]
+    finer = volume(to_grid(image, (78, 78, 38), affine), affine)
+    write_volume(tmp_path / "pet.nii.gz", np.asarray(finer.dataobj), like=finer)
+    restore_scan(str(tmp_path / "pet.nii.gz"), subject["t1"], untrained, "cpu", 1, files)
+    restored, data = np.asarray(read_volume(files["image"]).dataobj), np.asarray(finer.dataobj)
+    assert restored.shape == finer.shape
+    assert np.corrcoef(restored.ravel(), data.ravel())[0, 1] > 0.97
+    assert restored.sum() == pytest.approx(data.sum(), rel=0.01)
+    assert read_json(files["sidecar"])["VoxelsResampled"] is True
+
+
+def test_storage_order_does_not_matter(tmp_path, subject, trained, files):
+    restore_scan(subject["low_dose"], subject["t1"], trained, "cpu", 1, files)
+    straight = read_volume(files["image"])
+    stored = read_volume(subject["low_dose"]).as_reoriented(nibabel.orientations.axcodes2ornt("PIL"))
+    restore_scan(save_as(tmp_path / "pet.nii.gz", stored), subject["t1"], trained, "cpu", 1, files)
+    other = read_volume(files["image"])
+    np.testing.assert_allclose(other.affine, stored.affine, atol=1e-5)
+    ours, theirs = (np.asarray(nibabel.as_closest_canonical(one).dataobj) for one in (straight, other))
+    assert np.abs(ours - theirs).max() < 0.05 * np.ptp(ours)  # but for the registration, which may stop elsewhere
+    assert read_json(files["sidecar"])["VoxelsResampled"] is False
+
+
+@pytest.mark.parametrize("missing", ["pet", "mr", "weights"])
+def test_a_missing_file_is_named_and_nothing_is_written(tmp_path, subject, trained, files, missing):
+    given = {"pet": subject["low_dose"], "mr": subject["t1"], "weights": trained} | {missing: str(tmp_path / "gone.nii.gz")}
+    with pytest.raises(InputError, match=r"gone\.nii\.gz: no such file"):
+        restore_scan(given["pet"], given["mr"], given["weights"], "cpu", 1, files)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_mr_that_does_not_fit_the_pet_is_refused(tmp_path, subject, trained, files):
+    image = read_volume(subject["t1"])
+    wrong = volume(np.asarray(image.dataobj), image.affine @ np.diag([0.4, 0.4, 0.4, 1]))
+    write_volume(tmp_path / "mr.nii.gz", np.asarray(wrong.dataobj), like=wrong)
+    with pytest.raises(InputError, match=r"mr\.nii\.gz: after registration"):
+        restore_scan(subject["low_dose"], str(tmp_path / "mr.nii.gz"), trained, "cpu", 1, files)

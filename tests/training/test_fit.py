@@ -1,0 +1,281 @@
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import petbench.training.fit as engine
+from petbench.errors import InputError
+from petbench.files import read_json
+from petbench.methods.build import build
+from petbench.restoration.weights import save_weights
+from petbench.training.fit import fit, rate_factor
+
+MODULES = ["m_unet", "mak_gan"]
+
+
+@pytest.fixture
+def train(tmp_path, prepared, outputs):
+    """Train into a folder of its own and return that folder."""
+
+    def run(name, description, data=prepared, **options):
+        folder = tmp_path / name
+        options = {"checkpoints": folder / "checkpoints", "device": "cpu", "threads": 1, "out": outputs(folder)} | options
+        fit(description, data, **options)
+        return folder
+
+    return run
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / "model.safetensors").read_bytes()
+
+
+def stop_at(monkeypatch, step):
+    """Let the training fail when it begins a step."""
+    advance = engine._Run.advance
+
+    def stopped(run, batch):
+        if run.step == step:
+            raise KeyboardInterrupt
+        advance(run, batch)
+
+    monkeypatch.setattr(engine._Run, "advance", stopped)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_resumed_training_equals_an_uninterrupted_one(train, describe, monkeypatch, module, capsys):
+    description = describe(module)
+    whole = train("whole", description)
+    first, second = sorted(random.Random(module).sample(range(1, 6), 2))
+    for step in (first, second):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            stop_at(patch, step)
+            train("parts", description, checkpoint_seconds=0)
+        assert not (whole.parent / "parts" / "model.safetensors").exists()
+        torch.rand(7)  # whatever else drew random numbers in between
+    parts = train("parts", description, checkpoint_seconds=0)
+    assert f"resuming at step {second} of 6" in capsys.readouterr().out
+    assert weights(parts) == weights(whole)
+    assert (parts / "history.tsv").read_bytes() == (whole / "history.tsv").read_bytes()
+    assert [path.name for path in (parts / "checkpoints").iterdir() if path.suffix != ""] == []
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_the_seed_decides_the_weights(train, describe, module):
+    same = [weights(train(name, describe(module, steps=2))) for name in ("a", "b")]
+    assert same[0] == same[1]
+    assert weights(train("c", describe(module, steps=2, seed=4))) != same[0]
+
+
+CHILD = """
+import json, sys, time
+import petbench.training.fit as engine
+from petbench.restoration.weights import Description
+
+given = json.loads(sys.argv[1])
+advance = engine._Run.advance
+
+def slowly(run, batch):
+    time.sleep(0.05)
+    advance(run, batch)
+
+engine._Run.advance = slowly
+description = Description(**given.pop("description"))
+engine.fit(description, **given)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("module", MODULES)
+def test_a_killed_training_is_guarded_while_it_runs_and_resumes_when_it_is_dead(train, describe, prepared, outputs, tmp_path, module):
+    description = describe(module, steps=40)
+    folder = tmp_path / "killed"
+    given = {
+        "description": asdict(description),
+        "prepared": prepared,
+        "checkpoints": str(folder / "checkpoints"),
+        "device": "cpu",
+        "threads": 1,
+        "out": outputs(folder),
+        "checkpoint_seconds": 0.0,
+    }
+    child = subprocess.Popen([sys.executable, "-c", CHILD, json.dumps(given)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    try:
+        deadline = time.monotonic() + 60
+        while not list((folder / "checkpoints").glob("[!.]*.ckpt")):
+            assert child.poll() is None, child.stderr.read().decode()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        with pytest.raises(InputError, match="another process"):
+            train("killed", description)
+        time.sleep(random.uniform(0, 0.5))
+        assert child.poll() is None
+    finally:
+        os.kill(child.pid, signal.SIGKILL)
+        child.wait()
+        child.stderr.close()
+    assert not (folder / "model.safetensors").exists()
+    resumed, whole = train("killed", description), train("whole", description)
+    assert weights(resumed) == weights(whole)
+    assert (resumed / "history.tsv").read_bytes() == (whole / "history.tsv").read_bytes()
+    assert [path.name for path in (resumed / "checkpoints").iterdir() if path.name != "lock"] == []
+
+
+@pytest.mark.parametrize("change", [{"code": "abd"}, {"batch_size": 1}, {"seed": 9}])
+def test_a_checkpoint_of_another_configuration_is_not_used(train, describe, monkeypatch, change, capsys):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stop_at(patch, 3)
+        train("a", describe("m_unet"), checkpoint_seconds=0)
+    capsys.readouterr()
+    changed = train("a", describe("m_unet", **change))
+    assert "resuming" not in capsys.readouterr().out
+    assert weights(changed) == weights(train("b", describe("m_unet", **change)))
+    assert not list((changed / "checkpoints").glob("*.ckpt"))
+
+
+def test_a_checkpoint_of_other_data_is_not_used(train, describe, monkeypatch, tmp_path, prepare_subject, prepared, capsys):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stop_at(patch, 3)
+        train("a", describe("m_unet"), checkpoint_seconds=0)
+    capsys.readouterr()
+    train("a", describe("m_unet"), data=[prepared[0], prepare_subject(tmp_path / "other", 5)])
+    assert "resuming" not in capsys.readouterr().out
+
+
+def test_a_damaged_checkpoint_is_named(train, describe, monkeypatch, tmp_path):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stop_at(patch, 3)
+        train("a", describe("m_unet"), checkpoint_seconds=0)
+    (path,) = (tmp_path / "a" / "checkpoints").glob("*.ckpt")
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(InputError, match=rf"{path.name}: the checkpoint is damaged"):
+        train("a", describe("m_unet"))
+
+
+def still(module):
+    """A training whose steps are too short to move a weight."""
+    rates = {"m_unet": ["restorer"], "mak_gan": ["generator", "discriminator"]}[module]
+    return {"steps": 2, "optimiser": {name: {"name": "adam", "lr": 1e-30} for name in rates}}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_training_begins_with_the_weights_it_is_given(train, describe, module):
+    donor = train("donor", describe(module)) / "model.safetensors"
+    begun = load_file(train("begun", describe(module, **still(module)), init=str(donor)) / "model.safetensors")
+    fresh = load_file(train("fresh", describe(module, **still(module))) / "model.safetensors")
+    names = {name for name, _ in build(module, describe(module).train).named_parameters()}
+    given = load_file(donor)
+    assert all(torch.equal(begun[name], given[name]) for name in names)
+    assert any(not torch.equal(fresh[name], given[name]) for name in names)
+
+
+def test_starting_weights_of_another_shape_are_refused_by_name(train, describe, tmp_path):
+    other = describe("m_unet", network={"spatial_dims": 3, "channels": [6, 8], "normalisation": "batch"})
+    save_weights(tmp_path / "other.safetensors", build("m_unet", other.train).weights(), other)
+    with pytest.raises(InputError, match=r"other\.safetensors: weights: network\.\S+ is \("):
+        train("a", describe("m_unet"), init=str(tmp_path / "other.safetensors"))
+
+
+def test_the_average_is_what_is_saved(train, describe):
+    last, average, start = (
+        load_file(train(name, describe("m_unet", steps=3, **change)) / "model.safetensors")
+        for name, change in {"last": {"ema": None}, "average": {}, "start": {"ema": 1.0}}.items()
+    )
+    name = next(name for name in start if name.endswith("weight"))
+    away = [(weights[name] - start[name]).norm() for weights in (average, last)]
+    assert 0 < away[0] < 0.6 * away[1]
+
+
+def test_history_and_cost(train, describe):
+    folder = train("a", describe("mak_gan"))
+    history = pd.read_csv(folder / "history.tsv", sep="\t")
+    assert history["step"].tolist() == [1, 2, 3, 4, 5, 6]
+    losses = {"loss_discriminator", "discriminator_real", "discriminator_fake", "loss_generator", "adversarial", "l1", "edge"}
+    assert set(history.columns) == {"step"} | losses
+    total = history["adversarial"] + 100 * history["l1"] + 50 * history["edge"]
+    pd.testing.assert_series_equal(history["loss_generator"], total, check_names=False, rtol=1e-4)
+    pd.testing.assert_series_equal(
+        history["loss_discriminator"], history["discriminator_real"] + history["discriminator_fake"], check_names=False, rtol=1e-4
+    )
+    cost = read_json(folder / "cost.json")
+    generator = build("mak_gan", describe("mak_gan").train).generator
+    assert cost["parameters"] == sum(parameter.numel() for parameter in generator.parameters())
+    assert cost["steps"] == 6
+    assert cost["device"].startswith("cpu")
+    assert cost["precision"] == "32-true"
+    assert min(cost[key] for key in ("train_seconds", "train_peak_mb", "gmac_modules", "gflop")) > 0
+
+
+def test_history_rows_are_means_over_the_steps_between(train, describe, monkeypatch):
+    every = pd.read_csv(train("a", describe("m_unet")) / "history.tsv", sep="\t")
+    monkeypatch.setattr(engine, "HISTORY_ROWS", 2)
+    some = pd.read_csv(train("b", describe("m_unet")) / "history.tsv", sep="\t")
+    assert some["step"].tolist() == [3, 6]
+    assert some["l1"].tolist() == pytest.approx([every["l1"][:3].mean(), every["l1"][3:].mean()], rel=1e-4)
+
+
+def test_training_learns(train, describe):
+    history = pd.read_csv(train("a", describe("m_unet", steps=60, schedule=None)) / "history.tsv", sep="\t")
+    assert history["l1"][-10:].mean() < 0.7 * history["l1"][:10].mean()
+
+
+def test_a_diverging_training_ends_in_one_sentence(train, describe):
+    optimiser = {"restorer": {"name": "adam", "lr": 1e30}}
+    with pytest.raises(InputError, match=r"training diverged: loss_restorer is (nan|inf)"):
+        train("a", describe("m_unet", optimiser=optimiser, schedule=None))
+
+
+def test_a_missing_optimiser_is_named(train, describe):
+    optimiser = {"generator": {"name": "adam", "lr": 1e-3}}
+    with pytest.raises(InputError, match="train/optimiser: there is no block for 'discriminator'"):
+        train("a", describe("mak_gan", optimiser=optimiser))
+
+
+def test_epochs_are_counted_in_windows(train, describe, prepared):
+    cost = read_json(train("a", describe("m_unet", steps=None, epochs=2, batch_size=5)) / "cost.json")
+    assert cost["steps"] == 2 * 2  # 4 windows a subject, 8 in all, 2 batches of 5 an epoch
+
+
+def test_the_rate_falls_at_fractions_of_the_training():
+    schedule = {"milestones": [0.5, 0.75], "gamma": 0.5}
+    assert [rate_factor(schedule, step, 8) for step in range(8)] == [1, 1, 1, 1, 0.5, 0.5, 0.25, 0.25]
+    assert rate_factor(None, 7, 8) == 1
+
+
+def test_the_schedule_reaches_the_optimiser(train, describe, monkeypatch):
+    seen = []
+    advance = engine._Run.advance
+
+    def watched(run, batch):
+        advance(run, batch)
+        seen.append(run.optimisers["restorer"].param_groups[0]["lr"])
+
+    monkeypatch.setattr(engine._Run, "advance", watched)
+    train("a", describe("m_unet"))
+    assert seen == pytest.approx([2e-3] * 3 + [2e-4] * 3)
+
+
+def test_gradients_are_clipped(train, describe, monkeypatch):
+    sgd = {"restorer": {"name": "sgd", "lr": 1.0}}
+    monkeypatch.setitem(engine.OPTIMISERS, "sgd", torch.optim.SGD)
+    common = {"steps": 1, "optimiser": sgd, "ema": None, "schedule": None}
+    start = build_at_start(describe)
+    moved = load_file(train("a", describe("m_unet", clip_gradient=0.01, **common)) / "model.safetensors")
+    step = torch.cat([(moved[name] - tensor.detach()).flatten() for name, tensor in start.items()])
+    assert float(step.norm()) == pytest.approx(0.01, rel=1e-3)
+
+
+def build_at_start(describe):
+    description = describe("m_unet")
+    torch.manual_seed(description.train["seed"])
+    return dict(build("m_unet", description.train).named_parameters())

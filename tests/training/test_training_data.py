@@ -1,0 +1,56 @@
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from petbench.errors import InputError
+from petbench.training.data import batch_numbers, open_windows
+
+
+@given(st.integers(1, 30), st.integers(1, 12), st.integers(0, 1000))
+def test_each_epoch_shows_every_window_once(count, batch_size, seed):
+    numbers = [n for step in range(3 * count) for n in batch_numbers(count, batch_size, step, seed)]
+    for epoch in range(2):
+        assert Counter(numbers[epoch * count : (epoch + 1) * count]) == Counter(range(count))
+
+
+@given(st.permutations(range(8)))
+def test_a_batch_follows_from_seed_and_step_whatever_was_asked_before(order):
+    forward = [batch_numbers(11, 4, step, 5) for step in range(8)]
+    assert {step: batch_numbers(11, 4, step, 5) for step in order} == dict(enumerate(forward))
+    assert forward != [batch_numbers(11, 4, step, 6) for step in range(8)]
+
+
+def test_epochs_differ():
+    assert batch_numbers(20, 20, 0, 1) != batch_numbers(20, 20, 1, 1)
+
+
+def test_windows_are_slices_of_the_volumes_and_stay_on_disk(prepared):
+    windows = open_windows(prepared)
+    starts = [np.load(path.replace("prepared.json", "index.npy")) for path in prepared]
+    assert len(windows) == sum(len(start) for start in starts)
+    assert all(isinstance(data, np.memmap) for volumes in windows.volumes for data in volumes.values())
+    number = len(starts[0]) + 1  # the second window of the second subject
+    batch = windows.batch([0, number])
+    x, y, z = starts[1][1]
+    for kind, tensor in batch.items():
+        assert tensor.shape == (2, 1, 16, 16, 16)
+        assert tensor.dtype == torch.float32
+        data = np.load(prepared[1].replace("prepared.json", f"{kind}.npy"))
+        np.testing.assert_array_equal(tensor[1, 0], data[x : x + 16, y : y + 16, z : z + 16])
+
+
+def test_slices_are_two_dimensional(tmp_path, prepare_subject):
+    path = prepare_subject(tmp_path / "a", 1, shape=(16, 16, 5), window=[16, 16, 1], stride=[16, 16, 1])
+    batch = open_windows([path]).batch([4, 2])
+    assert batch["mr"].shape == (2, 1, 16, 16)
+    np.testing.assert_array_equal(batch["mr"][0, 0], np.load(tmp_path / "a" / "mr.npy")[..., 4])
+
+
+def test_windows_of_several_sizes_are_refused(tmp_path, prepared, prepare_subject):
+    other = prepare_subject(tmp_path / "b", 1, window=[8, 8, 8])
+    with pytest.raises(InputError, match="windows of several sizes"):
+        open_windows([*prepared, other])

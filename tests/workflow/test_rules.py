@@ -1,0 +1,66 @@
+"""What every rule declares, and what a light job does not import."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+from repo import ROOT
+
+FILES = sorted((ROOT / "rules").glob("*.smk"))
+RULES = [
+    pytest.param(block, id=re.match(r"rule (\w+)", block)[1])
+    for path in FILES
+    for block in re.findall(r"^rule \w+:\n(?:(?:    .*)?\n)+", path.read_text() + "\n", re.MULTILINE)
+]
+TRAINS_OR_RESTORES = {"train", "restore_subject", "restore_scan"}
+
+
+def test_all_rules_are_found():
+    assert len(RULES) == sum(path.read_text().count("\nrule ") for path in FILES) > 15
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_rule_says_what_it_needs(rule):
+    name = re.match(r"rule (\w+)", rule)[1]
+    for part in ("output:", "log:", "benchmark:", "threads:", "conda:", "mem_mb=", "runtime="):
+        assert part in rule, f"{name} lacks {part}"
+    assert ("gpu=1" in rule) == (name in TRAINS_OR_RESTORES)
+    if "script:" in rule:
+        assert f'code=code_of("{name}"' in rule
+        assert f'"../scripts/{name}.py"' in rule
+
+
+def test_rules_hold_no_logic():
+    for path in FILES:
+        if path.name != "common.smk":
+            assert not re.search(r"^\s*(def|for|if|run:)\b", path.read_text(), re.MULTILINE), path.name
+
+
+def test_scripts_are_thin():
+    for path in (ROOT / "scripts").glob("*.py"):
+        assert len(path.read_text().splitlines()) <= 45, path.name
+        assert "def " not in path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("script", "absent"),
+    [
+        ("acquire", ["torch", "pandas"]),
+        ("simulate", ["torch", "pandas"]),
+        ("reconstruct", ["torch", "pandas"]),
+        ("register", ["torch", "pandas"]),
+        ("prepare", ["torch", "pandas"]),
+        ("split", ["torch", "pandas", "nibabel"]),
+        ("evaluate", ["torch"]),
+        ("table", ["torch", "matplotlib"]),
+        ("page", ["torch"]),
+        ("restore_subject", ["lightning", "pandas"]),
+        ("restore_scan", ["lightning"]),
+    ],
+)
+def test_a_script_imports_only_what_its_work_needs(script, absent):
+    imports = [line for line in (ROOT / "scripts" / f"{script}.py").read_text().splitlines() if line.startswith(("import ", "from "))]
+    program = "\n".join([*imports, "import sys", f"print([name for name in {absent} if name in sys.modules])"])
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
