@@ -75,6 +75,7 @@ rule preflight:
         mem_mb=scaled(4_000),
         runtime=scaled(30),
     params:
+        images_per_subject=lambda wildcards: 2 + len(DATASETS[wildcards.dataset]["doses"]),
         code=code_of("preflight"),
     script:
         "../scripts/preflight.py"

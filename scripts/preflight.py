@@ -4,4 +4,5 @@ from petbench.data.preflight import check_images
 from petbench.workflow.job import job
 
 with job(snakemake) as run:
-    check_images(run.input.images, run.output[0])
+    images, each = run.input.images, run.params.images_per_subject
+    check_images([images[first : first + each] for first in range(0, len(images), each)], run.output[0])

@@ -14,7 +14,7 @@ def test_a_failing_block_leaves_what_was_there(tmp_path, before):
     if before is not None:
         path.parent.mkdir()
         path.write_text(before)
-    with pytest.raises(TypeError, match="buffer"), atomic(path) as temporary, open(temporary, "wb", buffering=0) as file:
+    with pytest.raises(TypeError, match="bytes-like"), atomic(path) as temporary, open(temporary, "wb", buffering=0) as file:
         file.writelines([b"half", 2.0])
     assert [file.read_text() for file in path.parent.iterdir()] == ([] if before is None else [before])
 

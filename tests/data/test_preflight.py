@@ -15,9 +15,17 @@ def image(path, data):
 
 
 def test_records_every_grid(tmp_path):
-    path = image(tmp_path / "a.nii.gz", np.random.default_rng(0).random((4, 5, 6), dtype=np.float32))
-    check_images([path], str(tmp_path / "out.json"))
-    assert read_json(tmp_path / "out.json") == {path: {"shape": [4, 5, 6], "voxel_mm": [2.0, 3.0, 4.0]}}
+    mr, pet = (image(tmp_path / f"{name}.nii.gz", np.random.default_rng(0).random((4, 5, 6), dtype=np.float32)) for name in "ab")
+    check_images([[mr, pet]], str(tmp_path / "out.json"))
+    grid = {"shape": [4, 5, 6], "voxel_mm": [2.0, 3.0, 4.0]}
+    assert read_json(tmp_path / "out.json") == {mr: grid, pet: grid}
+
+
+def test_a_low_dose_on_another_grid_is_named(tmp_path):
+    mr, standard = (image(tmp_path / f"{name}.nii.gz", np.random.default_rng(0).random((4, 5, 6), dtype=np.float32)) for name in "ab")
+    low_dose = image(tmp_path / "low.nii.gz", np.random.default_rng(0).random((4, 5, 5), dtype=np.float32))
+    with pytest.raises(InputError, match=r"low.nii.gz: its grid .* resample it"):
+        check_images([[mr, standard, low_dose]], str(tmp_path / "out.json"))
 
 
 def test_lists_all_problems_at_once_and_writes_nothing(tmp_path):
@@ -25,7 +33,7 @@ def test_lists_all_problems_at_once_and_writes_nothing(tmp_path):
     zero = image(tmp_path / "zero.nii.gz", np.zeros((4, 4, 4), np.float32))
     (tmp_path / "cut.nii.gz").write_bytes((tmp_path / "good.nii.gz").read_bytes()[:150])
     with pytest.raises(InputError) as error:
-        check_images([good, zero, str(tmp_path / "cut.nii.gz"), str(tmp_path / "none.nii.gz")], str(tmp_path / "out.json"))
+        check_images([[good, zero], [str(tmp_path / "cut.nii.gz"), str(tmp_path / "none.nii.gz")]], str(tmp_path / "out.json"))
     lines = str(error.value).splitlines()
     assert len(lines) == 3
     assert all(name in line for name, line in zip(["zero.nii.gz", "cut.nii.gz", "none.nii.gz"], lines, strict=True))

@@ -40,27 +40,34 @@ def weights(folder: Path) -> bytes:
     return (folder / "model.safetensors").read_bytes()
 
 
-def stop_at(monkeypatch, step):
-    """Let the training fail when it begins a step."""
-    advance = engine._Run.advance
+@pytest.fixture
+def interrupt(train, monkeypatch):
+    """Train with a checkpoint after each step, and fail when a step begins."""
 
-    def stopped(run, batch):
-        if run.step == step:
-            raise KeyboardInterrupt
-        advance(run, batch)
+    def until(name, description, step):
+        advance = engine._Run.advance
 
-    monkeypatch.setattr(engine._Run, "advance", stopped)
+        def stopped(run, batch):
+            if run.step == step:
+                raise KeyboardInterrupt
+            advance(run, batch)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(engine._Run, "advance", stopped)
+            with pytest.raises(KeyboardInterrupt):
+                train(name, description, checkpoint_seconds=0)
+
+    return until
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_a_resumed_training_equals_an_uninterrupted_one(train, describe, monkeypatch, module, capsys):
+def test_a_resumed_training_equals_an_uninterrupted_one(train, interrupt, describe, monkeypatch, module, capsys):
+    monkeypatch.setattr(engine, "HISTORY_ROWS", 2)  # rows of three steps, so that an interruption falls between two
     description = describe(module)
     whole = train("whole", description)
     first, second = sorted(random.Random(module).sample(range(1, 6), 2))
     for step in (first, second):
-        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            stop_at(patch, step)
-            train("parts", description, checkpoint_seconds=0)
+        interrupt("parts", description, step)
         assert not (whole.parent / "parts" / "model.safetensors").exists()
         torch.rand(7)  # whatever else drew random numbers in between
     parts = train("parts", description, checkpoint_seconds=0)
@@ -132,10 +139,8 @@ def test_a_killed_training_is_guarded_while_it_runs_and_resumes_when_it_is_dead(
 
 
 @pytest.mark.parametrize("change", [{"code": "abd"}, {"batch_size": 1}, {"seed": 9}])
-def test_a_checkpoint_of_another_configuration_is_not_used(train, describe, monkeypatch, change, capsys):
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        stop_at(patch, 3)
-        train("a", describe("m_unet"), checkpoint_seconds=0)
+def test_a_checkpoint_of_another_configuration_is_not_used(train, interrupt, describe, change, capsys):
+    interrupt("a", describe("m_unet"), step=3)
     capsys.readouterr()
     changed = train("a", describe("m_unet", **change))
     assert "resuming" not in capsys.readouterr().out
@@ -143,19 +148,15 @@ def test_a_checkpoint_of_another_configuration_is_not_used(train, describe, monk
     assert not list((changed / "checkpoints").glob("*.ckpt"))
 
 
-def test_a_checkpoint_of_other_data_is_not_used(train, describe, monkeypatch, tmp_path, prepare_subject, prepared, capsys):
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        stop_at(patch, 3)
-        train("a", describe("m_unet"), checkpoint_seconds=0)
+def test_a_checkpoint_of_other_data_is_not_used(train, interrupt, describe, tmp_path, prepare_subject, prepared, capsys):
+    interrupt("a", describe("m_unet"), step=3)
     capsys.readouterr()
     train("a", describe("m_unet"), data=[prepared[0], prepare_subject(tmp_path / "other", 5)])
     assert "resuming" not in capsys.readouterr().out
 
 
-def test_a_damaged_checkpoint_is_named(train, describe, monkeypatch, tmp_path):
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        stop_at(patch, 3)
-        train("a", describe("m_unet"), checkpoint_seconds=0)
+def test_a_damaged_checkpoint_is_named(train, interrupt, describe, tmp_path):
+    interrupt("a", describe("m_unet"), step=3)
     (path,) = (tmp_path / "a" / "checkpoints").glob("*.ckpt")
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(InputError, match=rf"{path.name}: the checkpoint is damaged"):

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from petbench.errors import InputError
+from petbench.files import read_json, write_json
 from petbench.training.data import batch_numbers, open_windows
 
 
@@ -54,3 +55,10 @@ def test_windows_of_several_sizes_are_refused(tmp_path, prepared, prepare_subjec
     other = prepare_subject(tmp_path / "b", 1, window=[8, 8, 8])
     with pytest.raises(InputError, match="windows of several sizes"):
         open_windows([*prepared, other])
+
+
+def test_subjects_with_voxels_of_another_size_are_refused(prepared):
+    content = read_json(prepared[1]) | {"voxel_mm": [2.0, 2.0, 3.0]}
+    write_json(prepared[1], content)
+    with pytest.raises(InputError, match="preprocess/grid/voxel_mm"):
+        open_windows(prepared)

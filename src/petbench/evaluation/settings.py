@@ -100,7 +100,7 @@ def selection(settings: Settings, shape: tuple[int, ...]) -> tuple[NDArray[np.in
         outside = [index for index in settings.slices if not 0 <= index < shape[settings.slice_axis]]
         if outside:
             raise InputError(
-                f"evaluation.slices: slice {outside[0]} is not in the grid {shape} along axis {settings.slice_axis}; choose slices inside it."
+                f"evaluation.slices: slice {outside[0]} is not in the grid {shape} along axis {settings.slice_axis}; choose others."
             )
         ranges[settings.slice_axis] = np.intersect1d(ranges[settings.slice_axis], settings.slices)
         if ranges[settings.slice_axis].size == 0:

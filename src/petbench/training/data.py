@@ -51,12 +51,19 @@ def open_windows(parameters: Sequence[str]) -> Windows:
         parameters: Their `prepared.json` files; the volumes and the index lie beside each.
 
     Raises:
-        InputError: the subjects were cut into windows of different sizes.
+        InputError: the subjects were cut into windows of different sizes, or their voxels differ in size.
     """
     folders = [Path(path).parent for path in parameters]
-    windows = {tuple(read_json(path)["window"]) for path in parameters}
+    prepared = [read_json(path) for path in parameters]
+    windows = {tuple(content["window"]) for content in prepared}
     if len(windows) != 1:
         raise InputError(f"{folders[0]}: windows of several sizes {sorted(windows)}; give the data sets trained together one window.")
+    for folder, content in zip(folders, prepared, strict=True):
+        if not np.allclose(content["voxel_mm"], prepared[0]["voxel_mm"], rtol=0.01):
+            raise InputError(
+                f"{folder}: voxels of {content['voxel_mm']} mm, where {folders[0]} has {prepared[0]['voxel_mm']} mm;"
+                " give the data set preprocess/grid/voxel_mm, so that one network sees voxels of one size."
+            )
     volumes = [{kind: np.load(folder / f"{kind}.npy", mmap_mode="r") for kind in VOLUMES} for folder in folders]
     starts = [np.load(folder / "index.npy") for folder in folders]
     index = np.concatenate([np.column_stack([np.full(len(start), subject, np.int32), start]) for subject, start in enumerate(starts)])

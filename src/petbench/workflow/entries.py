@@ -237,7 +237,7 @@ def _check_windows(library: Library, rows: Sequence[str], methods: Mapping[str, 
         window = dataset["domains"][domain]["window"]
         if "stride" in method["restore"] and any(step > size for step, size in zip(method["restore"]["stride"], window, strict=True)):
             raise InputError(
-                f"{path}: restore/stride: {method['restore']['stride']} steps over voxels of windows {window} (data set {name!r}); shorten it."
+                f"{path}: restore/stride: {method['restore']['stride']} steps over voxels of {name!r}'s windows, {window}; shorten it."
             )
 
 
