@@ -37,34 +37,31 @@ include: "rules/evaluate.smk"
 include: "rules/report.smk"
 
 
-localrules:
-    all,
-    tables,
-    report,
-    restore,
-
-
 rule all:
     default_target: True
     input:
         "results/report/index.html",
         experiment_files(RUN),
         descriptions(),
+    localrule: True
 
 
 rule tables:
     input:
         experiment_files(RUN),
+    localrule: True
 
 
 rule report:
     input:
         "results/report/index.html",
+    localrule: True
 
 
 rule restore:
     input:
         own_scans,
+    localrule: True
 
 
 for name, members in TARGETS.items():

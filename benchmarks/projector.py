@@ -1,6 +1,6 @@
 """Forward and back projection against Joseph's method line by line in NumPy, for the demo scanner and the Biograph mMR.
 
-The reference takes a line at a time, vectorised over its samples and all planes.  On the mMR it runs on a few views, spread over
+The reference takes a line at a time, vectorised over its samples and all planes. On the mMR it runs on a few views, spread over
 all angles, and its time is scaled to all of them.
 """
 

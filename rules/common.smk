@@ -1,7 +1,7 @@
 """Configuration to wildcard values, and the helpers that rules share. No rules."""
 
 import os
-import re
+import sys
 from pathlib import Path
 
 from petbench.data.bids import find_image, find_subjects
@@ -22,7 +22,6 @@ TARGETS = {name: [name] for name in RUN} | {
     paper: [name for name in RUN if EXPERIMENTS[name]["paper"] == paper]
     for paper in {EXPERIMENTS[name]["paper"] for name in RUN}
 }
-MODULES = sorted(path.stem for path in Path(workflow.basedir, "config", "schemas", "methods").glob("*.yaml"))
 
 
 def stop(error):
@@ -54,14 +53,12 @@ wildcard_constraints:
     experiment=wildcard_choice(RUN),
 
 
-def code_of(script, method=False, every_method=False):
-    """A function of wildcards that hashes a rule's script, with all that it imports and, if asked, its method's module or all of them."""
+def code_of(script, modules=lambda wildcards: []):
+    """A function of wildcards that hashes a rule's script, with all that it imports and the modules of `methods` that it finds by name."""
 
     def of(wildcards):
-        names = [module_of(wildcards)] if method else MODULES if every_method else []
-        return code_hash(
-            os.path.join(workflow.basedir, "scripts", f"{script}.py"), *(f"petbench.methods.{name}" for name in names)
-        )
+        names = [f"petbench.methods.{module}" for module in modules(wildcards)]
+        return code_hash(os.path.join(workflow.basedir, "scripts", f"{script}.py"), *names)
 
     return of
 
@@ -70,7 +67,7 @@ def scaled(amount):
     """Memory or minutes: a rule's figure at the paper's scale, times the scale's factor, more at each attempt."""
 
     def of(wildcards, attempt):
-        return max(1, int(amount * config.get("memory_factor", 1.0) * attempt))
+        return max(1, int(amount * config.get("resource_factor", 1.0) * attempt))
 
     return of
 
@@ -179,6 +176,16 @@ def module_of(wildcards):
     return METHODS[own_training(wildcards).method]["module"]
 
 
+def method_module(wildcards):
+    """The module of the job's method."""
+    return [module_of(wildcards)]
+
+
+def any_module(wildcards):
+    """Every module of a method: weights from the command line may belong to any."""
+    return sorted(path.stem for path in Path(workflow.basedir, "config", "schemas", "methods").glob("*.yaml"))
+
+
 def own_training(wildcards):
     """The training whose weights restore a subject, or that a training job makes."""
     entry = DATASETS[wildcards.dataset]
@@ -256,10 +263,6 @@ def evaluation_inputs(wildcards):
     if dataset in PHANTOMS:
         for kind in ["activity", "labels", "truth"]:
             inputs[kind] = [truth(dataset, subject, kind) for subject in subjects]
-    else:
-        inputs["brain"] = inputs[
-            "standard_dose"
-        ]  # thresholded: a tracer of the brain leaves the scalp dark, an MR does not
     if method != LOW_DOSE:
         inputs["restore_costs"] = [image.removesuffix(".nii.gz") + ".json" for image in images]
         inputs["train_costs"] = [
@@ -374,6 +377,7 @@ def page_plan():
             for subject in DATASETS[dataset]["subjects"]
         ],
         "volumes": volumes,
+        "left_out": sum(max(0, len(DATASETS[dataset]["subjects"]) - most) for dataset, _ in shown),
     }
 
 

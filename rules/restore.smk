@@ -22,7 +22,7 @@ rule restore_subject:
         runtime=scaled(60),
     params:
         settings=lookup("methods/{method}/restore", within=ENTRIES),
-        code=code_of("restore_subject", method=True),
+        code=code_of("restore_subject", modules=method_module),
     script:
         "../scripts/restore_subject.py"
 
@@ -72,7 +72,7 @@ rule restore_scan:
         mem_mb=scaled(16_000),
         runtime=scaled(60),
     params:
-        code=code_of("restore_scan", every_method=True),
+        code=code_of("restore_scan", modules=any_module),
     script:
         "../scripts/restore_scan.py"
 

@@ -27,6 +27,6 @@ rule train:
         method=lookup("methods/{method}/train", within=ENTRIES),
         module=module_of,
         preprocess=of_dataset("preprocess"),
-        code=code_of("train", method=True),
+        code=code_of("train", modules=method_module),
     script:
         "../scripts/train.py"

@@ -2,11 +2,9 @@
 
 from petbench.evaluation.evaluate import evaluate
 from petbench.evaluation.settings import settings_from
-from petbench.preprocess.grid import working_box
 from petbench.workflow.job import job
 
 with job(snakemake) as run:
-    files = {key: [value] if isinstance(value, str) else list(value) for key, value in run.input.items()}
     evaluate(
         run.output[0],
         dataset=run.wildcards.dataset,
@@ -14,7 +12,7 @@ with job(snakemake) as run:
         method=run.wildcards.method,
         subjects=run.params.subjects,
         folds=run.params.folds,
-        boxes=[working_box(path, run.params.grid) for path in files["standard_dose"]],
+        grid=run.params.grid,
         settings=settings_from(run.params.settings),
-        **files,
+        **run.input_lists(),
     )

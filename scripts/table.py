@@ -1,4 +1,4 @@
-"""Write one experiment's table, and its figure where it is one."""
+"""Write one experiment's table."""
 
 from petbench.evaluation.table import read_tables
 from petbench.report.published import read_published

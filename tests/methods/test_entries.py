@@ -122,5 +122,5 @@ def test_keys_that_do_not_fit_are_refused(change, message):
 def test_missing_keys_are_named():
     train = tiny("mak_gan")
     del train["loss"]["edge"]
-    with pytest.raises(InputError, match=r"train.loss: 'edge' is missing"):
+    with pytest.raises(InputError, match=r"train/loss: 'edge' is missing"):
         build("mak_gan", train)

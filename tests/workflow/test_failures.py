@@ -20,7 +20,7 @@ def half_done(features, tmp_path):
     """The project with all that one training needs and nothing of what it makes; the training takes some seconds."""
     repo = copy_of_project(tmp_path / "copy")
     repo.edit("tests/config/features.yaml", "steps: 2, batch_size: 2", "steps: 400, batch_size: 2")
-    repo.edit("tests/config/features.yaml", "memory_factor: 0.1", "memory_factor: 0.1\ncheckpoint_seconds: 0.1")
+    repo.edit("tests/config/features.yaml", "resource_factor: 0.1", "resource_factor: 0.1\ncheckpoint_seconds: 0.1")
     subprocess.run(["cp", "-a", str(features.path / "results"), str(features.path / ".snakemake"), str(repo.path)], check=True)
     for name in ("model.safetensors", "history.tsv", "cost.json"):
         (repo.path / TARGET).with_name(name).unlink()

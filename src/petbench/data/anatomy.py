@@ -112,9 +112,9 @@ def random_anatomy(parameters: Mapping[str, Any], seed: np.random.SeedSequence, 
     """Draw a head: size, place, a diffeomorphism, skull and scalp, regional uptake.
 
     Args:
-        parameters: the `phantom` block, complete.
-        seed: what the head follows from.
-        severity: of Alzheimer's disease, 0 (healthy) to 1.
+        parameters: The `phantom` block, complete.
+        seed: What the head follows from.
+        severity: Of Alzheimer's disease, 0 (healthy) to 1.
 
     Raises:
         InputError: the deformation folds space.
@@ -180,9 +180,9 @@ def tissue_fractions(anatomy: Anatomy, points_mm: Array, edge_mm: float) -> tupl
     """What is at each world point.
 
     Args:
-        anatomy: the subject.
+        anatomy: The subject.
         points_mm: (3, ...), RAS mm.
-        edge_mm: width over which the surfaces of skull and scalp pass from one tissue to the next.
+        edge_mm: Width over which the surfaces of skull and scalp pass from one tissue to the next.
 
     Returns:
         The fraction of each of `TISSUES`, (6, ...), summing to 1 in the head and 0 in air; and the relative uptake of brain

@@ -113,9 +113,9 @@ def write_derivative_description(path: str | Path, sources: Sequence[str], versi
     """Write the `dataset_description.json` of volumes petbench restored.
 
     Args:
-        path: where to.
+        path: Where to.
         sources: URLs or DOIs of the data sets they came from, or paths relative to the derivative.
-        version: petbench's.
+        version: The version of petbench.
     """
     write_json(
         path,
@@ -166,11 +166,11 @@ def find_image(root: str | Path, subject: str, kind: str, rec: str | None = None
     """The one image of a subject of a given kind, in its folder or in one of its sessions.
 
     Args:
-        root: the data set.
-        subject: as `sub-01`.
+        root: The data set.
+        subject: As `sub-01`.
         kind: `T1w` or `pet`.
-        rec: the image's `rec-` label, such as `drf4`; None takes any.
-        session: its `ses-` label; None takes any.
+        rec: The image's `rec-` label, such as `drf4`; None takes any.
+        session: Its `ses-` label; None takes any.
 
     Raises:
         InputError: no image fits, or more than one does.

@@ -27,7 +27,7 @@ def exponential(velocity_mm: Field, spacing_mm: float) -> Field:
 
     Args:
         velocity_mm: (3, X, Y, Z), in mm.
-        spacing_mm: distance between grid points, in mm.
+        spacing_mm: Distance between grid points, in mm.
 
     Returns:
         Displacement u of the map x -> x + u(x), (3, X, Y, Z), in mm.

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from petbench.data.anatomy import LABELS, TISSUES, Anatomy, outer_distance, random_anatomy, tissue_fractions
 from petbench.data.deformation import smooth_field
 from petbench.data.lesions import Lesion, lesion_at, place_lesions
+from petbench.data.nifti import centred_affine
 from petbench.errors import InputError
 
 Array = NDArray[np.float32]
@@ -84,10 +85,10 @@ def make_subject(
     one leaves the others as they were.
 
     Args:
-        parameters: a `phantom` block; what it leaves out is taken from `DEFAULTS`.
-        scanner_shape: voxels of the PET image along x, y, z.
-        scanner_voxel_mm: their edges in mm.
-        seed: the subject's.
+        parameters: A `phantom` block; what it leaves out is taken from `DEFAULTS`.
+        scanner_shape: Voxels of the PET image along x, y, z.
+        scanner_voxel_mm: Their edges in mm.
+        seed: The subject's.
         group: "control", or "patient" for one with Alzheimer's disease of a severity drawn from `disease.severity`.
 
     Raises:
@@ -110,13 +111,6 @@ def make_subject(
     activity, attenuation, labels = _render_pet(parameters, anatomy, lesions, shape, affine, seen)
     t1, t1_affine, t1_to_pet = _render_t1(parameters, anatomy, lesions, head_box, pose_seed, noise_seed)
     return Phantom(activity, attenuation, labels, affine, t1, t1_affine, t1_to_pet, lesions, seed, group, severity)
-
-
-def centred_affine(shape: Sequence[int], voxel_mm: Sequence[float] | NDArray[np.float64]) -> Affine:
-    """Voxel to world (RAS mm) of a grid whose middle, index (n - 1) / 2, is the origin."""
-    affine = np.diag([*voxel_mm, 1.0])
-    affine[:3, 3] = -np.asarray(voxel_mm) * (np.asarray(shape) - 1) / 2
-    return affine
 
 
 def _with_defaults(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -194,7 +188,7 @@ def _render_pet(
     block[:3, 3] += np.diag(affine)[:3] * first
     size = (int(last[0] - first[0]), int(last[1] - first[1]), int(last[2] - first[2]))
     if min(size) <= 0:
-        raise InputError("phantom.placement: the head lies outside the field of view; lower translation_mm.")
+        raise InputError("phantom/placement: the head lies outside the field of view; lower translation_mm.")
     painted = _render(paint, 2 + len(values), size, block, parameters["working_mm"])
 
     inside = tuple(slice(low, high) for low, high in zip(first, last, strict=True))

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from petbench.data.nifti import Image, read_volume, voxel_mm
+from petbench.data.nifti import Image, read_volume, same_grid, voxel_mm
 from petbench.errors import InputError
 from petbench.files import write_json
 
@@ -30,7 +30,7 @@ def check_images(subjects: Sequence[Sequence[str]], out: str) -> None:
             if image is None:
                 continue
             grids[path] = {"shape": list(image.shape), "voxel_mm": [float(edge) for edge in voxel_mm(image)]}
-            if path in pet and standard is not None and not _same_grid(image, standard):
+            if path in pet and standard is not None and not same_grid(image, standard):
                 problems.append(f"{path}: its grid (shape {image.shape}) is not that of {pet[0]} (shape {standard.shape}); resample it.")
     if problems:
         raise InputError("\n".join(problems))
@@ -46,7 +46,3 @@ def _checked(path: str, problems: list[str]) -> Image | None:
         problems.append(str(error))
         return None
     return image
-
-
-def _same_grid(image: Image, other: Image) -> bool:
-    return image.shape == other.shape and np.allclose(image.affine, other.affine, atol=1e-3)

@@ -27,8 +27,8 @@ def complexity(module: nn.Module, inputs: Sequence[Tensor | None]) -> dict[str, 
     """Run a network once, or restore once with a Restorer, and count.
 
     Args:
-        module: a network, or a Restorer, whose `restore` is run; for a sampler the count is of all its steps.
-        inputs: example inputs on the module's device, such as one window (1, C, *spatial) of each modality.
+        module: A network, or a Restorer, whose `restore` is run; for a sampler the count is of all its steps.
+        inputs: Example inputs on the module's device, such as one window (1, C, *spatial) of each modality.
 
     Returns:
         `parameters` (those the call reads, so that a discriminator is not counted), `gmac_modules` (10^9) and `gflop` (10^9). The

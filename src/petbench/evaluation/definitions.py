@@ -11,12 +11,12 @@ class Metric:
     """One column of a results table.
 
     Attributes:
-        name: key in the `metric` column of the long table.
-        title: heading in a printed table.
-        definition: one sentence.
-        better: the direction, or the value, a good method moves towards; "none" for counts.
+        name: Key in the `metric` column of the long table.
+        title: Heading in a printed table.
+        definition: One sentence.
+        better: The direction, or the value, a good method moves towards; "none" for counts.
         format: Python format specification of a printed value.
-        unit: unit of the value, empty when it has none.
+        unit: Unit of the value, empty when it has none.
     """
 
     name: str
@@ -131,3 +131,6 @@ COSTS = (
     "restore_peak_mb",
     "sampling_steps",
 )
+
+REGIONS = ("whole", "brain")
+"""Regions that similarity is measured in; tissues and lesions have quantities of their own."""

@@ -17,9 +17,10 @@ from petbench.evaluation import metrics
 from petbench.evaluation.definitions import COSTS
 from petbench.evaluation.quantification import LesionResult, lesion_results, regional_bias
 from petbench.evaluation.regions import brain_from_image, brain_from_labels, tissue_masks
-from petbench.evaluation.settings import Box, Settings, selection
+from petbench.evaluation.settings import Settings, selection
 from petbench.evaluation.table import COLUMNS, write_table
 from petbench.files import read_json
+from petbench.preprocess.grid import box_of, grid_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,9 +37,9 @@ class GroundTruth:
     """What a phantom knows of a subject, on the grid of its PET.
 
     Attributes:
-        activity: true activity (x, y, z), Bq/ml.
-        labels: label map, see `petbench.evaluation.regions`.
-        lesions: its lesions.
+        activity: True activity (x, y, z), Bq/ml.
+        labels: Label map, see `petbench.evaluation.regions`.
+        lesions: Its lesions.
     """
 
     activity: Array
@@ -57,12 +58,12 @@ def evaluate_subject(
     """Measure one restored image.
 
     Args:
-        estimate: restored image (x, y, z), in the units of the standard dose.
-        standard_dose: the image the methods were to restore.
-        brain: region of that name, see `petbench.evaluation.regions`.
-        voxel_mm: voxel edge lengths.
-        truth: what the phantom knows, if the subject is one.
-        settings: the choices of the experiment.
+        estimate: Restored image (x, y, z), in the units of the standard dose.
+        standard_dose: The image the methods were to restore.
+        brain: Region of that name, see `petbench.evaluation.regions`.
+        voxel_mm: Voxel edge lengths.
+        truth: What the phantom knows, if the subject is one.
+        settings: The choices of the experiment.
 
     Returns:
         Rows with columns reference, region, metric, value.
@@ -104,32 +105,30 @@ def evaluate(
     activity: Sequence[str | Path] | None = None,
     labels: Sequence[str | Path] | None = None,
     truth: Sequence[str | Path] | None = None,
-    brain: Sequence[str | Path] | None = None,
     restore_costs: Sequence[str | Path] | None = None,
     train_costs: Sequence[str | Path] = (),
-    boxes: Sequence[Box] | None = None,
+    grid: Mapping[str, Any] | None = None,
     settings: Settings | None = None,
 ) -> "pd.DataFrame":
     """Measure every subject one method restored and write the long table.
 
     Args:
-        out: the TSV to write, see `petbench.evaluation.table`.
-        dataset: name of the dataset entry.
-        dose: name of the low dose.
-        method: name of the method entry.
-        subjects: names; every other list has one entry a subject, in this order.
-        folds: the fold that left the subject out.
+        out: The TSV to write, see `petbench.evaluation.table`.
+        dataset: Name of the dataset entry.
+        dose: Name of the low dose.
+        method: Name of the method entry.
+        subjects: Names; every other list has one entry a subject, in this order.
+        folds: The fold that left the subject out.
         restored: NIfTI restored by the method.
         standard_dose: NIfTI of the standard dose, on the same grid, as all that follow.
         activity: NIfTI of the true activity (phantoms; needs `labels`).
         labels: NIfTI label maps; the brain is taken from them.
         truth: JSON that `petbench.data.bids.write_phantom_subject` wrote, with its lesions (phantoms).
-        brain: without labels, NIfTI whose threshold is the brain: a mask, or an image no method has touched.
         restore_costs: JSON with the costs of restoring the subject, see `petbench.evaluation.definitions.COSTS`.
         train_costs: JSON with the costs of each training, `fold-<fold>/*.json`. Several of one fold, such as the members of an ensemble,
             add up; of their peak memories the largest counts.
-        boxes: the voxels of each subject that are evaluated, as three half-open ranges; None for the whole grid.
-        settings: the choices of the data set entry.
+        grid: The working grid (see `petbench.preprocess.grid.grid_of`), whose voxels are evaluated; None for all.
+        settings: The choices of the data set entry.
 
     Returns:
         The table written.
@@ -147,9 +146,7 @@ def evaluate(
         "activity": activity,
         "labels": labels,
         "truth": truth,
-        "brain": brain,
         "restore_costs": restore_costs,
-        "boxes": boxes,
     }
     for name, entries in files.items():
         if entries is not None and len(entries) != len(subjects):
@@ -157,7 +154,7 @@ def evaluate(
     tables: list[pd.DataFrame] = []
     for position, subject in enumerate(subjects):
         given = {name: entries[position] for name, entries in files.items() if entries is not None}
-        table = _measure_files(given, replace(settings, box=given.get("boxes", settings.box)))
+        table = _measure_files(given, settings, grid)
         if "restore_costs" in given:
             table = pd.concat([table, _costs(given["restore_costs"])], ignore_index=True)
         tables.append(table.assign(fold=str(given["folds"]), subject=subject))
@@ -169,16 +166,16 @@ def evaluate(
         total = by_fold.sum(min_count=1)
         tables.append(total.where(~total["metric"].str.endswith("_peak_mb"), by_fold.max()).assign(subject=NOT_APPLICABLE))
     if not subjects:
-        raise InputError("evaluate.subjects: is empty; name at least one subject.")
+        raise InputError("evaluate/subjects: is empty; name at least one subject.")
     table = pd.concat(tables, ignore_index=True).assign(dataset=dataset, dose=dose, method=method)[list(COLUMNS)]
     write_table(out, table)
     return table
 
 
-def _measure_files(given: Mapping[str, Any], settings: Settings) -> "pd.DataFrame":
+def _measure_files(given: Mapping[str, Any], settings: Settings, grid: Mapping[str, Any] | None) -> "pd.DataFrame":
     """Read one subject's files and measure them; an error names the restored file."""
     images: dict[str, Any] = {
-        name: read_volume(given[name]) for name in ("restored", "standard_dose", "activity", "labels", "brain") if name in given
+        name: read_volume(given[name]) for name in ("restored", "standard_dose", "activity", "labels") if name in given
     }
     for name, image in images.items():
         _same_grid(given[name], image, given["standard_dose"], images["standard_dose"])
@@ -187,13 +184,17 @@ def _measure_files(given: Mapping[str, Any], settings: Settings) -> "pd.DataFram
         arrays["labels"] = np.rint(arrays["labels"]).astype(np.int32)
     elif "activity" in arrays:
         raise InputError(f"{given['activity']}: a true activity came without its label map; give labels too.")
-    elif "brain" not in arrays:
-        raise InputError(f"{given['restored']}: neither labels nor a brain image came with it; give one of them.")
+    standard_dose = images["standard_dose"]
+    if grid is not None:
+        settings = replace(settings, box=box_of(standard_dose, *grid_of(standard_dose, grid)))
     known = None
     if "activity" in arrays:
         known = GroundTruth(arrays["activity"], arrays["labels"], read_truth(given["truth"]).lesions if "truth" in given else ())
     try:
-        brain = brain_from_labels(arrays["labels"]) if "labels" in arrays else brain_from_image(arrays["brain"], settings.mask_threshold)
+        if "labels" in arrays:
+            brain = brain_from_labels(arrays["labels"])
+        else:  # a tracer of the brain leaves the scalp dark, which an MR does not
+            brain = brain_from_image(arrays["standard_dose"], settings.mask_threshold)
         return evaluate_subject(arrays["restored"], arrays["standard_dose"], brain, voxel_mm(images["standard_dose"]), known, settings)
     except InputError as error:
         raise InputError(f"{given['restored']}: {error}") from None

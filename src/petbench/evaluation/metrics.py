@@ -97,11 +97,11 @@ def slice_mean(
 
     Args:
         metric: `psnr` or `ssim`, called with a data range, or `nmse` or `mae`, called without.
-        estimate: restored volume (x, y, z).
-        reference: its reference.
-        mask: region.
-        axis: axis the slices are stacked along.
-        threshold: see `used_slices`.
+        estimate: Restored volume (x, y, z).
+        reference: Its reference.
+        mask: Region.
+        axis: Axis the slices are stacked along.
+        threshold: See `used_slices`.
         data_range: None for the maximum of the volume in the region, as of slices cut from a volume scaled to [0, 1];
             "slice" for each slice's own maximum; or a number.
 

@@ -68,8 +68,8 @@ def load_lpips(alexnet: str | Path, linear: str | Path) -> Lpips:
     """Build the metric from weights on disk.
 
     Args:
-        alexnet: state dictionary of AlexNet as torchvision publishes it (`features.0.weight` ...).
-        linear: the metric's own weights, `alex.pth` of LPIPS version 0.1 (`lin0.model.1.weight` ...).
+        alexnet: State dictionary of AlexNet as torchvision publishes it (`features.0.weight` ...).
+        linear: The metric's own weights, `alex.pth` of LPIPS version 0.1 (`lin0.model.1.weight` ...).
 
     Raises:
         InputError: a file is missing, cannot be read, or lacks a weight or its shape.
@@ -116,13 +116,13 @@ def slice_lpips(
     """LPIPS averaged over slices.
 
     Args:
-        network: from `load_lpips`.
-        estimate: restored volume (x, y, z).
-        reference: its reference.
-        mask: region; both images are zero outside.
-        used: slices along `axis`, from `petbench.evaluation.metrics.used_slices`.
-        axis: axis the slices are stacked along.
-        data_range: value that [0, data_range] is brought to [-1, 1] by; values beyond are not clipped.
+        network: From `load_lpips`.
+        estimate: Restored volume (x, y, z).
+        reference: Its reference.
+        mask: Region; both images are zero outside.
+        used: Slices along `axis`, from `petbench.evaluation.metrics.used_slices`.
+        axis: Axis the slices are stacked along.
+        data_range: Value that [0, data_range] is brought to [-1, 1] by; values beyond are not clipped.
 
     Raises:
         InputError: the slices are smaller than `MIN_EDGE` pixels.

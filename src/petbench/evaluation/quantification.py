@@ -21,10 +21,10 @@ class LesionRule:
     """How a lesion's background is drawn and which lesions count.
 
     Attributes:
-        gap_mm: distance around the lesion that is no background.
-        width_mm: thickness of the background shell.
-        min_contrast: least |L/B - 1| of the true activity; the ratio of contrasts means nothing below.
-        min_voxels: least voxels of background.
+        gap_mm: Distance around the lesion that is no background.
+        width_mm: Thickness of the background shell.
+        min_contrast: Least |L/B - 1| of the true activity; the ratio of contrasts means nothing below.
+        min_voxels: Least voxels of background.
     """
 
     gap_mm: float = 2.0
@@ -38,11 +38,11 @@ class LesionResult:
     """One lesion of one restored image; what does not apply to its kind, or cannot be told, is NaN.
 
     Attributes:
-        label: its label.
+        label: Its label.
         kind: `pet_only`, `mr_only` or `shared`.
-        recovery: lesion mean over true lesion mean (lesions of the PET).
+        recovery: Lesion mean over true lesion mean (lesions of the PET).
         contrast_recovery: (L/B - 1) over its true value (lesions of the PET).
-        bias: relative error of the mean where only the MR has a lesion, which PET should not show.
+        bias: Relative error of the mean where only the MR has a lesion, which PET should not show.
     """
 
     label: int
@@ -76,13 +76,13 @@ def lesion_results(
     """Recovery of each lesion of a phantom.
 
     Args:
-        estimate: restored image (x, y, z), Bq/ml.
-        activity: true activity, the same units and grid.
-        labels: label map on that grid; lesion voxels hold the lesion's label.
-        lesions: the phantom's lesions.
-        voxel_mm: voxel edge lengths.
-        rule: background and exclusions.
-        inside: the part of the grid that is evaluated; a lesion that does not lie in it wholly is left out.
+        estimate: Restored image (x, y, z), Bq/ml.
+        activity: True activity, the same units and grid.
+        labels: Label map on that grid; lesion voxels hold the lesion's label.
+        lesions: The phantom's lesions.
+        voxel_mm: Voxel edge lengths.
+        rule: Background and exclusions.
+        inside: The part of the grid that is evaluated; a lesion that does not lie in it wholly is left out.
 
     Raises:
         InputError: a kind is unknown.

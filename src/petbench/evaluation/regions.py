@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from petbench.data.anatomy import LABELS
+from petbench.data.lesions import FIRST_LABEL
 from petbench.errors import InputError
 
-TISSUES = {"csf": 1, "grey": 2, "white": 3}
-FIRST_LESION = 101
+TISSUES = {name: LABELS[name] for name in ("csf", "grey", "white")}
 
 Mask = NDArray[np.bool_]
 
@@ -23,7 +24,7 @@ def brain_from_labels(labels: NDArray[Any]) -> Mask:
     Raises:
         InputError: the map has no brain.
     """
-    brain = np.isin(labels, list(TISSUES.values())) | (labels >= FIRST_LESION)
+    brain = np.isin(labels, list(TISSUES.values())) | (labels >= FIRST_LABEL)
     if not brain.any():
         raise InputError("labels: no voxel is CSF (1), grey (2), white matter (3) or a lesion (101 and above); check the label map.")
     return np.asarray(brain, dtype=bool)
@@ -33,8 +34,8 @@ def brain_from_image(image: NDArray[Any], threshold: float = 0.2) -> Mask:
     """The brain of an image without labels: threshold, largest component, holes filled.
 
     Args:
-        image: an image of the subject, (x, y, z), in any units; one that no method under test has touched.
-        threshold: lowest value inside, as a fraction of the 99th percentile of the image's positive values.
+        image: An image of the subject, (x, y, z), in any units; one that no method under test has touched.
+        threshold: Lowest value inside, as a fraction of the 99th percentile of the image's positive values.
 
     Raises:
         InputError: nothing in the image is positive, or the threshold is not between 0 and 1.
@@ -63,11 +64,11 @@ def lesion_shell(labels: NDArray[Any], label: int, voxel_mm: NDArray[np.floating
     """Background of a lesion: the tissue that surrounds it, in a shell around it, without other lesions.
 
     Args:
-        labels: label map (x, y, z).
-        label: the lesion's label.
-        voxel_mm: voxel edge lengths.
-        gap_mm: distance from the lesion left out, where its blurred edge would count as background.
-        width_mm: thickness of the shell beyond the gap.
+        labels: Label map (x, y, z).
+        label: The lesion's label.
+        voxel_mm: Voxel edge lengths.
+        gap_mm: Distance from the lesion left out, where its blurred edge would count as background.
+        width_mm: Thickness of the shell beyond the gap.
 
     Returns:
         Mask of the most frequent of CSF, grey and white matter in the shell; empty when none of them is there.

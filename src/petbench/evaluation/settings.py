@@ -1,7 +1,7 @@
 """How a table is measured: the choices that papers leave open, as one value."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,13 +20,13 @@ class Settings:
     Attributes:
         range: R of PSNR and SSIM: "maximum" of the reference in the region, or a number, such as 1 for images scaled to [0, 1].
         slice_range: R of slice-wise metrics: "volume" for the volume's R, or "slice" for each slice's own maximum.
-        slice_axis: axis the slices are stacked along, 2 for axial.
-        slice_threshold: a slice is empty when its reference stays at or below this fraction of the volume's maximum.
-        mask_threshold: brain mask of data without labels, as a fraction of the 99th percentile of the image it is taken from.
-        box: voxels evaluated, as three half-open ranges; None for the whole grid.
-        slices: indices along `slice_axis` evaluated (within the grid, before `box`); None for all.
-        lesions: background and exclusions of lesions.
-        lpips: paths of the weights of AlexNet and of LPIPS, see `petbench.evaluation.perceptual`; without them LPIPS reads n/a.
+        slice_axis: Axis the slices are stacked along, 2 for axial.
+        slice_threshold: A slice is empty when its reference stays at or below this fraction of the volume's maximum.
+        mask_threshold: Brain mask of data without labels, as a fraction of the 99th percentile of the image it is taken from.
+        box: Voxels evaluated, as three half-open ranges; None for the whole grid.
+        slices: Indices along `slice_axis` evaluated (within the grid, before `box`); None for all.
+        lesions: Background and exclusions of lesions.
+        lpips: Paths of the weights of AlexNet and of LPIPS, see `petbench.evaluation.perceptual`; without them LPIPS reads n/a.
     """
 
     range: float | str = "maximum"
@@ -42,13 +42,13 @@ class Settings:
     def __post_init__(self) -> None:
         number = isinstance(self.range, int | float) and not isinstance(self.range, bool) and 0 < self.range < float("inf")
         if self.range != "maximum" and not number:
-            raise InputError(f"evaluation.range: {self.range!r} is neither 'maximum' nor a positive number; use one of them.")
+            raise InputError(f"evaluation/range: {self.range!r} is neither 'maximum' nor a positive number; use one of them.")
         if self.slice_range not in ("volume", "slice"):
-            raise InputError(f"evaluation.slice_range: {self.slice_range!r} is unknown; use 'volume' or 'slice'.")
+            raise InputError(f"evaluation/slice_range: {self.slice_range!r} is unknown; use 'volume' or 'slice'.")
         if self.slice_axis not in (0, 1, 2):
-            raise InputError(f"evaluation.slice_axis: {self.slice_axis!r} is no axis of a volume; use 0, 1 or 2.")
+            raise InputError(f"evaluation/slice_axis: {self.slice_axis!r} is no axis of a volume; use 0, 1 or 2.")
         if self.slices is not None and (len(set(self.slices)) < len(self.slices) or not self.slices):
-            raise InputError("evaluation.slices: is empty or names a slice twice; list each slice once.")
+            raise InputError("evaluation/slices: is empty or names a slice twice; list each slice once.")
 
     @property
     def contiguous(self) -> bool:
@@ -63,24 +63,10 @@ def settings_from(block: Mapping[str, Any]) -> Settings:
         InputError: a key is unknown or a value is not allowed.
     """
     values = dict(block)
-    for kind, keys in ((Settings, values), (LesionRule, values.get("lesions", {}))):
-        unknown = sorted(set(keys) - {item.name for item in fields(kind)})
-        if unknown:
-            known = ", ".join(item.name for item in fields(kind))
-            raise InputError(f"evaluation: key {unknown[0]!r} is unknown; use one of {known}.")
     if "lesions" in values:
         values["lesions"] = LesionRule(**values["lesions"])
-    if values.get("box") is not None:
-        try:
-            values["box"] = tuple((int(first), int(last)) for first, last in values["box"])
-        except (TypeError, ValueError):
-            raise InputError(
-                f"evaluation.box: {values['box']!r} is not three pairs of voxel indices; write [[x0, x1], [y0, y1], [z0, z1]]."
-            ) from None
-    if values.get("lpips") is not None:
-        if not isinstance(values["lpips"], Mapping) or set(values["lpips"]) != {"alexnet", "linear"}:
-            raise InputError("evaluation.lpips: give the paths `alexnet` and `linear`, or leave lpips out.")
-        values["lpips"] = (str(values["lpips"]["alexnet"]), str(values["lpips"]["linear"]))
+    if "lpips" in values:
+        values["lpips"] = (values["lpips"]["alexnet"], values["lpips"]["linear"])
     if values.get("slices") is not None:
         values["slices"] = tuple(int(index) for index in values["slices"])
     return Settings(**values)
@@ -94,7 +80,7 @@ def selection(settings: Settings, shape: tuple[int, ...]) -> tuple[NDArray[np.in
     """
     box = settings.box or tuple((0, size) for size in shape)
     if len(box) != len(shape) or any(not 0 <= first < last <= size for (first, last), size in zip(box, shape, strict=True)):
-        raise InputError(f"evaluation.box: {box} does not lie in the grid {shape}; give half-open voxel ranges inside it.")
+        raise InputError(f"evaluation/box: {box} does not lie in the grid {shape}; give half-open voxel ranges inside it.")
     ranges = [np.arange(first, last) for first, last in box]
     if settings.slices is not None:
         outside = [index for index in settings.slices if not 0 <= index < shape[settings.slice_axis]]
@@ -104,5 +90,5 @@ def selection(settings: Settings, shape: tuple[int, ...]) -> tuple[NDArray[np.in
             )
         ranges[settings.slice_axis] = np.intersect1d(ranges[settings.slice_axis], settings.slices)
         if ranges[settings.slice_axis].size == 0:
-            raise InputError("evaluation.slices: none of them lies in the box; choose slices inside it.")
+            raise InputError("evaluation/slices: none of them lies in the box; choose slices inside it.")
     return np.ix_(*ranges)

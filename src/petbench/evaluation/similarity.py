@@ -17,8 +17,8 @@ def unbiased_hsic(first: NDArray[Any], second: NDArray[Any]) -> float:
     """Unbiased Hilbert-Schmidt independence criterion of two kernel matrices (Song et al. 2012, eq. 5).
 
     Args:
-        first: kernel matrix (n, n) of n samples.
-        second: another of the same samples.
+        first: Kernel matrix (n, n) of n samples.
+        second: Another of the same samples.
 
     Raises:
         InputError: the matrices are not square and equal in shape, or n < 4.
@@ -37,8 +37,8 @@ def linear_cka(first: NDArray[Any], second: NDArray[Any]) -> float:
     """Linear CKA of two layers with the unbiased estimator: 1 for equal up to rotation and scale, about 0 for independent.
 
     Args:
-        first: activations (samples, features), one row a sample, features flattened.
-        second: activations of another layer for the same samples; its number of features may differ.
+        first: Activations (samples, features), one row a sample, features flattened.
+        second: Activations of another layer for the same samples; its number of features may differ.
 
     Returns:
         The alignment; NaN if a layer does not vary over the samples. The biased estimator would come near 1 for any two layers with

@@ -43,10 +43,10 @@ class PairedTest:
     """A paired two-tailed t-test; `t` and `p` are None where the test cannot be made.
 
     Attributes:
-        difference: mean of first minus second.
-        t: t statistic.
-        p: two-tailed p-value.
-        n: number of pairs.
+        difference: Mean of first minus second.
+        t: T statistic.
+        p: Two-tailed p-value.
+        n: Number of pairs.
     """
 
     difference: float
@@ -121,11 +121,11 @@ def summarise(
     """Mean over subjects of one metric, a row a dataset, dose and method.
 
     Args:
-        table: long table, see `petbench.evaluation.table`.
-        metric: name of the metric.
+        table: Long table, see `petbench.evaluation.table`.
+        metric: Name of the metric.
         reference: `standard_dose` or `true_activity`; "n/a" for costs.
-        region: region measured; "n/a" for costs.
-        level: confidence level of the interval.
+        region: Region measured; "n/a" for costs.
+        level: Confidence level of the interval.
 
     Returns:
         Columns dataset, dose, method, mean, sd, ci_low, ci_high, n, left_out. Values that are not finite (a lesion mean without a
@@ -157,12 +157,12 @@ def compare(
     The p-values of the whole table (all datasets, doses, metrics and comparators in it) are Holm-corrected together.
 
     Args:
-        table: long table that holds the rows of one printed table.
-        metrics: metrics that are marked in it.
-        proposed: the method the others are tested against.
+        table: Long table that holds the rows of one printed table.
+        metrics: Metrics that are marked in it.
+        proposed: The method the others are tested against.
         reference: `standard_dose` or `true_activity`.
-        region: region measured.
-        alpha: level of the mark.
+        region: Region measured.
+        alpha: Level of the mark.
 
     Returns:
         One row a dataset, dose, metric and comparator with columns dataset, dose, method, metric, difference (mean of comparator minus

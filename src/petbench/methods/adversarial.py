@@ -22,7 +22,7 @@ class ImagePool(nn.Module):
     Its images are buffers and its draws are torch's, so a resumed training continues as if never stopped.
 
     Args:
-        size: images held; 0 passes every image through.
+        size: Images held; 0 passes every image through.
     """
 
     images: Tensor
@@ -74,11 +74,11 @@ class Adversarial(Restorer):
     The generator maximises log D of its pair, the usual non-saturating form of MAK-GAN's eq. 11. A method gives `terms`.
 
     Args:
-        generator: maps `low_dose, mr` to the restored PET, all (B, 1, *spatial).
-        discriminator: maps a pair (B, 2, *spatial) to logits.
-        pool: images that the image pool holds.
+        generator: Maps `low_dose, mr` to the restored PET, all (B, 1, *spatial).
+        discriminator: Maps a pair (B, 2, *spatial) to logits.
+        pool: Images that the image pool holds.
         objective: `bce` or `lsgan` (least squares).
-        weights: weight of the adversarial loss and of each of `terms`, by name; those of weight 0 are not computed.
+        weights: Weight of the adversarial loss and of each of `terms`, by name; those of weight 0 are not computed.
 
     Raises:
         InputError: the objective is unknown.
@@ -89,7 +89,7 @@ class Adversarial(Restorer):
     def __init__(self, generator: nn.Module, discriminator: nn.Module, pool: int, objective: str, weights: Mapping[str, float]):
         super().__init__()
         if objective not in OBJECTIVES:
-            raise InputError(f"train.loss.objective: {objective!r} is unknown; choose one of {', '.join(OBJECTIVES)}.")
+            raise InputError(f"train/loss/objective: {objective!r} is unknown; choose one of {', '.join(OBJECTIVES)}.")
         self.generator, self.discriminator = generator, discriminator
         self.pool = ImagePool(pool)
         self.objective = OBJECTIVES[objective]

@@ -11,21 +11,21 @@ from petbench.errors import InputError
 from petbench.methods.base import Restorer
 
 Part = TypeVar("Part")
+SHARED = {"base", "build", "adversarial"}
 
 
 def modules() -> list[str]:
-    """Names of the modules that define a method: those of this package with a function `build`."""
+    """Names of the modules that define a method: those of this package that do not only serve others."""
     found = (module.name for module in pkgutil.iter_modules(petbench.methods.__path__))
-    shared = {"base", "build", "adversarial"}
-    return sorted(set(found) - shared)
+    return sorted(set(found) - SHARED)
 
 
 def build(module: str, train: Mapping[str, Any]) -> Restorer:
     """The method of an entry, freshly initialised from torch's random state.
 
     Args:
-        module: the entry's `module`.
-        train: the entry's block `train`.
+        module: The entry's `module`.
+        train: The entry's block `train`.
 
     Raises:
         InputError: no such module, or a part of the block does not fit it.
@@ -45,7 +45,7 @@ def construct(part: Callable[..., Part], train: Mapping[str, Any], block: str, *
     keys = dict(train.get(block) or {})
     allowed = {name for name in inspect.signature(part).parameters if name not in given}
     if unknown := sorted(keys.keys() - allowed):
-        raise InputError(f"train.{block}: {unknown[0]!r} is unknown; choose from {', '.join(sorted(allowed))}.")
+        raise InputError(f"train/{block}: {unknown[0]!r} is unknown; choose from {', '.join(sorted(allowed))}.")
     if missing := sorted(allowed - keys.keys()):
-        raise InputError(f"train.{block}: {missing[0]!r} is missing; add it.")
+        raise InputError(f"train/{block}: {missing[0]!r} is missing; add it.")
     return part(**keys, **given)

@@ -37,9 +37,9 @@ class AdaptiveKernelPredictor(nn.Module):
 
     Args:
         spatial_dims: 2 or 3.
-        channels: channels C of the prior and of the features to be convolved.
-        out_channels: channels the kernel makes.
-        kernel_size: side of the kernel, odd.
+        channels: Channels C of the prior and of the features to be convolved.
+        out_channels: Channels the kernel makes.
+        kernel_size: Side of the kernel, odd.
     """
 
     def __init__(self, spatial_dims: int, channels: int, out_channels: int, kernel_size: int):
@@ -73,11 +73,11 @@ class AdaptiveKernelInteraction(nn.Module):
 
     Args:
         spatial_dims: 2 or 3.
-        channels: channels in and out.
-        heads: attention heads.
-        projection_ratio: channels of the projections' kernels 3, 5 and 7.
-        kernel_ratio: output channels of the intra-modal, the inter-modal and the static kernel; 0 leaves one out.
-        kernel_size: side of the kernels (k_a), odd.
+        channels: Channels in and out.
+        heads: Attention heads.
+        projection_ratio: Channels of the projections' kernels 3, 5 and 7.
+        kernel_ratio: Output channels of the intra-modal, the inter-modal and the static kernel; 0 leaves one out.
+        kernel_size: Side of the kernels (k_a), odd.
 
     Raises:
         InputError: the kernel size is even.
@@ -94,7 +94,7 @@ class AdaptiveKernelInteraction(nn.Module):
     ):
         super().__init__()
         if kernel_size % 2 == 0:
-            raise InputError(f"network.kernel_size: {kernel_size} is even and would shift the image; use an odd one.")
+            raise InputError(f"network/kernel_size: {kernel_size} is even and would shift the image; use an odd one.")
         intra, inter, static = allocate(channels, kernel_ratio)
         attention = (spatial_dims, channels, heads, projection_ratio)
         self.intra_attention = MultiKernelAttention(*attention) if intra else None

@@ -23,7 +23,7 @@ def normalisation_layer(normalisation: str, spatial_dims: int, channels: int) ->
         InputError: the normalisation is not one of `NORMALISATIONS`.
     """
     if normalisation not in NORMALISATIONS:
-        raise InputError(f"normalisation: {normalisation!r} is unknown; choose one of {', '.join(NORMALISATIONS)}.")
+        raise InputError(f"network/normalisation: {normalisation!r} is unknown; choose one of {', '.join(NORMALISATIONS)}.")
     return NORMALISATIONS[normalisation][spatial_dims](channels)
 
 
@@ -47,16 +47,16 @@ class Decoder(nn.Module):
 
     Args:
         spatial_dims: 2 or 3.
-        bottom: channels of the coarsest features.
-        skips: channels of each level's skip, coarse to fine.
-        widths: channels that each level puts out, coarse to fine.
-        normalisation: one of `NORMALISATIONS`.
+        bottom: Channels of the coarsest features.
+        skips: Channels of each level's skip, coarse to fine.
+        widths: Channels that each level puts out, coarse to fine.
+        normalisation: One of `NORMALISATIONS`.
     """
 
     def __init__(self, spatial_dims: int, bottom: int, skips: Sequence[int], widths: Sequence[int], normalisation: str):
         super().__init__()
         if len(skips) != len(widths):
-            raise InputError(f"widths: {len(widths)} decoder widths for {len(skips)} levels; give one a level, coarse to fine.")
+            raise InputError(f"network/decoder: {len(widths)} decoder widths for {len(skips)} levels; give one a level, coarse to fine.")
         up_convolution = UP_CONVOLUTION[spatial_dims]
         below = [bottom, *widths[:-1]]
         self.ups = nn.ModuleList(up_convolution(b, w, 2, stride=2) for b, w in zip(below, widths, strict=True))
@@ -81,7 +81,7 @@ def require_divisible(images: Tensor, factor: int) -> None:
     sides = images.shape[2:]
     if any(side % factor for side in sides):
         size = "x".join(map(str, sides))
-        raise InputError(f"patch size: {size} cannot be halved as often as the network asks; make every side a multiple of {factor}.")
+        raise InputError(f"window: {size} cannot be halved as often as the network asks; make every side a multiple of {factor}.")
 
 
 def initialise(network: nn.Module, std: float | None) -> None:

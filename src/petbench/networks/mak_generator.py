@@ -36,17 +36,17 @@ class MAKGenerator(nn.Module):
 
     Args:
         spatial_dims: 2 or 3.
-        channels: features of each stage, fine to coarse.
+        channels: Features of each stage, fine to coarse.
         encoder: `mke` (multi-kernel extraction) or `unet` (convolution blocks), the same in both branches.
         interaction: `aki` (adaptive kernels) or `convolution` (concatenate and convolve).
-        heads: attention heads.
-        mke_ratio: channels of the kernels 3, 5 and 7 in every multi-kernel projection.
-        aki_ratio: output channels of the intra-modal, inter-modal and static kernel.
-        kernel_size: side of the interaction's kernels (k_a).
-        expansion: hidden width of the feed-forward networks over the channels.
-        decoder: channels of the decoder's levels, coarse to fine, one a stage.
-        normalisation: of the convolution blocks: `batch`, `instance` or `none`.
-        residual: add the low-dose image to the output.
+        heads: Attention heads.
+        mke_ratio: Channels of the kernels 3, 5 and 7 in every multi-kernel projection.
+        aki_ratio: Output channels of the intra-modal, inter-modal and static kernel.
+        kernel_size: Side of the interaction's kernels (k_a).
+        expansion: Hidden width of the feed-forward networks over the channels.
+        decoder: Channels of the decoder's levels, coarse to fine, one a stage.
+        normalisation: Of the convolution blocks: `batch`, `instance` or `none`.
+        residual: Add the low-dose image to the output.
 
     Raises:
         InputError: a value is not one of those listed, or the widths do not fit each other.
@@ -69,9 +69,9 @@ class MAKGenerator(nn.Module):
     ):
         super().__init__()
         if encoder not in ENCODERS:
-            raise InputError(f"network.encoder: {encoder!r} is unknown; choose one of {', '.join(ENCODERS)}.")
+            raise InputError(f"network/encoder: {encoder!r} is unknown; choose one of {', '.join(ENCODERS)}.")
         if interaction not in INTERACTIONS:
-            raise InputError(f"network.interaction: {interaction!r} is unknown; choose one of {', '.join(INTERACTIONS)}.")
+            raise InputError(f"network/interaction: {interaction!r} is unknown; choose one of {', '.join(INTERACTIONS)}.")
 
         def branch() -> nn.ModuleList:
             stages = nn.ModuleList()

@@ -21,7 +21,7 @@ def allocate(channels: int, ratio: Sequence[int]) -> list[int]:
     last = max(i for i, part in enumerate(ratio) if part)
     shares[last] += channels - sum(shares)
     if any(part and not share for part, share in zip(ratio, shares, strict=True)):
-        raise InputError(f"channels: {channels} cannot be split {':'.join(map(str, ratio))}; use more channels.")
+        raise InputError(f"network/channels: {channels} cannot be split {':'.join(map(str, ratio))}; use more channels.")
     return shares
 
 
@@ -45,8 +45,8 @@ class MultiKernelProjection(nn.Module):
 
     Args:
         spatial_dims: 2 or 3.
-        channels: channels in and out.
-        ratio: relative sizes of the three groups; 0 leaves a kernel out.
+        channels: Channels in and out.
+        ratio: Relative sizes of the three groups; 0 leaves a kernel out.
         stride: 1 for queries, 2 for keys and values.
     """
 
@@ -76,9 +76,9 @@ class MultiKernelAttention(nn.Module):
 
     Args:
         spatial_dims: 2 or 3.
-        channels: channels in and out.
-        heads: attention heads.
-        ratio: channels of the kernels 3, 5 and 7.
+        channels: Channels in and out.
+        heads: Attention heads.
+        ratio: Channels of the kernels 3, 5 and 7.
 
     Raises:
         InputError: the channels are not divisible by the heads.
@@ -87,7 +87,7 @@ class MultiKernelAttention(nn.Module):
     def __init__(self, spatial_dims: int, channels: int, heads: int, ratio: Sequence[int]):
         super().__init__()
         if channels % heads:
-            raise InputError(f"network.heads: {heads} heads cannot share {channels} channels; choose a divisor.")
+            raise InputError(f"network/heads: {heads} heads cannot share {channels} channels; choose a divisor.")
         self.heads = heads
         self.query_norm, self.source_norm = ChannelNorm(channels), ChannelNorm(channels)
         self.query = MultiKernelProjection(spatial_dims, channels, ratio, stride=1)
@@ -110,10 +110,10 @@ class MultiKernelExtraction(nn.Module):
 
     Args:
         spatial_dims: 2 or 3.
-        channels: channels in and out.
-        heads: attention heads.
-        ratio: channels of the kernels 3, 5 and 7.
-        expansion: hidden width of the feed-forward network over `channels`.
+        channels: Channels in and out.
+        heads: Attention heads.
+        ratio: Channels of the kernels 3, 5 and 7.
+        expansion: Hidden width of the feed-forward network over `channels`.
     """
 
     def __init__(self, spatial_dims: int, channels: int, heads: int, ratio: Sequence[int], expansion: int):

@@ -14,9 +14,9 @@ class PatchDiscriminator(nn.Module):
 
     Args:
         spatial_dims: 2 or 3.
-        in_channels: channels of the judged images, concatenated.
-        channels: features of the first layer.
-        layers: convolutions of stride 2.
+        in_channels: Channels of the judged images, concatenated.
+        channels: Features of the first layer.
+        layers: Convolutions of stride 2.
         normalisation: `batch`, `instance` or `none`; the first and last layer have none.
     """
 

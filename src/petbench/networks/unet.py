@@ -15,8 +15,8 @@ class UNet(nn.Module):
 
     Args:
         spatial_dims: 2 or 3.
-        in_channels: channels of the input.
-        channels: features of each level, fine to coarse; each level but the first halves the grid.
+        in_channels: Channels of the input.
+        channels: Features of each level, fine to coarse; each level but the first halves the grid.
         normalisation: `batch`, `instance` or `none`.
     """
 

@@ -20,12 +20,12 @@ class Acquisition:
     """The standard dose's data; every array has the shape (radial bins, views, planes).
 
     Attributes:
-        prompts: counts recorded.
-        attenuation: attenuation factors in (0, 1].
-        background: expected randoms and scatter.
-        scale: counts per Bq/ml cm.
-        expected: expected prompts, known for a simulation only; independent draws of a lower dose need it.
-        metadata: how the data came about, such as scanner, counts and seed.
+        prompts: Counts recorded.
+        attenuation: Attenuation factors in (0, 1].
+        background: Expected randoms and scatter.
+        scale: Counts per Bq/ml cm.
+        expected: Expected prompts, known for a simulation only; independent draws of a lower dose need it.
+        metadata: How the data came about, such as scanner, counts and seed.
     """
 
     prompts: NDArray[np.uint32]

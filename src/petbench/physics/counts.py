@@ -17,9 +17,9 @@ class Expectation:
     """Expected counts of the standard dose.
 
     Attributes:
-        scale: counts per Bq/ml cm that turn attenuated line integrals into trues.
-        trues: expected trues, shape (radial bins, views, planes).
-        background: expected randoms and scatter, same shape.
+        scale: Counts per Bq/ml cm that turn attenuated line integrals into trues.
+        trues: Expected trues, shape (radial bins, views, planes).
+        background: Expected randoms and scatter, same shape.
     """
 
     scale: float
@@ -37,26 +37,26 @@ def expectation(
 ) -> Expectation:
     """Scale attenuated line integrals to a scan of `counts` prompts with its randoms and scatter.
 
-    Randoms are the same in every bin.  Scatter is no Monte Carlo: it is the trues smoothed heavily along the radial and axial
+    Randoms are the same in every bin. Scatter is no Monte Carlo: it is the trues smoothed heavily along the radial and axial
     directions, which has the breadth and the absence of detail of real scatter, not its exact shape.
 
     Args:
-        line_integrals: attenuated line integrals in Bq/ml cm, shape (radial bins, views, planes).
-        scanner: their geometry.
-        counts: expected prompts of the whole scan.
-        randoms_fraction: randoms as a fraction of the prompts.
-        scatter_fraction: scatter as a fraction of the trues.
-        scatter_fwhm_mm: width of the smoothing.
+        line_integrals: Attenuated line integrals in Bq/ml cm, shape (radial bins, views, planes).
+        scanner: Their geometry.
+        counts: Expected prompts of the whole scan.
+        randoms_fraction: Randoms as a fraction of the prompts.
+        scatter_fraction: Scatter as a fraction of the trues.
+        scatter_fwhm_mm: Width of the smoothing.
 
     Raises:
         InputError: a number is out of range, or no activity is seen.
     """
     if counts <= 0:
-        raise InputError(f"simulation.counts: {counts} is not positive; give the prompts of the standard dose.")
+        raise InputError(f"simulation/counts: {counts} is not positive; give the prompts of the standard dose.")
     if not 0 <= randoms_fraction < 1:
-        raise InputError(f"simulation.randoms_fraction: {randoms_fraction} is outside [0, 1); it is a fraction of the prompts.")
+        raise InputError(f"simulation/randoms_fraction: {randoms_fraction} is outside [0, 1); it is a fraction of the prompts.")
     if scatter_fraction < 0:
-        raise InputError(f"simulation.scatter_fraction: {scatter_fraction} is negative; it is a fraction of the trues.")
+        raise InputError(f"simulation/scatter_fraction: {scatter_fraction} is negative; it is a fraction of the trues.")
     seen = float(line_integrals.sum(dtype=np.float64))
     if seen <= 0:
         raise InputError("activity: the scanner sees none of it; check that it lies inside the field of view.")
@@ -103,7 +103,7 @@ def check_fraction(fraction: float) -> None:
         InputError: it is outside (0, 1].
     """
     if not 0 < fraction <= 1:
-        raise InputError(f"dose.fraction: {fraction} is outside (0, 1]; give the share of the standard dose's counts.")
+        raise InputError(f"dose/fraction: {fraction} is outside (0, 1]; give the share of the standard dose's counts.")
 
 
 def log_likelihood(counts: NDArray[np.integer], expected: NDArray[np.floating]) -> float:

@@ -1,7 +1,7 @@
 """The compiled loops of the direct-plane projector: Joseph's line integrals and their exact transpose.
 
 All planes share one two-dimensional geometry, so both operators are a sparse matrix times rows of axial values: the weights of a line
-(forward) or of a pixel (back) are worked out once and applied to the whole axial row, which is contiguous in memory.  A pixel at
+(forward) or of a pixel (back) are worked out once and applied to the whole axial row, which is contiguous in memory. A pixel at
 perpendicular distance d (in voxels) from a line at angle phi has Joseph's weight max(0, 1 - |d| / m) / m times the voxel size, with
 m = max(|cos phi|, |sin phi|) (Joseph, IEEE TMI 1982, written pixel by pixel), which is what lets the transpose gather too: no two
 threads ever write to one place.

@@ -41,11 +41,11 @@ class GaussianBlur:
     """Stationary Gaussian resolution of the scanner in image space, its own transpose.
 
     The kernel is the discrete Gaussian exp(-t) I_n(t) (Lindeberg, IEEE PAMI 1990), whose variance is exact however small the width
-    is against the voxel.  Outside the image there is nothing, which keeps the operator symmetric up to the edge.
+    is against the voxel. Outside the image there is nothing, which keeps the operator symmetric up to the edge.
 
     Attributes:
-        fwhm_mm: full width at half maximum of the Gaussian of the same variance; 0 leaves the image alone.
-        voxel_mm: voxel edges (x, y, z).
+        fwhm_mm: Full width at half maximum of the Gaussian of the same variance; 0 leaves the image alone.
+        voxel_mm: Voxel edges (x, y, z).
     """
 
     fwhm_mm: float
@@ -85,15 +85,15 @@ def attenuation_factors(projector: Operator, mu: NDArray[np.floating]) -> Array:
 class ForwardModel:
     """Expected counts of a scan: ybar = s A(mu) P G x + background, with G the image operators and P confined to the field of view.
 
-    Every operator is applied in both directions.  The count scale is part of the model, so that reconstructions of every dose
+    Every operator is applied in both directions. The count scale is part of the model, so that reconstructions of every dose
     estimate the same activity.
 
     Attributes:
         projector: P, from images (x, y, z) to sinograms (radial bins, views, planes).
         attenuation: A, factors of the shape of the sinogram; None for none.
-        scale: s, counts per Bq/ml cm.
+        scale: S, counts per Bq/ml cm.
         image_operators: G, in the order in which the forward model applies them (positron range before resolution).
-        background: expected randoms and scatter, of the shape of the sinogram; None for none.
+        background: Expected randoms and scatter, of the shape of the sinogram; None for none.
     """
 
     projector: Projector

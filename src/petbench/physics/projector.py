@@ -20,16 +20,16 @@ class DirectProjector:
     """Joseph projector P of the direct planes, which all share one two-dimensional geometry.
 
     Images have shape (x, y, z), sinograms (radial bins, views, planes), both float32.  Lengths are in cm, so that attenuation per cm
-    integrates to a pure number and activity in Bq/ml to Bq/ml cm.  Voxels centred outside the circular field of view count as zero
+    integrates to a pure number and activity in Bq/ml to Bq/ml cm. Voxels centred outside the circular field of view count as zero
     and stay zero.
 
     Sinograms come as a transposed view of memory in the order (views, radial bins, planes), which is what the loops want; arithmetic
     keeps that order, and sinograms in any other are copied once.
 
     Attributes:
-        scanner: the geometry.
-        view_indices: which of the scanner's views are projected; None for all.
-        threads: threads to run on, None for numba's own number (NUMBA_NUM_THREADS).
+        scanner: The geometry.
+        view_indices: Which of the scanner's views are projected; None for all.
+        threads: Threads to run on, None for numba's own number (NUMBA_NUM_THREADS).
     """
 
     scanner: Scanner

@@ -34,12 +34,12 @@ def osem(
     The sensitivity of every subset is computed once and kept: one image a subset.
 
     Args:
-        model: the forward model, whose scale and background are those of `counts`.
-        counts: prompts, shape (radial bins, views, planes).
-        iterations: passes through all subsets.
-        subsets: subsets of interleaved views; one is MLEM.
-        initial: image to start from; None for the uniform one that has the measured number of trues.
-        callback: called with the iteration (from 1) and the estimate after each pass.
+        model: The forward model, whose scale and background are those of `counts`.
+        counts: Prompts, shape (radial bins, views, planes).
+        iterations: Passes through all subsets.
+        subsets: Subsets of interleaved views; one is MLEM.
+        initial: Image to start from; None for the uniform one that has the measured number of trues.
+        callback: Called with the iteration (from 1) and the estimate after each pass.
 
     Returns:
         Activity in Bq/ml, shape (x, y, z), zero where the sensitivity is.
@@ -51,7 +51,7 @@ def osem(
     if iterations < 1 or subsets < 1:
         raise InputError(f"reconstruction: {iterations} iterations of {subsets} subsets; both must be at least 1.")
     if subsets > views:
-        raise InputError(f"reconstruction.subsets: {subsets} subsets of {views} views leave some empty; use at most {views}.")
+        raise InputError(f"reconstruction/subsets: {subsets} subsets of {views} views leave some empty; use at most {views}.")
     shares = [counts[:, index::subsets].astype(np.float32) for index in range(subsets)]
     models = [model.subset(index, subsets) for index in range(subsets)]
     sensitivities = [part.sensitivity(share.shape) for part, share in zip(models, shares, strict=True)]

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from petbench.data.nifti import centred_affine
 from petbench.errors import InputError
 
 
@@ -14,18 +15,18 @@ class Scanner:
     """Geometry of a scanner's sinograms and image; lengths in millimetres.
 
     Attributes:
-        name: what the sidecars call it.
-        ring_radius_mm: from the axis to the mean depth of interaction.
-        crystals_per_ring: detectors round a ring, gaps counted.
+        name: What the sidecars call it.
+        ring_radius_mm: From the axis to the mean depth of interaction.
+        crystals_per_ring: Detectors round a ring, gaps counted.
         radial: `arc`, bins as the crystals lie, closer to each other towards the edge; `uniform`, bins `radial_spacing_mm` apart.
-        radial_bins: bins of a view, symmetric about the axis.
-        radial_spacing_mm: distance of two bins at the centre.
-        views: angles, spread evenly over half a turn.
-        planes: transaxial planes; each is one slice of the image.
-        plane_spacing_mm: distance of two planes, the image's voxel along z.
-        image_shape: voxels (x, y, z).
-        voxel_mm: voxel edges (x, y, z).
-        fov_mm: diameter of the circular transaxial field of view; voxels centred outside it are neither projected nor reconstructed.
+        radial_bins: Bins of a view, symmetric about the axis.
+        radial_spacing_mm: Distance of two bins at the centre.
+        views: Angles, spread evenly over half a turn.
+        planes: Transaxial planes; each is one slice of the image.
+        plane_spacing_mm: Distance of two planes, the image's voxel along z.
+        image_shape: Voxels (x, y, z).
+        voxel_mm: Voxel edges (x, y, z).
+        fov_mm: Diameter of the circular transaxial field of view; voxels centred outside it are neither projected nor reconstructed.
     """
 
     name: str
@@ -53,7 +54,7 @@ class Scanner:
         # Two neighbouring lines of a view differ by half a crystal at each end: pi R / crystals apart at the centre.
         native = np.pi * entry["ring_radius_mm"] / entry["crystals_per_ring"]
         if entry["radial"] == "arc" and "radial_spacing_mm" in entry:
-            raise InputError("scanner.radial_spacing_mm: arc bins lie where the crystals do; remove the key or set radial to uniform.")
+            raise InputError("scanner/radial_spacing_mm: arc bins lie where the crystals do; remove the key or set radial to uniform.")
         entry.setdefault("radial_spacing_mm", float(native))
         scanner = cls(**entry, image_shape=tuple(image["shape"]), voxel_mm=tuple(image["voxel_mm"]))
         _check(scanner)
@@ -68,9 +69,9 @@ class Scanner:
 def _check(scanner: Scanner) -> None:
     voxel = scanner.voxel_mm
     if scanner.radial not in ("arc", "uniform"):
-        raise InputError(f"scanner.radial: {scanner.radial!r} is neither arc nor uniform.")
+        raise InputError(f"scanner/radial: {scanner.radial!r} is neither arc nor uniform.")
     if abs(voxel[0] - voxel[1]) > 1e-6:
-        raise InputError(f"scanner.image.voxel_mm: {voxel[0]} and {voxel[1]} differ; the projector needs voxels square in the plane.")
+        raise InputError(f"scanner/image/voxel_mm: {voxel[0]} and {voxel[1]} differ; the projector needs voxels square in the plane.")
     if scanner.image_shape[2] != scanner.planes or abs(voxel[2] - scanner.plane_spacing_mm) > 1e-6:
         raise InputError(
             "scanner.image: planes and slices must be the same in number and spacing; make shape[2] and voxel_mm[2] fit planes."
@@ -81,9 +82,9 @@ def _check(scanner: Scanner) -> None:
         )
     reach = radial_positions(scanner)[-1]
     if reach > scanner.ring_radius_mm:
-        raise InputError(f"scanner.radial_bins: the outermost bin lies {reach:.0f} mm from the axis, beyond the ring; use fewer bins.")
+        raise InputError(f"scanner/radial_bins: the outermost bin lies {reach:.0f} mm from the axis, beyond the ring; use fewer bins.")
     if scanner.fov_mm / 2 > reach + voxel[0]:
-        raise InputError(f"scanner.fov_mm: {scanner.fov_mm} is wider than the bins see; use at most {2 * reach:.0f}.")
+        raise InputError(f"scanner/fov_mm: {scanner.fov_mm} is wider than the bins see; use at most {2 * reach:.0f}.")
 
 
 def radial_positions(scanner: Scanner) -> NDArray[np.float64]:
@@ -115,6 +116,4 @@ def image_affine(scanner: Scanner) -> NDArray[np.float64]:
     x runs to the patient's right, y to the front, z to the head (supine, head first), and the grid's middle is the origin, the
     centre of the field of view.
     """
-    affine = np.diag([*scanner.voxel_mm, 1.0])
-    affine[:3, 3] = [-(n - 1) / 2 * edge for n, edge in zip(scanner.image_shape, scanner.voxel_mm, strict=True)]
-    return affine
+    return centred_affine(scanner.image_shape, scanner.voxel_mm)

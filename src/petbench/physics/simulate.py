@@ -35,14 +35,14 @@ def simulate(
     ybar = s A(mu) P PSF x + randoms + scatter, y ~ Poisson(ybar), with s such that the prompts expected are those asked for.
 
     Args:
-        activity: true activity in Bq/ml on the scanner's image grid.
-        attenuation: linear attenuation at 511 keV per cm on the same grid.
-        scanner: the geometry.
+        activity: True activity in Bq/ml on the scanner's image grid.
+        attenuation: Linear attenuation at 511 keV per cm on the same grid.
+        scanner: The geometry.
         simulation: `counts`, `psf_mm`, `randoms_fraction` (of prompts), `scatter_fraction` (of trues), and optionally
             `scatter_fwhm_mm` (150) and `isotope` (F18).
-        seed: the subject's seed.
+        seed: The subject's seed.
         out: `.npz` file to write.
-        threads: threads of the projector, None for all.
+        threads: Threads of the projector, None for all.
 
     Raises:
         InputError: an image is off the grid, negative or empty, or a number is out of range.
@@ -90,15 +90,15 @@ def reconstruct(
     The share of the counts belongs to the forward model, so that every dose estimates the same activity.
 
     Args:
-        acquisition: file of `simulate`.
+        acquisition: File of `simulate`.
         dose: `fraction` of the standard dose in (0, 1], and optionally `draw`: `thinning` (default) keeps each count of the standard
             dose with that probability, as a shorter scan does; `independent` draws a new scan at that count level.
         reconstruction: `iterations`, `subsets`, `psf_mm` (resolution modelled, 0 for none), `post_filter_mm` (0 for none).
-        scanner: the geometry.
-        seed: the subject's seed; every dose derives its own from it.
+        scanner: The geometry.
+        seed: The subject's seed; every dose derives its own from it.
         out_image: `.nii.gz` to write.
         out_sidecar: `.json` to write.
-        threads: threads of the projector, None for all.
+        threads: Threads of the projector, None for all.
 
     Raises:
         InputError: the acquisition does not fit the scanner, or a number is out of range.
@@ -128,14 +128,14 @@ def dose_counts(scan: Acquisition, fraction: float, draw: str, seed: int) -> NDA
     """
     check_fraction(fraction)
     if draw not in ("thinning", "independent"):
-        raise InputError(f"dose.draw: {draw!r} is neither thinning nor independent.")
+        raise InputError(f"dose/draw: {draw!r} is neither thinning nor independent.")
     if fraction == 1:
         return scan.prompts
     own = derived_seed(seed, f"{draw} {fraction:.9g}")
     if draw == "thinning":
         return thin(scan.prompts, fraction, own)
     if scan.expected is None:
-        raise InputError("dose.draw: a measured scan has no known expectation to draw from; use thinning.")
+        raise InputError("dose/draw: a measured scan has no known expectation to draw from; use thinning.")
     return poisson(scan.expected * np.float32(fraction), own)
 
 

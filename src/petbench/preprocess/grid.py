@@ -1,7 +1,6 @@
 """The grid on which networks see a subject: a box in the middle of the field of view."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import nibabel
@@ -9,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from petbench.data.nifti import Image, read_volume, voxel_mm
+from petbench.data.nifti import Image, voxel_mm
 
 Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
@@ -73,9 +72,3 @@ def box_of(image: Image, shape: Sequence[int], affine: NDArray[np.floating]) -> 
         inside = np.flatnonzero((index > -0.5 + 1e-3) & (index < shape[along] - 0.5 - 1e-3))
         bounds.append((int(inside[0]), int(inside[-1]) + 1))
     return bounds[0], bounds[1], bounds[2]
-
-
-def working_box(path: str | Path, grid: Mapping[str, Any]) -> Box:
-    """The voxels of an image file that lie on its working grid (see `grid_of`)."""
-    image = read_volume(path)
-    return box_of(image, *grid_of(image, grid))

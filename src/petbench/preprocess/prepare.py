@@ -9,7 +9,7 @@ import numpy as np
 from nibabel.affines import voxel_sizes
 from numpy.typing import NDArray
 
-from petbench.data.nifti import Image, read_volume
+from petbench.data.nifti import Image, read_volume, same_grid
 from petbench.errors import InputError
 from petbench.files import atomic, checksum, write_json
 from petbench.preprocess.grid import grid_of, to_grid
@@ -45,7 +45,7 @@ def normalise(images: Mapping[str, Image], names: Mapping[str, str], preprocess:
     """
     pet = images["low_dose"]
     for kind, image in images.items():
-        if image.shape != pet.shape or not np.allclose(image.affine, pet.affine, atol=1e-3):
+        if not same_grid(image, pet):
             raise InputError(
                 f"{names[kind]}: its grid (shape {image.shape}) is not that of {names['low_dose']} (shape {pet.shape});"
                 " resample it to the PET image first."

@@ -22,6 +22,7 @@ def collect(
     trainings: Sequence[Sequence[str]],
     registrations: Sequence[Sequence[str]],
     volumes: Sequence[Sequence[str]],
+    left_out: int,
 ) -> ReportContent:
     """Bring a run's files into the order of the page.
 
@@ -33,6 +34,7 @@ def collect(
         trainings: Data set, dose, method and fold of each training.
         registrations: Data set and subject of each picture, and of each of `images` in turn.
         volumes: Data set, dose, subject and kind (a method, `standard_dose`, `true_activity` or `labels`) of each of `volumes`.
+        left_out: How many subjects, counted at each dose, the viewer does not show.
     """
     subjects: dict[tuple[str, str, str], dict[str, Path]] = {}
     for (dataset, dose, subject, kind), path in zip(volumes, files["volumes"], strict=True):
@@ -54,7 +56,7 @@ def collect(
             for (dataset, subject), path in zip(registrations, files["registrations"], strict=True)
         ],
         subjects=[_viewer_subject(*key, found) for key, found in subjects.items()],
-        viewer_subjects=entries["report"].get("viewer_subjects", 2),
+        left_out=left_out,
         versions={"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
         provenance=[
             _provenance(entries, dataset, subject, path) for (dataset, subject), path in zip(registrations, files["images"], strict=True)

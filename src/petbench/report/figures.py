@@ -79,9 +79,9 @@ def choose_box(standard_dose: Volume, lesions: NDArray[np.bool_] | None = None, 
     Only the reference decides, never a method's result. The box lies wholly inside the volume.
 
     Args:
-        standard_dose: reference, (x, y, z).
-        lesions: mask of lesion voxels on the same grid; the largest lesion is taken.
-        half: half the edge in voxels; a sixth of the shorter in-plane side by default.
+        standard_dose: Reference, (x, y, z).
+        lesions: Mask of lesion voxels on the same grid; the largest lesion is taken.
+        half: Half the edge in voxels; a sixth of the shorter in-plane side by default.
     """
     from scipy import ndimage
 
@@ -116,11 +116,11 @@ def comparison(
     Columns keep the order of `volumes`. One window serves all images and one symmetric colour scale all error maps.
 
     Args:
-        volumes: title to volume, (x, y, z) in Bq/ml, x to the right and y to the front.
-        reference: title of the volume the errors are taken against.
-        box: what to enlarge; its centre chooses the slice.
-        paths: files to write.
-        aspect: voxel edge along y over that along x.
+        volumes: Title to volume, (x, y, z) in Bq/ml, x to the right and y to the front.
+        reference: Title of the volume the errors are taken against.
+        box: What to enlarge; its centre chooses the slice.
+        paths: Files to write.
+        aspect: Voxel edge along y over that along x.
 
     Raises:
         InputError: the reference is not among the volumes, or shapes differ.
@@ -169,8 +169,8 @@ def training_curves(histories: Mapping[str, Path], paths: Sequence[str | Path]) 
     """Draw what training logged, one panel a value and one line a run.
 
     Args:
-        histories: label to `history.tsv`, whose columns are step, an optional epoch, and one column a logged value.
-        paths: files to write.
+        histories: Label to `history.tsv`, whose columns are step, an optional epoch, and one column a logged value.
+        paths: Files to write.
 
     Raises:
         InputError: a file is missing, has no column `step`, or logs nothing.
@@ -216,9 +216,9 @@ def panels(experiment: Mapping[str, Any], table: "Table", paths: Sequence[str | 
     A setting whose interval cannot be given (one subject) is drawn as its mean alone.
 
     Args:
-        experiment: resolved entry of kind figure.
-        table: its `build_table`.
-        paths: files to write.
+        experiment: Resolved entry of kind figure.
+        table: Its `build_table`.
+        paths: Files to write.
 
     Raises:
         InputError: a panel shows a method that is no row.

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from petbench.data.lesions import FIRST_LABEL
 from petbench.errors import InputError
 from petbench.evaluation.definitions import DEFINITIONS
-from petbench.evaluation.regions import FIRST_LESION
 from petbench.files import atomic
 from petbench.report import figures, summaries
 from petbench.report.published import Quoted, grid, sources
@@ -22,8 +22,6 @@ from petbench.report.write_tables import number
 
 if TYPE_CHECKING:
     from pandas import DataFrame
-
-SMALL_SCALES = ("demo", "tiny")
 
 
 @dataclass(frozen=True)
@@ -50,19 +48,19 @@ class ReportContent:
     """All that the page shows.
 
     Attributes:
-        entries: resolved configuration: `scale` (its name), `run` (experiment ids in order), `datasets`, `methods`, `experiments` (each a
+        entries: Resolved configuration: `scale` (its name), `run` (experiment ids in order), `datasets`, `methods`, `experiments` (each a
             mapping of name to entry).
-        metrics: long table of every method, data set and dose, see `petbench.evaluation.table`.
-        published: printed values, see `petbench.report.published`, by the name that experiments give under `published`.
-        papers: by short name, a mapping with `name` and `citation`.
-        note: what the scale's file says of it, shown at the head of the page.
-        device: what trained and restored, in words.
-        histories: training histories.
-        registrations: quality-control pictures of MR in PET space.
-        subjects: volumes for figures and for the viewer, in the order of preference.
-        viewer_subjects: how many of them, for each data set and dose, go into the page.
-        versions: library to version.
-        provenance: rows, each a mapping with the same keys, such as data set, source, seed, checksum.
+        metrics: Long table of every method, data set and dose, see `petbench.evaluation.table`.
+        published: Printed values, see `petbench.report.published`, by the name that experiments give under `published`.
+        papers: By short name, a mapping with `name` and `citation`.
+        note: What the scale's file says of it, shown at the head of the page.
+        device: What trained and restored, in words.
+        histories: Training histories.
+        registrations: Quality-control pictures of MR in PET space.
+        subjects: Volumes for figures and for the viewer.
+        left_out: How many subjects, counted at each dose, the viewer does not show.
+        versions: Library to version.
+        provenance: Rows, each a mapping with the same keys, such as data set, source, seed, checksum.
     """
 
     entries: Mapping[str, Any]
@@ -74,7 +72,7 @@ class ReportContent:
     histories: Sequence[History] = ()
     registrations: Sequence[Picture] = ()
     subjects: Sequence[ViewerSubject] = ()
-    viewer_subjects: int = 1
+    left_out: int = 0
     versions: Mapping[str, str] = field(default_factory=dict)
     provenance: Sequence[Mapping[str, str]] = ()
 
@@ -102,20 +100,18 @@ def render(content: ReportContent) -> str:
     environment.globals.update(arrows=ARROWS, references=REFERENCES, caption=caption, grid=grid, sources=sources)
     entries = content.entries
     titles = TITLES | {name: str(entry.get("title", name)) for name, entry in entries["methods"].items()}
-    shown, left_out = _chosen(content)
     return environment.get_template("page.html.j2").render(
         css=(assets / "page.css").read_text(encoding="utf-8"),
         js=(assets / "page.js").read_text(encoding="utf-8"),
         scale=entries["scale"],
-        small=entries["scale"] in SMALL_SCALES,
         note=content.note,
         device=content.device,
         facts=summaries.scale_facts(entries, content.metrics),
         leaking=summaries.leaking_datasets(entries["datasets"]),
         papers=_papers(content, titles),
         pictures=[_comparison(subject, titles) for subject in _firsts(content.subjects)],
-        viewer={"volumes": [sprites(subject, titles) for subject in shown]} if shown else None,
-        viewer_left_out=left_out,
+        viewer={"volumes": [sprites(subject, titles) for subject in content.subjects]} if content.subjects else None,
+        viewer_left_out=content.left_out,
         quantification=summaries.quantification(content.metrics, titles),
         costs=summaries.costs(content.metrics, titles),
         curves=_curves(content.histories, titles),
@@ -163,24 +159,12 @@ def _firsts(subjects: Sequence[ViewerSubject]) -> list[ViewerSubject]:
     return list({(subject.dataset, subject.dose): subject for subject in reversed(subjects)}.values())[::-1]
 
 
-def _chosen(content: ReportContent) -> tuple[list[ViewerSubject], int]:
-    """The subjects that go into the viewer, and how many do not."""
-    taken: dict[tuple[str, str], int] = {}
-    shown = []
-    for subject in content.subjects:
-        key = (subject.dataset, subject.dose)
-        taken[key] = taken.get(key, 0) + 1
-        if taken[key] <= content.viewer_subjects:
-            shown.append(subject)
-    return shown, len(content.subjects) - len(shown)
-
-
 def _comparison(subject: ViewerSubject, titles: Mapping[str, str]) -> tuple[str, str]:
     from petbench.data.nifti import voxel_mm
 
     arrays, image, labels = load(subject)
     edges = voxel_mm(image)
-    box = figures.choose_box(arrays[STANDARD_DOSE], None if labels is None else labels >= FIRST_LESION)
+    box = figures.choose_box(arrays[STANDARD_DOSE], None if labels is None else labels >= FIRST_LABEL)
     volumes = {titles.get(method, method): array for method, array in arrays.items()}
     if len(volumes) < len(arrays):
         raise InputError(f"titles of {', '.join(arrays)}: two are the same; give each method entry a title of its own.")
@@ -188,7 +172,7 @@ def _comparison(subject: ViewerSubject, titles: Mapping[str, str]) -> tuple[str,
     def draw(path: Path) -> None:
         figures.comparison(volumes, TITLES[STANDARD_DOSE], box, [path], aspect=float(edges[1] / edges[0]))
 
-    chosen = "the largest lesion" if labels is not None and (labels >= FIRST_LESION).any() else "the standard dose's strongest edge"
+    chosen = "the largest lesion" if labels is not None and (labels >= FIRST_LABEL).any() else "the standard dose's strongest edge"
     text = (
         f"{subject.dataset}, {subject.dose}, {subject.subject}: axial slice through {chosen}. Middle row: error against the standard dose, "
         "on one symmetric scale. Bottom row: the red box, enlarged. The subject's left is at the left."

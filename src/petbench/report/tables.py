@@ -52,10 +52,10 @@ class Table:
     """A table of our own values; the published ones ride along untouched.
 
     Attributes:
-        rows: method entry name to title, in the order shown.
-        cells: by (method, column key, metric name); the column key of a cost is "cost".
-        published_rows: method entry name to the paper's name of it.
-        notes: sentences that belong below the table.
+        rows: Method entry name to title, in the order shown.
+        cells: By (method, column key, metric name); the column key of a cost is "cost".
+        published_rows: Method entry name to the paper's name of it.
+        notes: Sentences that belong below the table.
     """
 
     title: str
@@ -91,10 +91,10 @@ def build_table(
     """Build an experiment's table.
 
     Args:
-        experiment: resolved entry, see config/schemas/experiment.yaml.
-        metrics: long table of all its methods, with the columns METRIC_COLUMNS.
-        published: values the paper printed, see `petbench.report.published`, or none; kept apart.
-        titles: method entry name to title; the low-dose image has its own.
+        experiment: Resolved entry, see config/schemas/experiment.yaml.
+        metrics: Long table of all its methods, with the columns METRIC_COLUMNS.
+        published: Values the paper printed, see `petbench.report.published`, or none; kept apart.
+        titles: Method entry name to title; the low-dose image has its own.
         reference: `standard_dose` or `true_activity` in place of the experiment's own.
 
     Raises:

@@ -23,7 +23,7 @@ class ViewerSubject:
     Attributes:
         volumes: NIfTI file by method entry name, with `low_dose`, `standard_dose` and, where known, `true_activity` among them;
             the order is the order on the page, and all share the grid of `standard_dose`.
-        labels: label map on that grid, lesions from 101 up, where there is one.
+        labels: Label map on that grid, lesions from 101 up, where there is one.
     """
 
     dataset: str
@@ -130,7 +130,7 @@ def load(subject: ViewerSubject) -> tuple[dict[str, NDArray[np.floating]], Any, 
     """
     import nibabel
 
-    from petbench.data.nifti import read_volume
+    from petbench.data.nifti import read_volume, same_grid
 
     if STANDARD_DOSE not in subject.volumes:
         raise InputError(f"{subject.subject}: no {STANDARD_DOSE} volume to compare with; add it to the subject's volumes.")
@@ -138,7 +138,7 @@ def load(subject: ViewerSubject) -> tuple[dict[str, NDArray[np.floating]], Any, 
     images = {name: nibabel.as_closest_canonical(read_volume(path)) for name, path in paths.items()}
     reference = images[STANDARD_DOSE]
     for name, image in images.items():
-        if image.shape != reference.shape or not np.allclose(image.affine, reference.affine, atol=1e-3):
+        if not same_grid(image, reference):
             raise InputError(f"{paths[name]}: not on the grid of {paths[STANDARD_DOSE]}; resample it first.")
     arrays = {name: image.get_fdata(dtype=np.float32) for name, image in images.items()}
     labels = arrays.pop("labels", None)

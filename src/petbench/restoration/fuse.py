@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from petbench.data.nifti import read_volume, write_volume
+from petbench.data.nifti import read_volume, same_grid, write_volume
 from petbench.errors import InputError
 from petbench.files import read_json, write_json
 
@@ -14,6 +14,8 @@ def mean(volumes: Sequence[NDArray[np.floating]]) -> NDArray[np.floating]:
     """Voxel-wise average; also the average in any linear transform's domain."""
     return np.asarray(np.mean(volumes, axis=0))
 
+
+SUMMED = ("parameters", "gmac_modules", "gflop", "restore_seconds")
 
 RULES: dict[str, Callable[[Sequence[NDArray[np.floating]]], NDArray[np.floating]]] = {"mean": mean}
 
@@ -32,7 +34,7 @@ def fuse(images: Sequence[str], sidecars: Sequence[str], rule: str, out: Mapping
     """
     volumes = [read_volume(path) for path in images]
     for path, image in zip(images, volumes, strict=True):
-        if image.shape != volumes[0].shape or not np.allclose(image.affine, volumes[0].affine, atol=1e-3):
+        if not same_grid(image, volumes[0]):
             raise InputError(f"{path}: its grid is not that of {images[0]}; restore both from the same PET image.")
     write_volume(out["image"], RULES[rule]([np.asarray(volume.dataobj) for volume in volumes]), like=volumes[0])
     costs = [read_json(path) for path in sidecars]
@@ -41,7 +43,7 @@ def fuse(images: Sequence[str], sidecars: Sequence[str], rule: str, out: Mapping
         {
             "Description": f"{rule.capitalize()} of volumes restored by several methods; a research result, not for diagnosis",
             "Sources": sorted({source for cost in costs for source in cost["Sources"]}),
-            "restore_seconds": sum(cost["restore_seconds"] for cost in costs),
+            **{key: sum(cost[key] for cost in costs) for key in SUMMED},
             "restore_peak_mb": max(cost["restore_peak_mb"] for cost in costs),
             "device": costs[0]["device"],
         },

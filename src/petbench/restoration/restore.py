@@ -10,7 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from petbench.data.nifti import read_volume, write_volume
+from petbench.device import device_name, peak_mb
 from petbench.errors import InputError
+from petbench.evaluation.complexity import complexity
 from petbench.files import read_json, write_json
 from petbench.methods.base import Restorer
 from petbench.preprocess.grid import from_grid
@@ -72,7 +74,7 @@ def restore(prepared: str, pet: str, weights: str, settings: Mapping[str, Any], 
         settings: The entry's `restore` block: `inputs`, `stride`, `batch_size`.
         device: `cpu` or `cuda`.
         threads: CPU threads.
-        out: `image` (NIfTI) and `sidecar` (JSON, with the cost of this restoration).
+        out: `image` (NIfTI) and `sidecar` (JSON, with the cost of the network and of this restoration).
 
     Raises:
         InputError: the weights were trained on other windows than the subject was prepared in.
@@ -103,6 +105,7 @@ def restore(prepared: str, pet: str, weights: str, settings: Mapping[str, Any], 
             "Description": f"Restored by {description.module}; a research result, not for diagnosis",
             "Sources": [Path(pet).name],
             "Weights": {"module": description.module, "dataset": description.dataset, "dose": description.dose, "fold": description.fold},
+            **complexity(restorer, _example(low_dose, mr, description.window, device)),
             "restore_seconds": seconds,
             "restore_peak_mb": peak_mb(device),
             "device": device_name(device),
@@ -110,15 +113,9 @@ def restore(prepared: str, pet: str, weights: str, settings: Mapping[str, Any], 
     )
 
 
-def peak_mb(device: str) -> float:
-    """Peak memory so far in MB: the GPU's own where there is one, else this process's resident set."""
-    if device == "cuda":
-        return torch.cuda.max_memory_allocated() / 1e6
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-
-
-def device_name(device: str) -> str:
-    """Name of the device as reported by the machine."""
-    return torch.cuda.get_device_name() if device == "cuda" else f"cpu, {torch.get_num_threads()} threads"
+def _example(
+    low_dose: NDArray[np.float32] | None, mr: NDArray[np.float32] | None, window: Sequence[int], device: str
+) -> tuple[torch.Tensor | None, ...]:
+    """One window of each input that there is, to count operations on."""
+    empty = torch.zeros((1, 1, *spatial_shape(window)), device=device)
+    return tuple(None if volume is None else empty for volume in (low_dose, mr))

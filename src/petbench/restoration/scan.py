@@ -14,11 +14,12 @@ import torch
 from numpy.typing import NDArray
 
 from petbench.data.nifti import Image, read_volume, voxel_mm, write_volume
+from petbench.device import device_name
 from petbench.files import atomic, checksum, write_json
 from petbench.preprocess.grid import from_grid
 from petbench.preprocess.prepare import normalise
 from petbench.preprocess.registration import overlay, register
-from petbench.restoration.restore import device_name, stitch
+from petbench.restoration.restore import stitch
 from petbench.restoration.weights import Description, load_restorer
 
 

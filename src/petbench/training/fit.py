@@ -5,23 +5,21 @@ import io
 import math
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning.fabric import Fabric
 from lightning.fabric.plugins.environments import LightningEnvironment
 from tqdm import tqdm
 
+from petbench.device import device_name, peak_mb
 from petbench.errors import InputError
-from petbench.evaluation.complexity import complexity
 from petbench.files import atomic, checksum, digest, read_json, write_json
 from petbench.methods.base import Batch, Restorer
 from petbench.methods.build import build
-from petbench.preprocess.windows import spatial_shape
-from petbench.restoration.restore import device_name, peak_mb
 from petbench.restoration.weights import Description, fill, save_weights
 from petbench.training.average import MovingAverage
 from petbench.training.checkpoint import locked, random_state, restore_random_state
@@ -60,12 +58,9 @@ def fit(
     """
     train = description.train
     torch.set_num_threads(threads)
-    fabric = Fabric(
-        accelerator=device,
-        devices=1,
-        precision="bf16-mixed" if device == "cuda" and train["precision"] == "bf16" else "32-true",
-        plugins=LightningEnvironment(),  # a training is one process, also in a job of SLURM's
-    )
+    precision: Literal["bf16-mixed", "32-true"] = "bf16-mixed" if device == "cuda" and train["precision"] == "bf16" else "32-true"
+    # A training is one process, also in a job of SLURM's.
+    fabric = Fabric(accelerator=device, devices=1, precision=precision, plugins=LightningEnvironment())
     windows = open_windows(prepared)
     steps = train["steps"] if "steps" in train else train["epochs"] * math.ceil(len(windows) / train["batch_size"])
     key = digest(
@@ -92,7 +87,7 @@ def fit(
             run.average.copy_to(restorer)
         save_weights(out["weights"], restorer.weights(), description)
         _write_history(out["history"], run.history)
-        _write_cost(out["cost"], run, description, device)
+        _write_cost(out["cost"], run, device, precision)
         checkpoint.remove()
 
 
@@ -181,7 +176,7 @@ class _Run:
         self.sums = {name: self.fabric.to_device(value) for name, value in state["sums"].items()}
 
 
-def _train(run: _Run, windows: Windows, steps: int, save: Any, checkpoint_seconds: float) -> None:
+def _train(run: _Run, windows: Windows, steps: int, save: Callable[[], None], checkpoint_seconds: float) -> None:
     every = max(1, steps // HISTORY_ROWS)
     started, saved, before = time.perf_counter(), time.perf_counter(), run.seconds
     bar = tqdm(total=steps, initial=run.step, desc="training", unit="step", file=sys.__stderr__, disable=None)
@@ -237,17 +232,14 @@ def _write_history(path: str | Path, rows: Sequence[Mapping[str, float]]) -> Non
         temporary.write_text(text.getvalue())
 
 
-def _write_cost(path: str | Path, run: _Run, description: Description, device: str) -> None:
-    shape = (1, 1, *spatial_shape(description.window))
-    example = (torch.rand(shape, device=device), torch.rand(shape, device=device))
+def _write_cost(path: str | Path, run: _Run, device: str, precision: str) -> None:
     write_json(
         path,
-        complexity(run.restorer.eval(), example)
-        | {
+        {
             "train_seconds": run.seconds,
             "train_peak_mb": peak_mb(device),
             "steps": run.steps,
             "device": device_name(device),
-            "precision": str(run.fabric._precision.precision),
+            "precision": precision,
         },
     )

@@ -5,14 +5,16 @@ an entry without a parent also takes the override named `*`. Mappings merge deep
 """
 
 import copy
+import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from petbench.errors import InputError
+from petbench.evaluation.definitions import COSTS, DEFINITIONS, REGIONS
 from petbench.files import digest
 from petbench.workflow.schema import Schema, check, read_yaml
 
@@ -169,6 +171,7 @@ def load(config: Mapping[str, Any], basedir: str | Path) -> Entry:
     datasets: dict[str, Entry] = {}
     for run, experiment in experiments.items():
         where = f"{library.files['experiments'][run]}"
+        _check_experiment(experiment, basedir, where)
         for method in experiment["rows"]:
             _add_method(library, method, f"{where}: rows", methods, datasets)
         for column in experiment["columns"]:
@@ -181,6 +184,12 @@ def load(config: Mapping[str, Any], basedir: str | Path) -> Entry:
         for dataset, entry in datasets.items()
         if "scanner" in entry
     }
+    for dataset, content in datasets.items():
+        if "scanner" in content:
+            subsets, views = content["reconstruction"]["subsets"], scanners[content["scanner"]]["views"]
+            if subsets > views:
+                path = library.files["datasets"][dataset]
+                raise InputError(f"{path}: reconstruction/subsets: {subsets} subsets exceed the scanner's {views} views; lower it.")
     return {
         "scale": config["scale"],
         "run": list(config["run"]),
@@ -190,6 +199,34 @@ def load(config: Mapping[str, Any], basedir: str | Path) -> Entry:
         "scanners": scanners,
         "report": config.get("report", {}),
     }
+
+
+def _check_experiment(experiment: Entry, basedir: Path, where: str) -> None:
+    """Check what an experiment names, so that a slip of the pen is not found after the training."""
+
+    def one_of(key: str, name: str, known: Iterable[str]) -> None:
+        if name not in known:
+            close = difflib.get_close_matches(name, list(known), n=1)
+            raise InputError(
+                f"{where}: {key}: there is no {name!r}; " + (f"did you mean {close[0]!r}?" if close else f"give one of {', '.join(known)}.")
+            )
+
+    rows = experiment["rows"]
+    for metric in experiment["metrics"]:
+        one_of("metrics", metric, [name for name in DEFINITIONS if name not in COSTS])
+    for metric in experiment.get("cost", []):
+        one_of("cost", metric, COSTS)
+    one_of("region", experiment["region"], REGIONS)
+    if "statistics" in experiment:
+        one_of("statistics/metric", experiment["statistics"]["metric"], experiment["metrics"])
+        one_of("statistics/against", experiment["statistics"]["against"], rows)
+    for panel in experiment.get("panels", []):
+        for tick in panel["ticks"]:
+            one_of("panels/ticks", tick["method"], rows)
+    for method in experiment.get("published_rows", {}):
+        one_of("published_rows", method, rows)
+    if "published" in experiment:
+        one_of("published", experiment["published"], sorted(path.stem for path in (basedir / "resources" / "published").glob("*.tsv")))
 
 
 def _add_dataset(library: Library, name: str, where: str, datasets: dict[str, Entry]) -> None:
@@ -208,6 +245,10 @@ def _add_dataset(library: Library, name: str, where: str, datasets: dict[str, En
             raise InputError(f"{path}: subjects: {count} subject cannot be split into training and test; give at least two.")
         if folds is not None and folds > count:
             raise InputError(f"{path}: split/folds: {folds} folds need as many subjects, and there are {count}; lower folds to {count}.")
+        fixed = entry["preprocess"]["registration"]["fixed"]
+        if fixed not in (STANDARD, *entry["doses"]):
+            known = ", ".join([STANDARD, *entry["doses"]])
+            raise InputError(f"{path}: preprocess/registration/fixed: there is no dose {fixed!r}; give one of {known}.")
         for domain, spec in entry["domains"].items():
             for axis, (window, size) in enumerate(zip(spec["window"], entry["preprocess"]["grid"]["shape"], strict=True)):
                 if window > size:
@@ -263,6 +304,9 @@ def _add_method(
     for other in entry.get("also_train_on", []):
         _add_dataset(library, other["dataset"], f"{path}: also_train_on", datasets)
         _check_dose(datasets, other["dataset"], other["dose"], f"{path}: also_train_on")
+    needed = {"fuse"} if "ensemble" in entry else {"inputs", "stride", "batch_size"}
+    if missing := sorted(needed - entry["restore"].keys()):
+        raise InputError(f"{path}: restore: key {missing[0]!r} is missing; add it.")
     kinds = [key for key in ("train", "weights_of", "ensemble") if key in entry]
     if len(kinds) != 1:
         have = " and ".join(kinds) or "none"

@@ -22,6 +22,10 @@ class Job:
     threads: int
     gpus: int
 
+    def input_lists(self) -> dict[str, list[str]]:
+        """Input files by name, each a list even where there is one."""
+        return {name: [files] if isinstance(files, str) else list(files) for name, files in self.input.items()}
+
     @property
     def device(self) -> str:
         """`cuda` if the job was given a GPU and the machine has one, else `cpu`; which one is logged and recorded with the result."""

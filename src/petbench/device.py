@@ -1,0 +1,17 @@
+"""The device a job runs on: its name and the memory it took."""
+
+import resource
+
+import torch
+
+
+def peak_mb(device: str) -> float:
+    """Peak memory so far in MB: the GPU's own where there is one, else this process's resident set."""
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated() / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+
+
+def device_name(device: str) -> str:
+    """Name of the device as reported by the machine."""
+    return torch.cuda.get_device_name() if device == "cuda" else f"cpu, {torch.get_num_threads()} threads"
