@@ -2,12 +2,14 @@
 
 import os
 import sys
+from functools import cache
 from pathlib import Path
 
 from petbench.data.bids import find_image, find_subjects
 from petbench.errors import InputError
 from petbench.files import checksum, digest
 from petbench.preprocess.splits import folds, fold_testing
+from petbench.report.notes import scale_notes
 from petbench.workflow.code import PACKAGE, code_hash
 from petbench.workflow.entries import LOW_DOSE, STANDARD, wildcard_choice
 from petbench.workflow.lineage import Training, check_unseen, starting_point, training_samples, weights_of
@@ -56,9 +58,11 @@ wildcard_constraints:
 def code_of(script, modules=lambda wildcards: []):
     """A function of wildcards that hashes a rule's script, with all that it imports and the modules of `methods` that it finds by name."""
 
+    hashed = cache(code_hash)
+
     def of(wildcards):
         names = [f"petbench.methods.{module}" for module in modules(wildcards)]
-        return code_hash(os.path.join(workflow.basedir, "scripts", f"{script}.py"), *names)
+        return hashed(os.path.join(workflow.basedir, "scripts", f"{script}.py"), *names)
 
     return of
 
@@ -84,6 +88,18 @@ def of_dataset(*keys):
         entry = DATASETS[wildcards.dataset]
         for key in keys:
             entry = entry[key.format(**wildcards)]
+        return entry
+
+    return of
+
+
+def of_method(*keys):
+    """A function of wildcards that takes blocks of the method's entry; Snakemake's `lookup` would search all entries for each job."""
+
+    def of(wildcards):
+        entry = METHODS[wildcards.method]
+        for key in keys:
+            entry = entry[key]
         return entry
 
     return of
@@ -341,6 +357,11 @@ def titles_of(wildcards):
     return {name: METHODS[name]["title"] for name in EXPERIMENTS[wildcards.experiment]["rows"] if name != LOW_DOSE}
 
 
+def notes_of(wildcards):
+    """What a reader of an experiment's table must know of the scale and its data sets."""
+    return list(scale_notes(ENTRIES, EXPERIMENTS[wildcards.experiment], config.get("note", "")))
+
+
 def shown_columns():
     """Methods of all experiments by data set and dose, each once and in order."""
     shown = {}
@@ -354,17 +375,18 @@ def shown_columns():
 def page_plan():
     """What the page shows, in the order of `page_inputs`: which training, subject or volume each file is."""
     shown = shown_columns()
-    trainings = dict.fromkeys(
-        training
+    behind = {
+        (dataset, dose, method): trainings_of(dataset, dose, method)
         for (dataset, dose), methods in shown.items()
         for method in methods
         if method != LOW_DOSE
-        for training in trainings_of(dataset, dose, method)
-    )
+    }
+    trainings = list(dict.fromkeys(training for several in behind.values() for training in several))
+    place = {training: number for number, training in enumerate(trainings)}
     most = ENTRIES["report"].get("viewer_subjects", 2)
     volumes = []
     for (dataset, dose), methods in shown.items():
-        known = ["true_activity", "labels"] if dataset in PHANTOMS else []
+        known = ["true_activity", "labels", "truth"] if dataset in PHANTOMS else []
         kinds = ["standard_dose", LOW_DOSE, *(method for method in methods if method != LOW_DOSE), *known]
         volumes += [
             [dataset, dose, subject, kind] for subject in DATASETS[dataset]["subjects"][:most] for kind in kinds
@@ -377,6 +399,8 @@ def page_plan():
             for subject in DATASETS[dataset]["subjects"]
         ],
         "volumes": volumes,
+        "restorations": [[*row, subject] for row in behind for subject in DATASETS[row[0]]["subjects"]],
+        "behind": [[*row, [place[training] for training in several]] for row, several in behind.items()],
         "left_out": sum(max(0, len(DATASETS[dataset]["subjects"]) - most) for dataset, _ in shown),
     }
 
@@ -395,6 +419,7 @@ def page_inputs(wildcards):
         ],
         "images": [pet_image(dataset, subject, STANDARD) for dataset, subject in plan["registrations"]],
         "volumes": [shown_volume(*volume) for volume in plan["volumes"]],
+        "sidecars": [restored(*restoration).removesuffix(".nii.gz") + ".json" for restoration in plan["restorations"]],
         "published": [ancient(published_path(name)) for name in page_published()],
         "papers": ancient(published_path("papers")),
     }
@@ -416,7 +441,7 @@ def shown_volume(dataset, dose, subject, kind):
     """Path of a volume on the page."""
     if kind == "standard_dose":
         return pet_image(dataset, subject, STANDARD)
-    if kind in ("true_activity", "labels"):
+    if kind in ("true_activity", "labels", "truth"):
         return truth(dataset, subject, kind.removeprefix("true_"))
     return restored(dataset, dose, kind, subject)
 

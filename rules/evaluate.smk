@@ -21,6 +21,9 @@ rule evaluate:
         folds=folds_of,
         grid=of_dataset("preprocess", "grid"),
         settings=lambda wildcards: DATASETS[wildcards.dataset].get("evaluation", {}),
+        weights=lambda wildcards: checksums_of(
+            DATASETS[wildcards.dataset].get("evaluation", {}).get("lpips", {}).values()
+        ),
         code=code_of("evaluate"),
     script:
         "../scripts/evaluate.py"

@@ -26,8 +26,9 @@ rule table:
         mem_mb=1_000,
         runtime=10,
     params:
-        experiment=lookup("experiments/{experiment}", within=ENTRIES),
+        experiment=lambda wildcards: EXPERIMENTS[wildcards.experiment],
         titles=titles_of,
+        notes=notes_of,
         published=published_checksum,
         code=code_of("table"),
     script:
@@ -59,7 +60,7 @@ rule figure:
         mem_mb=1_000,
         runtime=10,
     params:
-        experiment=lookup("experiments/{experiment}", within=ENTRIES),
+        experiment=lambda wildcards: EXPERIMENTS[wildcards.experiment],
         titles=titles_of,
         code=code_of("figure"),
     script:

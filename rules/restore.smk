@@ -21,7 +21,7 @@ rule restore_subject:
         mem_mb=scaled(16_000),
         runtime=scaled(60),
     params:
-        settings=lookup("methods/{method}/restore", within=ENTRIES),
+        settings=of_method("restore"),
         code=code_of("restore_subject", modules=method_module),
     script:
         "../scripts/restore_subject.py"
@@ -47,7 +47,7 @@ rule fuse:
         mem_mb=scaled(4_000),
         runtime=scaled(10),
     params:
-        rule=lookup("methods/{method}/restore/fuse", within=ENTRIES),
+        rule=of_method("restore", "fuse"),
         code=code_of("fuse"),
     script:
         "../scripts/fuse.py"

@@ -24,7 +24,7 @@ rule train:
         mem_mb=scaled(16_000),
         runtime=scaled(2_880),
     params:
-        method=lookup("methods/{method}/train", within=ENTRIES),
+        method=of_method("train"),
         module=module_of,
         preprocess=of_dataset("preprocess"),
         code=code_of("train", modules=method_module),

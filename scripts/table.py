@@ -8,7 +8,8 @@ from petbench.workflow.job import job
 
 with job(snakemake) as run:
     published = read_published(run.input.published[0]) if run.input.published else ()
-    table = build_table(run.params.experiment, read_tables(run.input.metrics), published, run.params.titles)
+    metrics = read_tables(run.input.metrics)
+    table = build_table(run.params.experiment, metrics, published, run.params.titles, notes=run.params.notes)
     write_tsv(table, run.output.tsv)
     write_markdown(table, run.output.markdown)
     write_latex(table, run.output.latex)

@@ -4,7 +4,7 @@ import pytest
 from petbench.data.nifti import volume, write_volume
 from petbench.data.preflight import check_images
 from petbench.errors import InputError
-from petbench.files import read_json
+from petbench.files import read_json, write_json
 
 AFFINE = np.diag([2.0, 3.0, 4.0, 1.0])
 
@@ -38,3 +38,16 @@ def test_lists_all_problems_at_once_and_writes_nothing(tmp_path):
     assert len(lines) == 3
     assert all(name in line for name, line in zip(["zero.nii.gz", "cut.nii.gz", "none.nii.gz"], lines, strict=True))
     assert not (tmp_path / "out.json").exists()
+
+
+def test_doses_that_do_not_show_the_same_activity_are_named(tmp_path):
+    data = np.random.default_rng(0).random((4, 5, 6), dtype=np.float32)
+    mr, standard = image(tmp_path / "mr.nii.gz", data), image(tmp_path / "standard.nii.gz", data)
+    quarter, kilo = image(tmp_path / "quarter.nii.gz", data / 4), image(tmp_path / "kilo.nii.gz", data)
+    write_json(tmp_path / "standard.json", {"Units": "Bq/mL"})
+    write_json(tmp_path / "kilo.json", {"Units": "kBq/mL"})
+    with pytest.raises(InputError) as error:
+        check_images([[mr, standard, quarter, kilo]], str(tmp_path / "out.json"))
+    units, mean = str(error.value).splitlines()
+    assert "kilo.nii.gz: Units is 'kBq/mL'" in units
+    assert "quarter.nii.gz: its mean is 0.25" in mean

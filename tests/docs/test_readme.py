@@ -113,7 +113,7 @@ def test_method_trains_and_restores(project, tmp_path, monkeypatch):
     for kind in ("low_dose", "mr", "standard_dose"):
         np.save(tmp_path / f"{kind}.npy", random.random(shape, dtype=np.float32))
     np.save(tmp_path / "index.npy", window_starts(shape, WINDOW, [4, 4, 4]))
-    write_json(tmp_path / "prepared.json", {"window": WINDOW})
+    write_json(tmp_path / "prepared.json", {"window": WINDOW, "voxel_mm": [1.0, 1.0, 1.0], "scaling": {}})
 
     train = yaml.safe_load(ADDED[f"config/methods/{METHOD}.yaml"])["train"]
     train["epochs"] = 1

@@ -1,9 +1,15 @@
 """A made-up study: two doses, three methods, seven phantoms' worth of numbers and two small heads."""
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
-from made_up import ABLATIONS, METHODS, RATIOS, ROOT, experiment, long_rows
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from made_up import ABLATIONS, METHODS, RATIOS, ROOT, experiment, long_rows, write_truth
 
 from petbench.data.nifti import volume, write_volume
 from petbench.report.page import History, Picture, ReportContent
@@ -54,6 +60,8 @@ def volumes(tmp_path_factory) -> list[ViewerSubject]:
         truth[radius < 0.2] = 1_000
         labels = np.zeros(shape, dtype=np.int16)
         labels[22:27, 12:17, 13:18] = 101
+        labels[22:27, 17:24, 13:18] = 102  # larger, beside the first one, and nothing that PET shows
+        labels[8:10, 20:22, 20:22] = 103
         truth[labels == 101] *= 2
         noise = rng.normal(size=shape) * np.sqrt(truth)
         for dose, strength in (("drf4", 20.0), ("drf25", 45.0)):
@@ -65,7 +73,9 @@ def volumes(tmp_path_factory) -> list[ViewerSubject]:
                 write_volume(paths[method], array.clip(0).astype(np.float32), volume(np.zeros(shape, np.float32), affine))
             mask = folder / f"sub-{number:02d}_labels.nii.gz"
             write_volume(mask, labels, volume(labels, affine))
-            subjects.append(ViewerSubject("mni", dose, f"sub-{number:02d}", paths, mask))
+            known = folder / f"sub-{number:02d}_truth.json"
+            write_truth(known, {101: "pet_only", 102: "mr_only", 103: "shared"})
+            subjects.append(ViewerSubject("mni", dose, f"sub-{number:02d}", paths, mask, known))
     return subjects
 
 
@@ -96,6 +106,7 @@ def content(metrics, volumes, tmp_path_factory) -> ReportContent:
         "mak_gan-c": "C: B + AKI",
     }
     titles |= {"mak_gan-d": "D: C + residual"} | {f"mak_gan-{ratio}": f"MAK-GAN, {ratio.replace('_', ' ')}" for ratio in RATIOS}
+    restorations = metrics.loc[metrics["metric"] == "restore_seconds", ["dataset", "dose", "method", "subject"]]
     return ReportContent(
         entries={
             "scale": "demo",
@@ -107,11 +118,13 @@ def content(metrics, volumes, tmp_path_factory) -> ReportContent:
         metrics=metrics,
         published={name: read_published(ROOT / f"resources/published/{name}.tsv") for name in names[:2]},
         papers=read_papers(ROOT / "resources/published/papers.tsv"),
-        device="CPU, 2 cores",
+        note="A few phantoms, small by configuration.",
+        trained_on={("mni", "drf4", "mak_gan", "0"): "cpu, 2 threads, 32-true"},
+        restored_on=dict.fromkeys(restorations.itertuples(index=False, name=None), "cpu, 2 threads"),
         histories=histories,
         registrations=[Picture(picture, "mni, sub-01: MR edges on PET")],
         subjects=volumes,
-        viewer_subjects=1,
+        left_out=2,
         versions={"python": "3.11", "torch": "2.13"},
         provenance=[{"file": "activity", "seed": "2026", "SHA-256": "0" * 64}],
     )

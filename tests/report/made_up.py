@@ -4,6 +4,8 @@ from pathlib import Path
 
 import yaml
 
+from petbench.files import write_json
+
 ROOT = Path(__file__).parents[2]
 METHODS = ("low_dose", "m_unet", "mak_gan")
 ABLATIONS = ("mak_gan-a", "mak_gan-b", "mak_gan-c", "mak_gan-d")
@@ -29,3 +31,11 @@ def long_rows(dataset: str, dose: str, method: str, metric: str, values, referen
         }
         for fold, value in enumerate(values)
     ]
+
+
+def write_truth(path: Path, kinds: dict[int, str]) -> None:
+    """A phantom subject's truth, with a lesion a label."""
+    known = {"centre_mm": [0, 0, 0], "radius_mm": 5.0, "uptake": "hot", "contrast": 1.5}
+    lesions = [{"label": label, "kind": kind, **known} for label, kind in kinds.items()]
+    identity = [[float(row == column) for column in range(4)] for row in range(4)]
+    write_json(path, {"T1wToPET": identity, "Labels": {}, "Lesions": lesions, "Seed": 1, "Group": "cn", "Severity": 0.0})

@@ -4,10 +4,11 @@ import pytest
 from made_up import experiment
 from matplotlib import image
 
+from petbench.data.lesions import Lesion
 from petbench.errors import InputError
 from petbench.report import figures
 from petbench.report.tables import build_table
-from petbench.report.viewer import load
+from petbench.report.viewer import IMAGE_UNITS, KBQ_ML, load
 
 
 def draw_twice(draw, folder):
@@ -27,8 +28,8 @@ def arrays(volumes):
 
 def test_comparison_is_the_same_file_every_time(arrays, tmp_path):
     volumes, _, labels = arrays
-    box = figures.choose_box(volumes["standard_dose"], labels >= 101)
-    first, second = draw_twice(lambda paths: figures.comparison(volumes, "standard_dose", box, paths), tmp_path)
+    box = figures.choose_box(volumes["standard_dose"], labels == 101)
+    first, second = draw_twice(lambda paths: figures.comparison(volumes, "standard_dose", box, KBQ_ML, paths), tmp_path)
     assert first == second
     assert image.imread(tmp_path / "first/figure.png").shape[2] in (3, 4)
     assert b"<svg" in first[1]
@@ -36,30 +37,54 @@ def test_comparison_is_the_same_file_every_time(arrays, tmp_path):
 
 def test_comparison_marks_the_box_in_red_in_every_column(arrays, tmp_path):
     volumes, _, labels = arrays
-    box = figures.choose_box(volumes["standard_dose"], labels >= 101)
-    figures.comparison(volumes, "standard_dose", box, [tmp_path / "figure.svg"])
+    box = figures.choose_box(volumes["standard_dose"], labels == 101)
+    figures.comparison(volumes, "standard_dose", box, KBQ_ML, [tmp_path / "figure.svg"])
     assert (tmp_path / "figure.svg").read_text().lower().count(figures.RED.lower()) >= 5 * len(volumes)  # the box and four sides below
 
 
 def test_comparison_refuses_volumes_without_the_reference_or_on_two_grids(tmp_path):
     box = figures.Box((4, 4, 4), 2)
     with pytest.raises(InputError, match="standard: not among the volumes"):
-        figures.comparison({"low": np.ones((9, 9, 9))}, "standard", box, [tmp_path / "x.png"])
+        figures.comparison({"low": np.ones((9, 9, 9))}, "standard", box, KBQ_ML, [tmp_path / "x.png"])
     with pytest.raises(InputError, match="one grid"):
-        figures.comparison({"low": np.ones((9, 9, 8)), "standard": np.ones((9, 9, 9))}, "standard", box, [tmp_path / "x.png"])
+        figures.comparison({"low": np.ones((9, 9, 8)), "standard": np.ones((9, 9, 9))}, "standard", box, KBQ_ML, [tmp_path / "x.png"])
     assert list(tmp_path.iterdir()) == []
 
 
-def test_box_lies_on_the_largest_lesion_and_inside_the_volume(arrays):
+def test_unit_of_the_comparison_is_that_of_the_images(arrays, tmp_path):
+    volumes, _, _ = arrays
+    for unit in (KBQ_ML, IMAGE_UNITS):
+        figures.comparison(volumes, "standard_dose", figures.Box((20, 20, 15), 4), unit, [tmp_path / "figure.svg"])
+        text = (tmp_path / "figure.svg").read_text()  # matplotlib writes each text as a comment beside its outlines
+        assert f"<!-- error, {unit.label} -->" in text
+        assert ("kBq/ml" in text) is (unit == KBQ_ML)
+        assert ("<!-- 20000 -->" in text) is (unit == IMAGE_UNITS)
+
+
+def lesion(label, kind):
+    return Lesion(label, kind, (0.0, 0.0, 0.0), 5.0, "hot", 1.5)
+
+
+def test_largest_lesion_on_pet_is_chosen_by_label_and_kind():
+    labels = np.zeros((20, 20, 20))
+    labels[2:8, 2:8, 2:8] = 101
+    labels[8:18, 2:8, 2:8] = 102  # touches both others; were they one, the box would lie in its middle
+    labels[18:20, 2:8, 2:8] = 103
+    lesions = [lesion(101, "pet_only"), lesion(102, "mr_only"), lesion(103, "shared")]
+    assert figures.largest_on_pet(labels, lesions) == lesions[0]
+    assert figures.largest_on_pet(labels, lesions[1:]) == lesions[2]
+    assert figures.largest_on_pet(labels, [lesions[1], lesion(104, "shared")]) is None
+
+
+def test_box_lies_on_the_lesion_and_inside_the_volume(arrays):
     standard = arrays[0]["standard_dose"]
-    lesions = np.zeros(standard.shape, dtype=bool)
-    lesions[20:26, 30:36, 10:14] = True
-    lesions[5:7, 5:7, 5:7] = True
-    box = figures.choose_box(standard, lesions, half=3)
+    mask = np.zeros(standard.shape, dtype=bool)
+    mask[20:26, 30:36, 10:14] = True
+    box = figures.choose_box(standard, mask, half=3)
     assert np.abs(np.subtract(box.centre, (22.5, 32.5, 11.5))).max() <= 0.5
-    lesions[:] = False
-    lesions[0, 0, 0] = True
-    assert figures.choose_box(standard, lesions, half=3).centre == (3, 3, 0)
+    mask[:] = False
+    mask[0, 0, 0] = True
+    assert figures.choose_box(standard, mask, half=3).centre == (3, 3, 0)
 
 
 def test_box_without_lesions_finds_the_strongest_edge_of_the_reference():

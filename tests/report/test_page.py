@@ -1,11 +1,22 @@
 import dataclasses
+import math
 import re
+from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
+from made_up import ROOT, long_rows
 from playwright.sync_api import sync_playwright
 
+from petbench.data.nifti import volume, write_volume
 from petbench.errors import InputError
+from petbench.evaluation.table import write_table
+from petbench.files import write_json
+from petbench.report import summaries
+from petbench.report.collect import collect
 from petbench.report.page import render, write_report
+from petbench.report.viewer import ViewerSubject
 
 FLAGS = [
     "--no-sandbox",
@@ -131,6 +142,43 @@ def test_viewer_shows_each_dose_and_an_error_map_that_is_neutral_where_images_ag
     assert {tuple(shown[i : i + 3]) for i in range(0, len(shown), 4) if shown[i + 3]} == {(247, 247, 247)}
 
 
+def colour(value):
+    """The page's colour of an error relative to the limit, by hand: blue, white, red."""
+    stops = np.array([[5, 48, 97], [67, 147, 195], [247, 247, 247], [214, 96, 77], [103, 0, 31]], dtype=float)
+    return np.stack([np.interp(value, [-1, -0.5, 0, 0.5, 1], stops[:, channel]) for channel in range(3)], axis=-1)
+
+
+@pytest.mark.browser
+def test_error_map_is_right_where_the_window_clips_and_below_zero(browser, content, tmp_path):
+    """Errors between voxels that are both beyond black, or both below zero, are those of the values, not zero."""
+    reference = np.full((16, 18, 16), 10_000.0)
+    restored = reference.copy()
+    reference[4, 4, 8], restored[4, 4, 8] = 90_000, 91_000
+    reference[5, 4, 8], restored[5, 4, 8] = 90_000, 89_000
+    reference[6, 4, 8], restored[6, 4, 8] = 0, -700
+    reference[7, 4, 8], restored[7, 4, 8] = 30, 330
+    paths = {}
+    for name, array in (("mak_gan", restored), ("standard_dose", reference)):
+        paths[name] = tmp_path / f"{name}.nii.gz"
+        write_volume(paths[name], array.astype(np.float32), volume(np.zeros(array.shape, np.float32), np.diag([4.0, 4.0, 4.0, 1.0])))
+    subject = ViewerSubject("mni", "drf4", "sub-01", paths)
+    write_report(tmp_path / "index.html", dataclasses.replace(content, subjects=[subject], histories=(), registrations=()))
+    page = browser.new_page()
+    page.goto((tmp_path / "index.html").as_uri())
+    page.wait_for_selector("#viewer[data-slice]")
+    page.locator("#viewer-slice").fill("9")
+    page.wait_for_selector("#viewer[data-slice='9']")
+    page.locator("#viewer-error").click()
+    page.wait_for_selector("#canvas-error", state="visible")
+    assert page.locator("#bar-grey").inner_text() == "0 to 10 kBq/ml"
+    assert page.locator("#bar-error").inner_text() == "error, ≤ −2.5 to ≥ 2.5 kBq/ml"
+    shown = np.array(pixels(page, "canvas-error")).reshape(18, 16, 4)[::-1, :, :3]  # anterior is at the top
+    page.close()
+    expected = colour(np.array([1000, -1000, -700, 300]) / 2500)
+    assert np.abs(shown[4, 4:8] - expected).max() <= 3  # a step of the hot volumes is 1.4 Bq/ml, of the colours some 10
+    assert (shown[0] == 247).all()
+
+
 @pytest.mark.browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_phone_never_scrolls_sideways(open_page, scheme):
@@ -158,7 +206,11 @@ def test_every_control_has_a_name(open_page):
 
 def test_page_says_what_it_left_out_and_how_small_it_is(report):
     text = " ".join(re.sub(r"<script.*?</script>|<style.*?</style>|<[^>]+>", " ", report.read_text(), flags=re.S).split())
-    assert "Small by configuration; rankings mean nothing here." in text
+    assert "A few phantoms, small by configuration." in text
+    assert "Trained on cpu, 2 threads, 32-true. Restored on cpu, 2 threads." in text
+    assert "Several devices" not in text
+    assert "Fewer than 6 subjects" not in text
+    assert "axial slice through the largest lesion that PET shows (a PET-only one)" in text
     assert "2 more subjects and doses are left out" in text
     assert "Published, not measured here: MAK-GAN, table 1" in text
     assert "Against the true activity" in text
@@ -168,9 +220,95 @@ def test_page_says_what_it_left_out_and_how_small_it_is(report):
 def test_leaking_scale_is_warned_of_and_full_scale_has_no_banner(content):
     entries = dict(content.entries, scale="paper")
     entries["datasets"] = {"mni": {**entries["datasets"]["mni"], "preprocess": {"scaling": {"mode": "own_range"}}}}
-    html = render(dataclasses.replace(content, entries=entries, subjects=(), histories=()))
+    html = render(dataclasses.replace(content, entries=entries, note="", subjects=(), histories=()))
     assert "Leaking scale: mni." in html
-    assert "rankings mean nothing" not in html
+    assert "Leaking scale (mni): each image" in html  # below the tables too
+    assert "small by configuration" not in html
+
+
+def test_few_subjects_are_warned_of(content):
+    few = content.metrics[content.metrics["subject"].isin([f"sub-{number:02d}" for number in range(1, 6)])]
+    html = render(dataclasses.replace(content, metrics=few, subjects=(), histories=()))
+    said = "Fewer than 6 subjects: nothing is tested, and the order of methods means little. This holds for mni, drf4; mni, drf25."
+    assert said in html
+
+
+def test_times_on_two_devices_are_not_averaged(content):
+    rows = [{**row, "subject": "n/a"} for row in long_rows("mni", "drf4", "mak_gan", "train_seconds", [100, 10, 200], "n/a", "n/a")]
+    rows += long_rows("mni", "drf4", "mak_gan", "restore_seconds", [1, 50, 3], "n/a", "n/a")
+    rows += long_rows("mni", "drf4", "mak_gan", "parameters", [7, 7, 7], "n/a", "n/a")
+    trained = {("mni", "drf4", "mak_gan", fold): device for fold, device in zip("012", ("cpu", "H200", "cpu"), strict=True)}
+    restored = {("mni", "drf4", "mak_gan", f"sub-0{n}"): device for n, device in zip((1, 2, 3), ("H200", "cpu", "H200"), strict=True)}
+    shown = {}
+    for summary in summaries.costs(pd.DataFrame(rows), {}, trained, restored):
+        ((_, cells),) = summary.rows
+        shown[summary.label] = {metric.name: cell for (metric, _), cell in zip(summary.headings, cells, strict=True)}
+    assert list(shown) == [
+        f"mni, drf4: {work}" for work in ("training on cpu", "training on H200", "restoring on H200", "restoring on cpu")
+    ]
+    assert shown["mni, drf4: training on cpu"]["train_seconds"][::2] == (150, 2)
+    assert shown["mni, drf4: training on H200"]["train_seconds"][::2] == (10, 1)
+    assert shown["mni, drf4: restoring on H200"]["restore_seconds"][::2] == (2, 2)
+    assert shown["mni, drf4: restoring on cpu"]["restore_seconds"][::2] == (50, 1)
+    for work in ("restoring on H200", "restoring on cpu"):
+        mean, sd, _ = shown[f"mni, drf4: {work}"]["parameters"]
+        assert (mean, math.isnan(sd)) == (7, True)
+    html = render(dataclasses.replace(content, trained_on=trained, restored_on=restored, subjects=(), histories=()))
+    assert "Trained on H200; cpu. Restored on H200; cpu." in html
+    assert "Several devices were used." in html
+
+
+def test_costs_counted_at_each_restoration_show_without_a_spread(report):
+    cost = report.read_text().split('<section id="cost">')[1].split("</section>")[0]
+    assert "12,345,678" in cost
+    assert "66.50" in cost
+    assert "±" not in cost.split('<p class="note">')[0]
+
+
+def test_images_of_unknown_units_are_not_called_becquerel(content, tmp_path):
+    entries = dict(content.entries)
+    entries["datasets"] = {"mni": {**entries["datasets"]["mni"], "source": "bids"}}
+    html = render(dataclasses.replace(content, entries=entries, histories=(), subjects=content.subjects[:1]))
+    assert "kBq/ml" not in html
+    assert '"unit": "image units", "unit_size": 1.0' in html
+
+
+def test_collected_files_stand_where_the_page_looks_for_them(content, tmp_path):
+    for name, device in (("a", "cpu"), ("b", "H200")):
+        write_json(tmp_path / f"{name}.json", {"device": device, "precision": "32-true"})
+    image = tmp_path / "image.nii.gz"
+    image.write_bytes(b"x")
+    write_table(tmp_path / "metrics.tsv", content.metrics)
+    kinds = ["standard_dose", "labels", "truth"]
+    files = {
+        "metrics": [tmp_path / "metrics.tsv"],
+        "histories": ["a.tsv", "b.tsv"],
+        "costs": [tmp_path / "a.json", tmp_path / "b.json"],
+        "registrations": ["r.png"],
+        "images": [image],
+        "volumes": kinds,
+        "sidecars": [tmp_path / "b.json", tmp_path / "a.json"],
+        "published": [],
+        "papers": [ROOT / "resources/published/papers.tsv"],
+    }
+    found = collect(
+        content.entries,
+        "",
+        files,
+        trainings=[["mni", "drf4", "one", "0"], ["mni", "drf4", "two", "0"]],
+        registrations=[["mni", "01"]],
+        volumes=[["mni", "drf4", "01", kind] for kind in kinds],
+        restorations=[["mni", "drf4", "one", "01"], ["mni", "drf4", "both", "01"]],
+        behind=[["mni", "drf4", "one", [0]], ["mni", "drf4", "both", [0, 1]]],
+        left_out=3,
+    )
+    one, both = ("mni", "drf4", "one"), ("mni", "drf4", "both")
+    assert found.trained_on == {(*one, "0"): "cpu, 32-true", (*both, "0"): "H200, 32-true and cpu, 32-true"}
+    assert found.restored_on == {(*one, "01"): "H200", (*both, "01"): "cpu"}
+    (subject,) = found.subjects
+    assert (subject.subject, list(subject.volumes)) == ("sub-01", ["standard_dose"])
+    assert (subject.labels, subject.truth) == (Path("labels"), Path("truth"))
+    assert found.left_out == 3
 
 
 def test_names_from_configuration_cannot_become_markup(content):

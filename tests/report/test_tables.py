@@ -9,8 +9,9 @@ from made_up import ROOT, experiment, long_rows
 from scipy import stats
 
 from petbench.errors import InputError
+from petbench.report.notes import scale_notes
 from petbench.report.published import COLUMNS, read_papers, read_published
-from petbench.report.tables import build_table, has_reference
+from petbench.report.tables import build_table, caption, few_subjects, has_reference
 from petbench.report.write_tables import escape, write_latex, write_markdown, write_tsv
 
 ENTRY = {
@@ -80,6 +81,7 @@ def test_below_six_subjects_no_star_and_the_table_says_so(subjects, stars, said)
     table = build_table(STARRED, study(own - 5 + wobble, own - 1, own), (), TITLES)
     assert table.cells["low_dose", KEY, "psnr"].mark == stars
     assert any("Below 6 subjects nothing is tested and no star is given." in note for note in table.notes) is said
+    assert few_subjects(table) == ([KEY] if said else [])
 
 
 def test_cost_is_averaged_and_never_ranked_or_made_up_for_the_low_dose():
@@ -90,6 +92,72 @@ def test_cost_is_averaged_and_never_ranked_or_made_up_for_the_low_dose():
     assert table.cells["mak_gan", "cost", "gflop"].mean == 62
     assert math.isnan(table.cells["low_dose", "cost", "gflop"].mean)
     assert not any(table.cells[method, "cost", "gflop"].best for method in table.rows)
+
+
+def test_size_of_a_network_given_once_a_subject_is_printed_plain(tmp_path):
+    """Parameters and operations are counted at each restoration; equal ones have no spread, and averaging must not round them."""
+    costs = [row for metric, value in (("parameters", 12_345_678), ("gflop", 66.1)) for method in ("other", "mak_gan")
+             for row in long_rows("mni", "drf4", method, metric, [value] * 7, "n/a", "n/a")]  # fmt: skip
+    metrics = pd.concat([study(*([20 + k for k in range(7)] for _ in range(3))), pd.DataFrame(costs)])
+    table = build_table({**ENTRY, "cost": ["parameters", "gflop"]}, metrics, (), TITLES)
+    assert table.cells["mak_gan", "cost", "gflop"].mean == 66.1
+    write_markdown(table, tmp_path / "table.md")
+    assert "| 12,345,678 | 66.10 |" in (tmp_path / "table.md").read_text()
+
+
+def test_times_in_a_table_say_that_devices_are_mixed():
+    costs = long_rows("mni", "drf4", "mak_gan", "restore_seconds", [1, 3], "n/a", "n/a")
+    metrics = pd.concat([study([20, 21], [24, 25], [26, 27]), pd.DataFrame(costs)])
+    for cost, said in ((["restore_seconds"], True), ([], False)):
+        table = build_table({**ENTRY, "cost": cost}, metrics, (), TITLES)
+        assert any("whatever devices those ran on" in note for note in table.notes) is said
+
+
+REGISTERED = "MR is registered to the standard-dose image, as in studies with simultaneous PET/MR; a deployed scan has only the low dose."
+
+
+def entry_of(fixed="drf4", mode="low_dose"):
+    return {"title": "Heads", "preprocess": {"registration": {"fixed": fixed}, "scaling": {"mode": mode}}}
+
+
+def test_notes_warn_of_the_scale_and_of_each_data_set_of_the_experiment():
+    entries = {"datasets": {"mni": entry_of(), "other": entry_of("standard", "own_range")}}
+    assert scale_notes(entries, ENTRY, " A small\nscale. ") == ("A small scale.",)  # another data set's ways are not its own
+    assert scale_notes(entries, ENTRY, "") == ()
+    both = {**ENTRY, "columns": [*ENTRY["columns"], {"dataset": "other", "dose": "x", "label": "y"}]}
+    leaking, registered = scale_notes(entries, both, "")
+    assert leaking.startswith("Leaking scale (Heads): each image is scaled to its own range")
+    assert registered == f"Heads: {REGISTERED}"
+    assert scale_notes({"datasets": {"mni": entry_of("standard")}}, ENTRY, "") == (REGISTERED,)
+
+
+def test_warnings_and_differences_stand_in_markdown_and_latex(tmp_path):
+    published = read_published(ROOT / "resources/published/mak_gan_table1.tsv")
+    notes = scale_notes({"datasets": {"mni": entry_of("standard", "own_range")}}, ENTRY, "Order_means nothing*.")
+    entry = {**ENTRY, "differs": "Other *heads* & 5 % dose.\n"}
+    for quoted in (published, ()):
+        table = build_table(entry, study([20, 21], [24, 25], [26, 27]), quoted, TITLES, notes=notes)
+        write_markdown(table, tmp_path / "table.md")
+        write_latex(table, tmp_path / "table.tex")
+        markdown, latex = ((tmp_path / f"table.{suffix}").read_text() for suffix in ("md", "tex"))
+        set_text = "\n".join(line for line in latex.splitlines() if not line.startswith("%"))  # LaTeX prints no comment
+        for text, start in ((markdown, r"Order_means nothing\*."), (set_text, r"Order\_means nothing*.")):
+            assert start in text
+            assert "Leaking scale (Heads)" in text
+            assert REGISTERED in text
+        assert r"What differs from the paper: Other \*heads\* & 5 % dose." in markdown
+        assert r"What differs from the paper: Other *heads* \& 5 \% dose." in set_text
+
+
+def test_caption_promises_intervals_only_where_they_are_printed(tmp_path):
+    table = build_table(ENTRY, study([20, 21], [24, 25], [26, 27]), (), TITLES)
+    assert "confidence interval of the mean in brackets" in caption(table, intervals=True)
+    write_markdown(table, tmp_path / "table.md")
+    write_latex(table, tmp_path / "table.tex")
+    for name in ("table.md", "table.tex"):
+        text = (tmp_path / name).read_text()
+        assert "over subjects, against the standard-dose image; region: whole." in text
+        assert "confidence" not in text
 
 
 def test_missing_method_metric_or_reference_is_refused_by_name():
@@ -162,7 +230,7 @@ def test_latex_escapes_what_latex_would_read_as_commands(tmp_path):
     table = build_table({**ENTRY, "metrics": ["psnr"]}, study([20, 21], [24, 25], [26, 27]), published, TITLES)
     write_latex(table, tmp_path / "table.tex")
     text = (tmp_path / "table.tex").read_text()
-    ours, theirs = text.split("% Published values, MAK-GAN, table 1")
+    ours, theirs = text.split("Published values, not measured here: MAK-GAN, table 1.")
     assert r"\multicolumn{1}{c}{25 \% dose (n = 2)}" in ours
     assert r"Other\_net & \underline{24.50 $\pm$ 0.71} \\" in ours
     assert r"MAK-GAN & \textbf{26.50 $\pm$ 0.71} \\" in ours

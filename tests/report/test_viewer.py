@@ -1,4 +1,5 @@
 import base64
+import dataclasses
 import io
 
 import numpy as np
@@ -9,7 +10,19 @@ from PIL import Image
 
 from petbench.data.nifti import volume, write_volume
 from petbench.errors import InputError
-from petbench.report.viewer import ViewerSubject, display_window, head_box, load, pack, sprites, unpack
+from petbench.report.viewer import (
+    IMAGE_UNITS,
+    KBQ_ML,
+    ViewerSubject,
+    display_window,
+    encode,
+    head_box,
+    load,
+    pack,
+    unit_of,
+    unpack,
+    viewer_data,
+)
 
 EDGE = st.integers(1, 9)
 
@@ -20,40 +33,76 @@ def decode(uri: str) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(body))))
 
 
+def values(data: dict, item: dict, volume: dict) -> np.ndarray:
+    """What the page's script makes of a sheet."""
+    red, green, blue = np.moveaxis(decode(data["sheets"][volume["sheet"]]).astype(int), -1, 0)
+    assert not blue.any()
+    shape = (item["width"], item["height"], item["slices"])
+    return volume["offset"] + volume["step"] * unpack((256 * red + green).astype(np.uint16), shape)
+
+
 @settings(max_examples=30, deadline=None)
 @given(shape=st.tuples(EDGE, EDGE, EDGE), seed=st.integers(0, 99))
 def test_sheet_gives_back_every_voxel(shape, seed):
-    grey = np.random.default_rng(seed).integers(0, 256, shape)
-    sheet, columns = pack(grey.astype(float), 255.0)
+    codes = np.random.default_rng(seed).integers(0, 2**16, shape, dtype=np.uint16)
+    sheet, columns = pack(codes)
     assert sheet.shape[1] == columns * shape[0]
-    assert np.array_equal(unpack(sheet, shape), grey)
+    assert np.array_equal(unpack(sheet, shape), codes)
 
 
 def test_tile_has_anterior_at_the_top_and_left_at_the_left():
-    head = np.zeros((5, 7, 3))
+    head = np.zeros((5, 7, 3), dtype=np.uint16)
     head[0, 6, 1] = 1  # leftmost, frontmost, second slice
-    sheet, columns = pack(head, 1.0)
+    sheet, columns = pack(head)
     assert (columns, sheet.shape) == (2, (14, 10))
-    assert np.argwhere(sheet == 255).tolist() == [[0, 5]]
+    assert np.argwhere(sheet == 1).tolist() == [[0, 5]]
 
 
-def test_values_outside_the_window_are_clipped_not_wrapped():
-    sheet, _ = pack(np.array([[[-3.0, 0.5, 7.0]]]), 1.0)
-    assert sorted(sheet.ravel()[:4].tolist()) == [0, 0, 128, 255]
+@settings(max_examples=50, deadline=None)
+@given(low=st.floats(-1e5, 1e5), high=st.floats(-1e5, 1e5), window=st.floats(0.01, 1e5))
+def test_codes_clip_neither_hot_nor_negative_values(low, high, window):
+    volume = np.array([[[low, 0.0, high, 0.37 * high]]])
+    codes, offset, step = encode(volume, window)
+    decoded = offset + step * codes.astype(np.float64)
+    assert np.abs(decoded - volume).max() <= 0.5001 * step
+    assert decoded[0, 0, 1] == 0
+    spread = max(high, low, 0) - min(high, low, 0)
+    assert step <= max(window / 1024, spread / 65_000)
 
 
-def test_sprites_decode_to_the_volumes_within_half_a_grey_level(volumes):
-    item = sprites(volumes[0], {"m_unet": "M-UNet"})
+def test_values_that_are_not_finite_are_refused():
+    with pytest.raises(InputError, match="NaN or infinite"):
+        encode(np.array([[[1.0, np.nan]]]), 1.0)
+
+
+def test_viewer_data_decode_to_the_volumes_beyond_the_window(volumes):
+    data = viewer_data(volumes[:1], {"m_unet": "M-UNet"}, {"mni": KBQ_ML})
+    (item,) = data["items"]
     arrays, _, _ = load(volumes[0])
-    shape = (item["width"], item["height"], item["slices"])
     box = head_box(arrays["standard_dose"])
     assert [part["method"] for part in item["volumes"]] == list(volumes[0].volumes)
     assert item["volumes"][1]["title"] == "M-UNet"
     assert item["aspect"] == pytest.approx(1.0)
+    assert (item["unit"], item["unit_size"]) == ("kBq/ml", 1000)
+    assert max(array[box].max() for array in arrays.values()) > 1.2 * item["window"]
     for part in item["volumes"]:
-        shown = unpack(decode(part["png"]), shape) / 255 * item["window"]
-        expected = np.clip(arrays[part["method"]][box], 0, item["window"])
-        assert np.abs(shown - expected).max() <= 0.5001 / 255 * item["window"]
+        assert np.abs(values(data, item, part) - arrays[part["method"]][box]).max() <= 0.5001 / 1024 * item["window"]
+
+
+def test_a_picture_that_two_doses_share_is_kept_once(volumes):
+    first = [subject for subject in volumes if subject.subject == "sub-01"]
+    shared = {kind: first[0].volumes[kind] for kind in ("standard_dose", "true_activity")}
+    both = [dataclasses.replace(subject, volumes={**subject.volumes, **shared}) for subject in first]
+    data = viewer_data(both, {}, {"mni": KBQ_ML})
+    assert len(both) == 2
+    assert len(data["sheets"]) == 3 + 3 + 2
+    ends = [{part["method"]: part["sheet"] for part in item["volumes"]} for item in data["items"]]
+    assert all(ends[0][kind] == ends[1][kind] for kind in shared)
+
+
+def test_only_phantoms_are_known_to_be_in_becquerel():
+    assert unit_of({"source": "phantom"}) == KBQ_ML
+    assert unit_of({"source": "bids"}) == IMAGE_UNITS
 
 
 def test_window_comes_from_the_reference_alone_and_ignores_one_hot_voxel():
@@ -81,7 +130,8 @@ def test_flipped_storage_shows_the_same_way_round(tmp_path, volumes):
     for name, array, matrix in (("plain", data, affine), ("mirrored", data[::-1], mirrored)):
         path = tmp_path / f"{name}.nii.gz"
         write_volume(path, array, volume(array, matrix))
-        shown.append(sprites(ViewerSubject("d", "drf4", "sub-01", {"standard_dose": path}), {})["volumes"][0]["png"])
+        subject = ViewerSubject("d", "drf4", "sub-01", {"standard_dose": path})
+        shown.append(viewer_data([subject], {}, {"d": IMAGE_UNITS})["sheets"])
     assert shown[0] == shown[1]
 
 

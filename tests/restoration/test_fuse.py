@@ -15,7 +15,8 @@ def parts(folder, data, affine=AFFINE):
         images.append(str(folder / f"{number}.nii.gz"))
         sidecars.append(str(folder / f"{number}.json"))
         write_volume(images[-1], values, like=volume(values, affine))
-        cost = {"restore_seconds": number + 1.0, "restore_peak_mb": 10.0 * number, "device": "cpu, 1 threads"}
+        cost: dict[str, object] = {"parameters": 10, "gmac_modules": 0.5, "gflop": 1.0}
+        cost |= {"restore_seconds": number + 1.0, "restore_peak_mb": 10.0 * number, "device": "cpu, 1 threads"}
         write_json(sidecars[-1], {"Sources": ["low.nii.gz"]} | cost)
     return images, sidecars
 
@@ -28,6 +29,7 @@ def test_the_mean_and_the_cost_of_all(tmp_path):
     np.testing.assert_array_equal(fused.affine, AFFINE)
     sidecar = read_json(tmp_path / "out.json")
     assert sidecar["Sources"] == ["low.nii.gz"]
+    assert (sidecar["parameters"], sidecar["gmac_modules"]) == (30, 1.5)
     assert (sidecar["restore_seconds"], sidecar["restore_peak_mb"]) == (6.0, 20.0)
 
 

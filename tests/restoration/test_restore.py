@@ -99,8 +99,22 @@ def test_only_the_inputs_of_the_entry_reach_the_method(subject, untrained, files
         assert all(given == missing for given in seen)
 
 
-def test_weights_of_other_windows_are_refused(subject, untrained, files, tmp_path):
-    parameters = read_json(subject["prepared"]) | {"window": [8, 8, 8]}
-    write_json(tmp_path / "prepared.json", parameters)
-    with pytest.raises(InputError, match=r"model\.safetensors: was trained on windows of \[16, 16, 16\]"):
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"window": [8, 8, 8]}, r"was trained with window \[16, 16, 16\]"),
+        ({"scaling": {"mode": "own_range"}}, "was trained with scaling"),
+        ({"voxel_mm": [9.0, 9.0, 9.0]}, "was trained on voxels of"),
+    ],
+)
+def test_weights_of_another_preparation_are_refused(subject, untrained, files, tmp_path, change, words):
+    write_json(tmp_path / "prepared.json", read_json(subject["prepared"]) | change)
+    with pytest.raises(InputError, match=rf"model\.safetensors: {words}"):
         restore(str(tmp_path / "prepared.json"), subject["low_dose"], untrained, SETTINGS, "cpu", 1, files)
+
+
+def test_the_sidecar_tells_the_cost_of_the_network(subject, untrained, files):
+    restore(subject["prepared"], subject["low_dose"], untrained, SETTINGS, "cpu", 1, files)
+    cost = read_json(files["sidecar"])
+    assert cost["parameters"] > 0
+    assert cost["gflop"] >= 2 * cost["gmac_modules"] * 0.5 > 0

@@ -69,7 +69,7 @@ def prepare_subject() -> Callable[..., str]:
         for kind, data in volumes.items():
             np.save(folder / f"{kind}.npy", data.astype(np.float32))
         np.save(folder / "index.npy", window_starts(shape, window, stride))
-        write_json(folder / "prepared.json", {"window": window, "voxel_mm": [2.0, 2.0, 2.0], "seed": seed})
+        write_json(folder / "prepared.json", {"window": window, "voxel_mm": [2.0, 2.0, 2.0], "scaling": {}, "seed": seed})
         return str(folder / "prepared.json")
 
     return write

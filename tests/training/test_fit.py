@@ -187,14 +187,33 @@ def test_starting_weights_of_another_shape_are_refused_by_name(train, describe, 
         train("a", describe("m_unet"), init=str(tmp_path / "other.safetensors"))
 
 
-def test_the_average_is_what_is_saved(train, describe):
-    last, average, start = (
-        load_file(train(name, describe("m_unet", steps=3, **change)) / "model.safetensors")
-        for name, change in {"last": {"ema": None}, "average": {}, "start": {"ema": 1.0}}.items()
+def test_the_average_is_what_is_saved(train, describe, monkeypatch):
+    seen = []
+    update = engine.MovingAverage.update
+    monkeypatch.setattr(
+        engine.MovingAverage, "update", lambda self, restorer, step: (seen.append(clone(restorer)), update(self, restorer, step))[1]
     )
-    name = next(name for name in start if name.endswith("weight"))
-    away = [(weights[name] - start[name]).norm() for weights in (average, last)]
-    assert 0 < away[0] < 0.6 * away[1]
+    saved = load_file(train("average", describe("m_unet", steps=3, ema=0.2)) / "model.safetensors")
+    name = next(name for name in saved if name.endswith("weight"))
+    assert not torch.equal(saved[name], seen[-1][name])
+
+
+def clone(restorer):
+    return {name: tensor.detach().clone() for name, tensor in restorer.weights().items()}
+
+
+def test_the_average_forgets_its_random_start():
+    restorer = build("m_unet", {"network": {"spatial_dims": 3, "channels": [2, 4], "normalisation": "none"}})
+    name = next(iter(restorer.weights()))
+    average = engine.MovingAverage(restorer, decay=0.5)
+    expected = restorer.weights()[name].clone()
+    for step in range(20):
+        with torch.no_grad():
+            restorer.weights()[name].add_(1.0)
+        average.update(restorer, step)
+        decay = min(0.5, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * restorer.weights()[name]
+    torch.testing.assert_close(average.shadow[name], expected)
 
 
 def test_history_and_cost(train, describe):
@@ -209,12 +228,10 @@ def test_history_and_cost(train, describe):
         history["loss_discriminator"], history["discriminator_real"] + history["discriminator_fake"], check_names=False, rtol=1e-4
     )
     cost = read_json(folder / "cost.json")
-    generator = build("mak_gan", describe("mak_gan").train).generator
-    assert cost["parameters"] == sum(parameter.numel() for parameter in generator.parameters())
     assert cost["steps"] == 6
     assert cost["device"].startswith("cpu")
     assert cost["precision"] == "32-true"
-    assert min(cost[key] for key in ("train_seconds", "train_peak_mb", "gmac_modules", "gflop")) > 0
+    assert min(cost[key] for key in ("train_seconds", "train_peak_mb")) > 0
 
 
 def test_history_rows_are_means_over_the_steps_between(train, describe, monkeypatch):

@@ -16,6 +16,7 @@ def project(tmp_path):
     """A private copy of the configuration, and how to load a scale from it."""
     shutil.copytree(ROOT / "config", tmp_path / "config")
     shutil.copytree(ROOT / "tests" / "config", tmp_path / "tests" / "config")
+    shutil.copytree(ROOT / "resources" / "published", tmp_path / "resources" / "published")
     return tmp_path
 
 
@@ -111,11 +112,33 @@ def refused(project, content):
         ({"override": {"methods": {"m_unet": {"train": {"optimiser": {"restorer": {"lr": "1e-4"}}}}}}}, ["lr", "1.0e-4"]),
         ({"override": {"methods": {"m_unet": {"train": {"epochs": 3}}}}}, ["train", "either steps or epochs"]),
         ({"override": {"datasets": {"mni": {"phantom": {"deformation": 3}}}}}, ["phantom", "deformation_mm"]),
+        ({"override": {"datasets": {"mni": {"preprocess": {"registration": {"fixed": "drf9"}}}}}}, ["registration/fixed", "standard, drf"]),
+        ({"override": {"datasets": {"mni": {"reconstruction": {"subsets": 500}}}}}, ["reconstruction/subsets", "500", "views", "lower"]),
+        ({"override": {"methods": {"m_unet": {"restore": {"stride": [17, 16, 16]}}}}}, ["restore/stride", "shorten"]),
+        ({"override": {"methods": {"m_unet": {"train": {"domain": "slices"}}}}}, ["train/domain", "no domain 'slices'", "patches"]),
     ],
 )
 def test_a_bad_scale_is_told_the_key_and_the_mend(project, over, words):
     message = refused(project, scale(**over))
     assert all(word in message for word in words), message
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"metrics": ["pnsr"]}, ["metrics", "'pnsr'", "did you mean 'psnr'"]),
+        ({"cost": ["gflops"]}, ["cost", "'gflop'"]),
+        ({"region": "grey"}, ["region", "whole, brain"]),
+        ({"statistics": {"metric": "ssim", "against": "m_unet", "alpha": 0.05}}, ["statistics/metric", "'ssim'"]),
+        ({"statistics": {"metric": "psnr", "against": "mak_gan", "alpha": 0.05}}, ["statistics/against", "'mak_gan'"]),
+        ({"published": "mak_gan_table9"}, ["published", "'mak_gan_table9'", "mak_gan_table"]),
+        ({"rows": ["m_unet", "nothing"]}, ["rows", "no method named 'nothing'"]),
+        ({"columns": [{"dataset": "mni", "dose": "drf9", "label": "x"}]}, ["columns", "no dose 'drf9'"]),
+    ],
+)
+def test_a_slip_in_an_experiment_is_found_before_the_training(project, change, words):
+    message = refused(project, scale(override={"experiments": {"features": change}}))
+    assert all(word in message for word in ["features.yaml", *words]), message
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from petbench.data.bids import sidecar_path
 from petbench.data.nifti import Image, read_volume, same_grid, voxel_mm
 from petbench.errors import InputError
-from petbench.files import write_json
+from petbench.files import read_json, write_json
 
 
 def check_images(subjects: Sequence[Sequence[str]], out: str) -> None:
@@ -19,7 +20,7 @@ def check_images(subjects: Sequence[Sequence[str]], out: str) -> None:
 
     Raises:
         InputError: some cannot be read, are not three-dimensional, hold NaN, or are the same everywhere, or a subject's PET images are not
-            on one grid; lists all problems.
+            on one grid, in one unit and of one activity; lists all problems.
     """
     problems: list[str] = []
     grids: dict[str, Any] = {}
@@ -32,6 +33,7 @@ def check_images(subjects: Sequence[Sequence[str]], out: str) -> None:
             grids[path] = {"shape": list(image.shape), "voxel_mm": [float(edge) for edge in voxel_mm(image)]}
             if path in pet and standard is not None and not same_grid(image, standard):
                 problems.append(f"{path}: its grid (shape {image.shape}) is not that of {pet[0]} (shape {standard.shape}); resample it.")
+        problems += _unlike_activity(pet, images)
     if problems:
         raise InputError("\n".join(problems))
     write_json(out, grids)
@@ -46,3 +48,20 @@ def _checked(path: str, problems: list[str]) -> Image | None:
         problems.append(str(error))
         return None
     return image
+
+
+def _unlike_activity(pet: Sequence[str], images: dict[str, Image | None]) -> list[str]:
+    """What tells that a subject's doses do not show the same activity in the same units; restoring would only learn the factor."""
+    problems = []
+    units = {path: read_json(sidecar).get("Units") for path in pet if (sidecar := sidecar_path(path)).exists()}
+    for path, unit in units.items():
+        if unit != units.get(pet[0], unit):
+            problems.append(f"{path}: Units is {unit!r}, and {units[pet[0]]!r} for {pet[0]}; bring both to Bq/mL.")
+    means = {path: float(np.mean(np.asarray(image.dataobj))) for path, image in images.items() if path in pet and image is not None}
+    for path, mean in means.items():
+        if pet[0] in means and not 0.5 < mean / means[pet[0]] < 2:
+            problems.append(
+                f"{path}: its mean is {mean / means[pet[0]]:.2g} of that of {pet[0]}; every dose must show the same activity, so correct it"
+                " for dose, duration and decay."
+            )
+    return problems

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
@@ -174,9 +175,8 @@ def evaluate(
 
 def _measure_files(given: Mapping[str, Any], settings: Settings, grid: Mapping[str, Any] | None) -> "pd.DataFrame":
     """Read one subject's files and measure them; an error names the restored file."""
-    images: dict[str, Any] = {
-        name: read_volume(given[name]) for name in ("restored", "standard_dose", "activity", "labels") if name in given
-    }
+    kinds = [kind for kind in ("restored", "standard_dose", "activity", "labels") if kind in given]
+    images: dict[str, Any] = {kind: nibabel.as_closest_canonical(read_volume(given[kind])) for kind in kinds}
     for name, image in images.items():
         _same_grid(given[name], image, given["standard_dose"], images["standard_dose"])
     arrays: dict[str, Array] = {name: image.get_fdata(dtype=np.float32) for name, image in images.items()}
@@ -201,13 +201,12 @@ def _measure_files(given: Mapping[str, Any], settings: Settings, grid: Mapping[s
 
 
 def _similarity(estimate: Array, reference: Array, mask: Mask | None, settings: Settings) -> dict[str, float]:
-    peak = None if settings.range == "maximum" else float(settings.range)
     slicing: dict[str, Any] = {"axis": settings.slice_axis, "threshold": settings.slice_threshold}
-    ranged = slicing | {"data_range": "slice" if settings.slice_range == "slice" else peak}
+    ranged = slicing | {"data_range": "slice" if settings.slice_range == "slice" else None}
     by_slice, used = metrics.slice_psnr(estimate, reference, mask, **ranged)
     return {
-        "psnr": metrics.psnr(estimate, reference, mask, peak),
-        "ssim": metrics.ssim(estimate, reference, mask, peak) if settings.contiguous else math.nan,
+        "psnr": metrics.psnr(estimate, reference, mask),
+        "ssim": metrics.ssim(estimate, reference, mask) if settings.contiguous else math.nan,
         "nmse": metrics.nmse(estimate, reference, mask),
         "mae": metrics.mae(estimate, reference, mask),
         "slice_psnr": by_slice,
@@ -224,7 +223,7 @@ def _lpips(estimate: Array, reference: Array, mask: Mask | None, settings: Setti
         return math.nan
     from petbench.evaluation.perceptual import load_lpips, slice_lpips
 
-    peak = metrics.reference_maximum(reference, mask) if settings.range == "maximum" else float(settings.range)
+    peak = metrics.reference_maximum(reference, mask)
     used = metrics.used_slices(reference, mask, settings.slice_axis, settings.slice_threshold)
     return slice_lpips(load_lpips(*settings.lpips), estimate, reference, mask, used, settings.slice_axis, peak)
 

@@ -18,7 +18,6 @@ class Settings:
     """Keys of a data set entry's `evaluation` block.
 
     Attributes:
-        range: R of PSNR and SSIM: "maximum" of the reference in the region, or a number, such as 1 for images scaled to [0, 1].
         slice_range: R of slice-wise metrics: "volume" for the volume's R, or "slice" for each slice's own maximum.
         slice_axis: Axis the slices are stacked along, 2 for axial.
         slice_threshold: A slice is empty when its reference stays at or below this fraction of the volume's maximum.
@@ -29,7 +28,6 @@ class Settings:
         lpips: Paths of the weights of AlexNet and of LPIPS, see `petbench.evaluation.perceptual`; without them LPIPS reads n/a.
     """
 
-    range: float | str = "maximum"
     slice_range: str = "volume"
     slice_axis: int = 2
     slice_threshold: float = 0.05
@@ -40,9 +38,6 @@ class Settings:
     lpips: tuple[str, str] | None = None
 
     def __post_init__(self) -> None:
-        number = isinstance(self.range, int | float) and not isinstance(self.range, bool) and 0 < self.range < float("inf")
-        if self.range != "maximum" and not number:
-            raise InputError(f"evaluation/range: {self.range!r} is neither 'maximum' nor a positive number; use one of them.")
         if self.slice_range not in ("volume", "slice"):
             raise InputError(f"evaluation/slice_range: {self.slice_range!r} is unknown; use 'volume' or 'slice'.")
         if self.slice_axis not in (0, 1, 2):

@@ -54,12 +54,18 @@ def from_grid(data: NDArray[np.floating], affine: NDArray[np.floating], onto: Im
 def _resample(
     data: NDArray[np.generic], affine: NDArray[np.floating], shape: Sequence[int], onto: NDArray[np.floating], mode: str
 ) -> NDArray[np.float32]:
-    """Linear interpolation of data with an affine on the grid of a shape and the affine `onto`."""
+    """Linear interpolation of data with an affine on the grid of a shape and the affine `onto`.
+
+    Where the new voxels are larger, the data is first blurred to their size (as much variance as a box of the new width has over one of
+    the old), so that noise and edges do not alias.
+    """
     to_index = np.linalg.inv(affine) @ onto
     # Rounding errors of the affines would push the outermost voxels off the image.
     whole = np.round(to_index)
     to_index = np.where(np.abs(to_index - whole) < 1e-6, whole, to_index)
-    return np.asarray(ndimage.affine_transform(data.astype(np.float32), to_index, output_shape=tuple(shape), order=1, mode=mode))
+    zoom = np.abs(to_index[:3, :3]).sum(axis=1)
+    blurred = ndimage.gaussian_filter(data.astype(np.float32), np.sqrt(np.maximum(zoom**2 - 1, 0) / 12))
+    return np.asarray(ndimage.affine_transform(blurred, to_index, output_shape=tuple(shape), order=1, mode=mode))
 
 
 def box_of(image: Image, shape: Sequence[int], affine: NDArray[np.floating]) -> Box:

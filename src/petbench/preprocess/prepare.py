@@ -82,9 +82,12 @@ def prepare(
             "affine": prepared.affine.tolist(),
             "shape": list(prepared.volumes["low_dose"].shape),
             "voxel_mm": [float(edge) for edge in voxel_sizes(prepared.affine)],
+            "scaling": preprocess["scaling"],
             "scales": prepared.scales,
             "window": list(domain["window"]),
             "stride": list(domain["stride"]),
+            # Snakemake takes a small file of equal content for unchanged: the content must tell the volumes apart.
+            "volumes": {kind: checksum(out[kind]) for kind in prepared.volumes},
             "sources": {kind: {"file": Path(path).name, "sha256": checksum(path)} for kind, path in paths.items()},
         },
     )

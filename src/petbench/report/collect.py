@@ -22,6 +22,8 @@ def collect(
     trainings: Sequence[Sequence[str]],
     registrations: Sequence[Sequence[str]],
     volumes: Sequence[Sequence[str]],
+    restorations: Sequence[Sequence[str]],
+    behind: Sequence[tuple[str, str, str, Sequence[int]]],
     left_out: int,
 ) -> ReportContent:
     """Bring a run's files into the order of the page.
@@ -30,23 +32,36 @@ def collect(
         entries: The resolved configuration.
         note: What the scale's file says of it.
         files: Paths by kind: `metrics`; `histories` and `costs`, one a training; `registrations` (PNG); `images`, whose checksums are
-            shown; `volumes`; `published` and `papers`.
+            shown; `volumes`; `sidecars` of restored images; `published` and `papers`.
         trainings: Data set, dose, method and fold of each training.
         registrations: Data set and subject of each picture, and of each of `images` in turn.
-        volumes: Data set, dose, subject and kind (a method, `standard_dose`, `true_activity` or `labels`) of each of `volumes`.
+        volumes: Data set, dose, subject and kind (a method, `standard_dose`, `true_activity`, `labels` or `truth`) of each of `volumes`.
+        restorations: Data set, dose, method and subject of each of `sidecars`.
+        behind: Data set, dose and method of each row of a table, and the places in `trainings` of those that its images came from.
         left_out: How many subjects, counted at each dose, the viewer does not show.
     """
     subjects: dict[tuple[str, str, str], dict[str, Path]] = {}
     for (dataset, dose, subject, kind), path in zip(volumes, files["volumes"], strict=True):
         subjects.setdefault((dataset, dose, subject), {})[kind] = Path(path)
-    devices = sorted({f"{cost['device']}, {cost['precision']}" for cost in map(read_json, files["costs"])})
+    trained = [f"{cost['device']}, {cost['precision']}" for cost in map(read_json, files["costs"])]
+    trained_on: dict[tuple[str, str, str, str], str] = {}
+    for dataset, dose, method, places in behind:
+        for fold in {trainings[place][3] for place in places}:
+            # An ensemble's cost is the sum of its parts', which may have been trained on different devices.
+            parts = sorted({trained[place] for place in places if trainings[place][3] == fold})
+            trained_on[dataset, dose, method, fold] = " and ".join(parts)
+    restored = [read_json(path)["device"] for path in files["sidecars"]]
     return ReportContent(
         entries=entries,
         metrics=read_tables(files["metrics"]),
         published={Path(path).stem: read_published(path) for path in files["published"]},
         papers=read_papers(files["papers"][0]),
         note=note,
-        device="; ".join(devices) or "none: nothing was trained",
+        trained_on=trained_on,
+        restored_on={
+            (dataset, dose, method, subject): device
+            for (dataset, dose, method, subject), device in zip(restorations, restored, strict=True)
+        },
         histories=[
             History(dataset, dose, method, fold, Path(path))
             for (dataset, dose, method, fold), path in zip(trainings, files["histories"], strict=True)
@@ -72,5 +87,5 @@ def _provenance(entries: Mapping[str, Any], dataset: str, subject: str, image: s
 
 
 def _viewer_subject(dataset: str, dose: str, subject: str, found: Mapping[str, Path]) -> ViewerSubject:
-    volumes = {kind: path for kind, path in found.items() if kind != "labels"}
-    return ViewerSubject(dataset, dose, subject, volumes, found.get("labels"))
+    volumes = {kind: path for kind, path in found.items() if kind not in ("labels", "truth")}
+    return ViewerSubject(dataset, dose, f"sub-{subject}", volumes, found.get("labels"), found.get("truth"))

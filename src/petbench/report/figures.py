@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from petbench.data.lesions import Lesion
 from petbench.errors import InputError
 from petbench.files import atomic
+from petbench.report.viewer import Unit, display_window
 
 if TYPE_CHECKING:
     from petbench.report.tables import Table
@@ -73,24 +75,33 @@ def save(figure: Any, paths: Sequence[str | Path]) -> None:
     pyplot.close(figure)
 
 
-def choose_box(standard_dose: Volume, lesions: NDArray[np.bool_] | None = None, half: int | None = None) -> Box:
-    """Choose what to enlarge: the largest lesion, or else the strongest edge of the reference's middle slices.
+def largest_on_pet(labels: NDArray[Any], lesions: Sequence[Lesion]) -> Lesion | None:
+    """The lesion of most voxels among those that PET shows, or None if there is none; one that only the MR shows is not to be seen there.
+
+    Args:
+        labels: Label map, (x, y, z), a label a lesion.
+        lesions: What is known of them.
+    """
+    voxels = {lesion: int(np.count_nonzero(labels == lesion.label)) for lesion in lesions if lesion.on_pet}
+    return max(voxels, key=lambda lesion: voxels[lesion]) if any(voxels.values()) else None
+
+
+def choose_box(standard_dose: Volume, lesion: NDArray[np.bool_] | None = None, half: int | None = None) -> Box:
+    """Choose what to enlarge: a lesion, or else the strongest edge of the reference's middle slices.
 
     Only the reference decides, never a method's result. The box lies wholly inside the volume.
 
     Args:
         standard_dose: Reference, (x, y, z).
-        lesions: Mask of lesion voxels on the same grid; the largest lesion is taken.
+        lesion: Mask of the lesion on the same grid.
         half: Half the edge in voxels; a sixth of the shorter in-plane side by default.
     """
     from scipy import ndimage
 
     if half is None:
         half = max(2, min(standard_dose.shape[:2]) // 6)
-    if lesions is not None and lesions.any():
-        labels, _ = ndimage.label(lesions)
-        largest = int(np.argmax(np.bincount(labels.ravel())[1:])) + 1
-        centre = ndimage.center_of_mass(labels == largest)
+    if lesion is not None and lesion.any():
+        centre = ndimage.center_of_mass(lesion)
     else:
         gradient = ndimage.gaussian_gradient_magnitude(standard_dose.astype(np.float64), sigma=1.0)
         middle = np.flatnonzero((standard_dose > 0.05 * standard_dose.max()).any(axis=(0, 1)))
@@ -108,6 +119,7 @@ def comparison(
     volumes: Mapping[str, Volume],
     reference: str,
     box: Box,
+    unit: Unit,
     paths: Sequence[str | Path],
     aspect: float = 1.0,
 ) -> None:
@@ -116,9 +128,10 @@ def comparison(
     Columns keep the order of `volumes`. One window serves all images and one symmetric colour scale all error maps.
 
     Args:
-        volumes: Title to volume, (x, y, z) in Bq/ml, x to the right and y to the front.
+        volumes: Title to volume, (x, y, z), x to the right and y to the front.
         reference: Title of the volume the errors are taken against.
         box: What to enlarge; its centre chooses the slice.
+        unit: What the colour bars are in.
         paths: Files to write.
         aspect: Voxel edge along y over that along x.
 
@@ -129,12 +142,10 @@ def comparison(
         raise InputError(f"{reference}: not among the volumes to draw ({', '.join(volumes)}); add it.")
     if len({volume.shape for volume in volumes.values()}) > 1:
         raise InputError("volumes to draw do not share one grid; resample them first.")
-    from petbench.report.viewer import display_window
-
     z = box.centre[2]
     slices = {title: volume[:, :, z].T for title, volume in volumes.items()}
-    full_scale = display_window(volumes[reference]) / 1000
-    errors = {title: (image - slices[reference]) / 1000 for title, image in slices.items() if title != reference}
+    full_scale = display_window(volumes[reference]) / unit.size
+    errors = {title: (image - slices[reference]) / unit.size for title, image in slices.items() if title != reference}
     limit = max((float(np.percentile(np.abs(error), 99.8)) for error in errors.values()), default=0.0) or 1.0
     left, low = box.centre[0] - box.half, box.centre[1] - box.half
     edge = 2 * box.half + 1
@@ -145,10 +156,10 @@ def comparison(
         for column, (title, image) in enumerate(slices.items()):
             top, middle, bottom = axes[:, column]
             grey = {"cmap": "gray_r", "vmin": 0, "vmax": full_scale, "origin": "lower", "interpolation": "nearest", "aspect": aspect}
-            shown = top.imshow(image / 1000, **grey)
+            shown = top.imshow(image / unit.size, **grey)
             top.set_title(title)
             top.add_patch(Rectangle((left - 0.5, low - 0.5), edge, edge, fill=False, edgecolor=RED, linewidth=1.2))
-            bottom.imshow(image[low : low + edge, left : left + edge] / 1000, **grey)
+            bottom.imshow(image[low : low + edge, left : left + edge] / unit.size, **grey)
             for axis in (top, middle, bottom):
                 axis.set_xticks([])
                 axis.set_yticks([])
@@ -159,9 +170,9 @@ def comparison(
                 difference = middle.imshow(errors[title], **scale)
             else:
                 middle.text(0.5, 0.5, "reference", ha="center", va="center", color="0.45", transform=middle.transAxes)
-        figure.colorbar(shown, ax=axes[0, :].tolist(), label="kBq/ml", shrink=0.85, pad=0.01)
+        figure.colorbar(shown, ax=axes[0, :].tolist(), label=unit.label, shrink=0.85, pad=0.01)
         if errors:
-            figure.colorbar(difference, ax=axes[1, :].tolist(), label="error, kBq/ml", shrink=0.85, pad=0.01)
+            figure.colorbar(difference, ax=axes[1, :].tolist(), label=f"error, {unit.label}", shrink=0.85, pad=0.01)
         save(figure, paths)
 
 

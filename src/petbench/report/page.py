@@ -10,18 +10,23 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from petbench.data.lesions import FIRST_LABEL
+from petbench.data.bids import read_truth
 from petbench.errors import InputError
 from petbench.evaluation.definitions import DEFINITIONS
+from petbench.evaluation.statistics import MIN_SUBJECTS
 from petbench.files import atomic
 from petbench.report import figures, summaries
+from petbench.report.notes import leaking_datasets, scale_notes
 from petbench.report.published import Quoted, grid, sources
-from petbench.report.tables import ARROWS, REFERENCES, TITLES, Table, build_table, caption, has_reference
-from petbench.report.viewer import STANDARD_DOSE, ViewerSubject, load, sprites
+from petbench.report.tables import ARROWS, REFERENCES, TITLES, Table, build_table, caption, few_subjects, has_reference
+from petbench.report.viewer import STANDARD_DOSE, Unit, ViewerSubject, load, unit_of, viewer_data
 from petbench.report.write_tables import number
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+
+LESIONS = {"pet_only": "a PET-only one", "shared": "one that PET and MR share"}
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,8 @@ class ReportContent:
         published: Printed values, see `petbench.report.published`, by the name that experiments give under `published`.
         papers: By short name, a mapping with `name` and `citation`.
         note: What the scale's file says of it, shown at the head of the page.
-        device: What trained and restored, in words.
+        trained_on: Device by data set, dose, method and fold.
+        restored_on: Device by data set, dose, method and subject.
         histories: Training histories.
         registrations: Quality-control pictures of MR in PET space.
         subjects: Volumes for figures and for the viewer.
@@ -68,7 +74,8 @@ class ReportContent:
     published: Mapping[str, tuple[Quoted, ...]] = field(default_factory=dict)
     papers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     note: str = ""
-    device: str = "CPU"
+    trained_on: summaries.Devices = field(default_factory=dict)
+    restored_on: summaries.Devices = field(default_factory=dict)
     histories: Sequence[History] = ()
     registrations: Sequence[Picture] = ()
     subjects: Sequence[ViewerSubject] = ()
@@ -98,22 +105,26 @@ def render(content: ReportContent) -> str:
     )
     environment.filters["number"] = number
     environment.globals.update(arrows=ARROWS, references=REFERENCES, caption=caption, grid=grid, sources=sources)
-    entries = content.entries
+    entries, units = content.entries, {name: unit_of(entry) for name, entry in content.entries["datasets"].items()}
     titles = TITLES | {name: str(entry.get("title", name)) for name, entry in entries["methods"].items()}
+    papers = _papers(content, titles)
+    tables = [table for paper in papers for experiment in paper["experiments"] for table in experiment["tables"]]
     return environment.get_template("page.html.j2").render(
         css=(assets / "page.css").read_text(encoding="utf-8"),
         js=(assets / "page.js").read_text(encoding="utf-8"),
         scale=entries["scale"],
         note=content.note,
-        device=content.device,
+        devices=summaries.devices(content.trained_on, content.restored_on),
         facts=summaries.scale_facts(entries, content.metrics),
-        leaking=summaries.leaking_datasets(entries["datasets"]),
-        papers=_papers(content, titles),
-        pictures=[_comparison(subject, titles) for subject in _firsts(content.subjects)],
-        viewer={"volumes": [sprites(subject, titles) for subject in content.subjects]} if content.subjects else None,
+        leaking=leaking_datasets(entries["datasets"]),
+        least=MIN_SUBJECTS,
+        few=list(dict.fromkeys(key.replace("/", ", ") for table in tables for key in few_subjects(table))),
+        papers=papers,
+        pictures=[_comparison(subject, titles, units[subject.dataset]) for subject in _firsts(content.subjects)],
+        viewer=viewer_data(content.subjects, titles, units) if content.subjects else None,
         viewer_left_out=content.left_out,
         quantification=summaries.quantification(content.metrics, titles),
-        costs=summaries.costs(content.metrics, titles),
+        costs=summaries.costs(content.metrics, titles, content.trained_on, content.restored_on),
         curves=_curves(content.histories, titles),
         registrations=[(_data_uri(picture.path), picture.caption) for picture in content.registrations],
         definitions=[DEFINITIONS[name] for name in DEFINITIONS if name in set(content.metrics["metric"])],
@@ -137,7 +148,8 @@ def _papers(content: ReportContent, titles: Mapping[str, str]) -> list[dict[str,
 
 def _experiment(name: str, experiment: Mapping[str, Any], content: ReportContent, titles: Mapping[str, str]) -> dict[str, Any]:
     published = content.published.get(experiment.get("published", ""), ())
-    table = build_table(experiment, content.metrics, published, titles)
+    notes = scale_notes(content.entries, experiment, content.note)
+    table = build_table(experiment, content.metrics, published, titles, notes=notes)
     others = [other for other in REFERENCES if other != table.reference and has_reference(experiment, content.metrics, other)]
     again = {key: value for key, value in experiment.items() if key != "cost"}  # a cost is the same against any reference
     return {
@@ -159,20 +171,23 @@ def _firsts(subjects: Sequence[ViewerSubject]) -> list[ViewerSubject]:
     return list({(subject.dataset, subject.dose): subject for subject in reversed(subjects)}.values())[::-1]
 
 
-def _comparison(subject: ViewerSubject, titles: Mapping[str, str]) -> tuple[str, str]:
+def _comparison(subject: ViewerSubject, titles: Mapping[str, str], unit: Unit) -> tuple[str, str]:
     from petbench.data.nifti import voxel_mm
 
     arrays, image, labels = load(subject)
     edges = voxel_mm(image)
-    box = figures.choose_box(arrays[STANDARD_DOSE], None if labels is None else labels >= FIRST_LABEL)
+    lesion = None
+    if labels is not None and subject.truth is not None:
+        lesion = figures.largest_on_pet(labels, read_truth(subject.truth).lesions)
+    box = figures.choose_box(arrays[STANDARD_DOSE], None if labels is None or lesion is None else labels == lesion.label)
     volumes = {titles.get(method, method): array for method, array in arrays.items()}
     if len(volumes) < len(arrays):
         raise InputError(f"titles of {', '.join(arrays)}: two are the same; give each method entry a title of its own.")
 
     def draw(path: Path) -> None:
-        figures.comparison(volumes, TITLES[STANDARD_DOSE], box, [path], aspect=float(edges[1] / edges[0]))
+        figures.comparison(volumes, TITLES[STANDARD_DOSE], box, unit, [path], aspect=float(edges[1] / edges[0]))
 
-    chosen = "the largest lesion" if labels is not None and (labels >= FIRST_LABEL).any() else "the standard dose's strongest edge"
+    chosen = "the standard dose's strongest edge" if lesion is None else f"the largest lesion that PET shows ({LESIONS[lesion.kind]})"
     text = (
         f"{subject.dataset}, {subject.dose}, {subject.subject}: axial slice through {chosen}. Middle row: error against the standard dose, "
         "on one symmetric scale. Bottom row: the red box, enlarged. The subject's left is at the left."

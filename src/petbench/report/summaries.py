@@ -1,4 +1,4 @@
-"""What the page says beside the experiments: the scale, quantification against the truth, cost, and scalings that leak."""
+"""What the page says beside the experiments: the scale, quantification against the truth, and cost, device by device."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,6 +11,9 @@ from petbench.evaluation.statistics import mean_interval
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+Devices = Mapping[tuple[str, str, str, str], str]
+
+PLACE = ("dataset", "dose")
 QUANTIFICATION = ("bias", "recovery", "contrast_recovery")
 
 
@@ -46,26 +49,46 @@ def scale_facts(entries: Mapping[str, Any], metrics: "DataFrame") -> dict[str, l
     return {"datasets": datasets, "methods": methods}
 
 
-def leaking_datasets(datasets: Mapping[str, Any]) -> list[str]:
-    """Data sets whose images are each scaled to their own range, so that the reference's scale reaches the method."""
-    return [name for name, entry in datasets.items() if entry.get("preprocess", {}).get("scaling", {}).get("mode") == "own_range"]
-
-
 def quantification(metrics: "DataFrame", titles: Mapping[str, str]) -> list[Summary]:
     """Regional bias and lesion recovery against the true activity, one table a data set and dose."""
     # A subject's mean over its lesions is what subjects can be compared by; single lesions stay in the metrics tables.
     chosen = metrics[metrics["metric"].isin(QUANTIFICATION) & ~metrics["region"].str.startswith("lesion-")]
-    return _summaries(chosen, QUANTIFICATION, titles)
+    return _summaries(chosen, QUANTIFICATION, titles, PLACE)
 
 
-def costs(metrics: "DataFrame", titles: Mapping[str, str]) -> list[Summary]:
-    """What each method costs to train and to restore with, one table a data set and dose."""
-    return _summaries(metrics[metrics["metric"].isin(COSTS)], COSTS, titles)
+def costs(metrics: "DataFrame", titles: Mapping[str, str], trained_on: Devices, restored_on: Devices) -> list[Summary]:
+    """What each method costs, one table a data set, dose, kind of work and device: times on different devices are never averaged.
 
-
-def _summaries(metrics: "DataFrame", names: Sequence[str], titles: Mapping[str, str]) -> list[Summary]:
+    Args:
+        metrics: Long table.
+        titles: Method entry name to title.
+        trained_on: Device by data set, dose, method and fold.
+        restored_on: Device by data set, dose, method and subject.
+    """
+    chosen = metrics[metrics["metric"].isin(COSTS)]
+    training = chosen["metric"].str.startswith("train_")
+    made = {
+        "training": (chosen[training], "fold", trained_on, [name for name in COSTS if name.startswith("train_")]),
+        "restoring": (chosen[~training], "subject", restored_on, [name for name in COSTS if not name.startswith("train_")]),
+    }
     summaries = []
-    for (dataset, dose), group in metrics.groupby(["dataset", "dose"], sort=False):
+    for work, (rows, unit, made_on, names) in made.items():
+        keys = rows[["dataset", "dose", "method", unit]].astype(str).itertuples(index=False, name=None)
+        found = rows.assign(work=f"{work} on", device=[made_on.get(key, "a device that was not recorded") for key in keys])
+        summaries += _summaries(found, names, titles, [*PLACE, "work", "device"])
+    return summaries
+
+
+def devices(trained_on: Devices, restored_on: Devices) -> dict[str, list[str]]:
+    """Each device once, by what it did: `trained` and `restored`."""
+    return {"trained": sorted(set(trained_on.values())), "restored": sorted(set(restored_on.values()))}
+
+
+def _summaries(metrics: "DataFrame", names: Sequence[str], titles: Mapping[str, str], by: Sequence[str]) -> list[Summary]:
+    """One table a value of the columns `by`."""
+    summaries = []
+    for found, group in metrics.groupby(list(by), sort=False):
+        keys = [str(key) for key in found]
         headings = [(DEFINITIONS[name], region) for name in names for region in dict.fromkeys(group.loc[group["metric"] == name, "region"])]
         rows = []
         for method in dict.fromkeys(group["method"]):
@@ -76,7 +99,8 @@ def _summaries(metrics: "DataFrame", names: Sequence[str], titles: Mapping[str, 
                 cells.append(_mean(values.tolist()))
             rows.append((titles.get(method, method), tuple(cells)))
         shown = tuple((metric, "" if region in ("n/a", "none", "whole") else region.replace("_", " ")) for metric, region in headings)
-        summaries.append(Summary(f"{dataset}, {dose}", shown, tuple(rows)))
+        label = ", ".join(keys[:2]) + (f": {' '.join(keys[2:])}" if keys[2:] else "")
+        summaries.append(Summary(label, shown, tuple(rows)))
     return summaries
 
 

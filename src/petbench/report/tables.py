@@ -1,7 +1,7 @@
 """An experiment's table: mean and spread over subjects, the best two, and the stars of a paired test."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 COST = "cost"
+TIMED = ("train_seconds", "train_peak_mb", "restore_seconds", "restore_peak_mb")
 ARROWS = {"higher": "↑", "lower": "↓", "zero": "→ 0", "one": "→ 1", "none": ""}
 TITLES = {"low_dose": "Low dose", "standard_dose": "Standard dose", "true_activity": "True activity"}
 REFERENCES = {"standard_dose": "the standard-dose image", "true_activity": "the true activity"}
@@ -56,6 +57,7 @@ class Table:
         cells: By (method, column key, metric name); the column key of a cost is "cost".
         published_rows: Method entry name to the paper's name of it.
         notes: Sentences that belong below the table.
+        differs: How the experiment differs from the published one.
     """
 
     title: str
@@ -69,6 +71,7 @@ class Table:
     published: tuple[Quoted, ...]
     published_rows: Mapping[str, str]
     notes: tuple[str, ...]
+    differs: str = ""
 
     def blocks(self) -> list[tuple[str, str, tuple[Metric, ...]]]:
         """Column key, heading and metrics of each block of columns, from left to right."""
@@ -87,6 +90,7 @@ def build_table(
     published: tuple[Quoted, ...],
     titles: Mapping[str, str],
     reference: str | None = None,
+    notes: Sequence[str] = (),
 ) -> Table:
     """Build an experiment's table.
 
@@ -96,6 +100,7 @@ def build_table(
         published: Values the paper printed, see `petbench.report.published`, or none; kept apart.
         titles: Method entry name to title; the low-dose image has its own.
         reference: `standard_dose` or `true_activity` in place of the experiment's own.
+        notes: Sentences to stand below it after its own, see `petbench.report.notes`.
 
     Raises:
         InputError: a method of the experiment has no value of a metric, a value stands twice, a metric is not defined, or the method
@@ -123,10 +128,14 @@ def build_table(
         left_out += 0 if summary is None else int(summary["left_out"].sum())
     for method in experiment["rows"]:
         cells |= {(method, COST, metric.name): _cost(own, method, metric.name) for metric in cost}
-    notes = [f"{left_out} values that are not finite are left out."] if left_out else []
+    own_notes = [f"{left_out} values that are not finite are left out."] if left_out else []
+    if any(metric.name in TIMED for metric in cost):
+        own_notes.append(
+            "Times and memory are means over all jobs, whatever devices those ran on; the report's cost section tells them apart."
+        )
     if "statistics" in experiment:
         marked = _marked(cells, experiment["statistics"], own, reference, region)
-        notes.append(_sentence(experiment["statistics"], titles, marked))
+        own_notes.append(_sentence(experiment["statistics"], titles, marked))
         cells = marked
     return Table(
         title=experiment["title"],
@@ -139,7 +148,8 @@ def build_table(
         cells=cells,
         published=published,
         published_rows=experiment.get("published_rows", {}),
-        notes=tuple(notes),
+        notes=(*own_notes, *notes),
+        differs=" ".join(experiment["differs"].split()),
     )
 
 
@@ -149,13 +159,16 @@ def has_reference(experiment: Mapping[str, Any], metrics: "DataFrame", reference
     return all((column["dataset"], column["dose"]) in measured for column in experiment["columns"])
 
 
-def caption(table: Table) -> str:
-    """What the numbers are, for below the table."""
-    return (
-        f"Mean ± SD over subjects, with the 95 % confidence interval of the mean, against {REFERENCES[table.reference]}; "
-        f"region: {table.region}. "
-        "Best in bold, second underlined."
-    )
+def few_subjects(table: Table) -> list[str]:
+    """Keys of the columns in which some value stands for too few subjects to be tested."""
+    return [c.key for c in table.columns if any(cell.n < MIN_SUBJECTS for (_, key, _), cell in table.cells.items() if key == c.key)]
+
+
+def caption(table: Table, intervals: bool) -> str:
+    """What the numbers are, for below the table; `intervals` says whether confidence intervals stand in its cells."""
+    brackets = ", with the 95 % confidence interval of the mean in brackets" if intervals else ""
+    against = f"against {REFERENCES[table.reference]}; region: {table.region}"
+    return f"Mean ± SD over subjects{brackets}, {against}. Best in bold, second underlined."
 
 
 def _definitions(names: list[str]) -> tuple[Metric, ...]:
@@ -201,7 +214,12 @@ def _distance(mean: float, better: str) -> float:
 def _cost(metrics: "DataFrame", method: str, metric: str) -> Cell:
     """A method's cost, averaged over the jobs that measured it; the low-dose image costs nothing and has none."""
     values = metrics.loc[(metrics["method"] == method) & (metrics["metric"] == metric), "value"].astype(float)
-    return Cell(mean=float(values.mean()), n=int(values.count())) if values.notna().any() else Cell()
+    known = values.dropna()
+    if known.empty:
+        return Cell()
+    # The size of a network is the same in every job; averaging would round it.
+    mean = float(known.iloc[0]) if known.nunique() == 1 else float(known.mean())
+    return Cell(mean=mean, n=len(known))
 
 
 def _marked(

@@ -1,12 +1,12 @@
-"""Packs volumes into 8-bit sprite sheets, so that a page without a server can show their slices."""
+"""Packs volumes into 16-bit sprite sheets, so that a page without a server can show their slices and errors."""
 
 import base64
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,24 @@ from numpy.typing import NDArray
 from petbench.errors import InputError
 
 STANDARD_DOSE = "standard_dose"
+STEPS = 1024  # grey levels between zero and the display window: a screen shows 256; more only make the page larger
+CODES = 2**16 - 1
+
+
+class Unit(NamedTuple):
+    """What values are shown in: their label, and how many image units one of them is."""
+
+    label: str
+    size: float
+
+
+KBQ_ML = Unit("kBq/ml", 1000.0)
+IMAGE_UNITS = Unit("image units", 1.0)
+
+
+def unit_of(dataset: Mapping[str, Any]) -> Unit:
+    """The unit of a data set's entry: a phantom's images are in Bq/ml; what a lab's own hold is not known here."""
+    return KBQ_ML if dataset["source"] == "phantom" else IMAGE_UNITS
 
 
 @dataclass(frozen=True)
@@ -23,7 +41,8 @@ class ViewerSubject:
     Attributes:
         volumes: NIfTI file by method entry name, with `low_dose`, `standard_dose` and, where known, `true_activity` among them;
             the order is the order on the page, and all share the grid of `standard_dose`.
-        labels: Label map on that grid, lesions from 101 up, where there is one.
+        labels: Label map on that grid, where there is one.
+        truth: What `petbench.data.bids.read_truth` reads, with the kinds of the lesions in `labels`, where there is one.
     """
 
     dataset: str
@@ -31,6 +50,7 @@ class ViewerSubject:
     subject: str
     volumes: Mapping[str, Path]
     labels: Path | None = None
+    truth: Path | None = None
 
 
 def display_window(standard_dose: NDArray[np.floating]) -> float:
@@ -55,54 +75,95 @@ def head_box(standard_dose: NDArray[np.floating], margin: int = 2) -> tuple[slic
     return box[0], box[1], box[2]
 
 
-def pack(volume: NDArray[np.floating], full_scale: float) -> tuple[NDArray[np.uint8], int]:
-    """Lay the axial slices of `volume`, (x, y, z), out as one sheet of tiles, in rows from the lowest slice up.
+def encode(volume: NDArray[np.floating], window: float) -> tuple[NDArray[np.uint16], float, float]:
+    """Give each voxel a 16-bit code, value = offset + step * code, that clips nothing: neither hot voxels nor negative ones.
 
-    Each tile has anterior at the top and the subject's left at the left. Values from 0 to `full_scale` become 0 to 255; others are clipped.
+    Zero has a code of its own. A step is `window` / STEPS, or wider where the volume's range asks for it.
+
+    Returns:
+        Codes (x, y, z), offset and step in the units of `volume`.
+
+    Raises:
+        InputError: a value is NaN or infinite.
+    """
+    values = volume.astype(np.float64)
+    if not np.isfinite(values).all():
+        raise InputError("volume: a value is NaN or infinite, so it cannot be shown; restore it again.")
+    low, high = min(0.0, float(values.min())), max(0.0, float(values.max()))
+    step = max(window / STEPS, (high - low) / (CODES - 1))
+    below = math.ceil(-low / step)
+    return np.round(values / step + below).astype(np.uint16), -below * step, step
+
+
+def pack(codes: NDArray[np.uint16]) -> tuple[NDArray[np.uint16], int]:
+    """Lay the axial slices of `codes`, (x, y, z), out as one sheet of tiles, in rows from the lowest slice up.
+
+    Each tile has anterior at the top and the subject's left at the left.
 
     Returns:
         The sheet, (rows * y, columns * x), and its number of tile columns.
     """
-    width, height, count = volume.shape
+    width, height, count = codes.shape
     columns = math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
-    grey = np.round(np.clip(volume / full_scale, 0, 1) * 255).astype(np.uint8)
-    tiles = np.zeros((rows * columns, height, width), dtype=np.uint8)
-    tiles[:count] = grey.transpose(2, 1, 0)[:, ::-1]
+    tiles = np.zeros((rows * columns, height, width), dtype=np.uint16)
+    tiles[:count] = codes.transpose(2, 1, 0)[:, ::-1]
     return tiles.reshape(rows, columns, height, width).transpose(0, 2, 1, 3).reshape(rows * height, columns * width), columns
 
 
-def unpack(sheet: NDArray[np.uint8], shape: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """Undo `pack`: the 8-bit volume of `shape` (x, y, z) that a sheet holds."""
+def unpack(sheet: NDArray[np.uint16], shape: tuple[int, int, int]) -> NDArray[np.uint16]:
+    """Undo `pack`: the codes of `shape` (x, y, z) that a sheet holds."""
     width, height, count = shape
     tiles = sheet.reshape(sheet.shape[0] // height, height, sheet.shape[1] // width, width).transpose(0, 2, 1, 3)
     return tiles.reshape(-1, height, width)[:count, ::-1].transpose(2, 1, 0)
 
 
-def png(sheet: NDArray[np.uint8]) -> str:
-    """`sheet` as a data URI of a greyscale PNG."""
+def png(sheet: NDArray[np.uint16]) -> str:
+    """`sheet` as a data URI of a PNG: the high byte of each code in red, the low byte in green, as browsers decode 8 bits a channel."""
     from PIL import Image
 
+    channels = np.stack([sheet >> 8, sheet & 255, np.zeros_like(sheet)], axis=-1).astype(np.uint8)
     buffer = io.BytesIO()
-    Image.fromarray(sheet).save(buffer, format="PNG", optimize=True)
+    Image.fromarray(channels).save(buffer, format="PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def sprites(subject: ViewerSubject, titles: Mapping[str, str]) -> dict[str, Any]:
-    """What the page's viewer needs of one subject: sheets on one window, their geometry, and the window in Bq/ml.
+def viewer_data(subjects: Sequence[ViewerSubject], titles: Mapping[str, str], units: Mapping[str, Unit]) -> dict[str, Any]:
+    """What the page's viewer needs.
+
+    Args:
+        subjects: What to show.
+        titles: Method entry name to title.
+        units: Data set to the unit that its values are shown in.
+
+    Returns:
+        `sheets`, each different picture once (a standard dose serves every low dose of its subject), and `items`, one a subject and
+        dose: its geometry, display window, unit, and for each volume the number of its sheet and the offset and step of its codes.
 
     Raises:
-        InputError: `standard_dose` is missing, a volume cannot be read, or two do not share a grid.
+        InputError: `standard_dose` is missing, a volume cannot be read or shown, or two do not share a grid.
     """
+    sheets: dict[str, int] = {}
+    items = [_item(subject, titles, units[subject.dataset], sheets) for subject in subjects]
+    return {"sheets": list(sheets), "items": items}
+
+
+def _item(subject: ViewerSubject, titles: Mapping[str, str], unit: Unit, sheets: dict[str, int]) -> dict[str, Any]:
+    """One of the `items`; its pictures are added to `sheets`."""
     from petbench.data.nifti import voxel_mm
 
     arrays, image, _ = load(subject)
-    full_scale = display_window(arrays[STANDARD_DOSE])
+    window = display_window(arrays[STANDARD_DOSE])
     box = head_box(arrays[STANDARD_DOSE])
-    sheets = []
+    volumes = []
     for method, array in arrays.items():
-        sheet, columns = pack(array[box], full_scale)
-        sheets.append({"method": method, "title": titles.get(method, method), "png": png(sheet)})
+        try:
+            codes, offset, step = encode(array[box], window)
+        except InputError as error:
+            raise InputError(f"{subject.volumes[method]}: {error}") from None
+        sheet, columns = pack(codes)
+        number = sheets.setdefault(png(sheet), len(sheets))
+        volumes.append({"method": method, "title": titles.get(method, method), "sheet": number, "offset": offset, "step": step})
     width, height, count = arrays[STANDARD_DOSE][box].shape
     edges = voxel_mm(image)
     return {
@@ -114,8 +175,10 @@ def sprites(subject: ViewerSubject, titles: Mapping[str, str]) -> dict[str, Any]
         "slices": count,
         "columns": columns,
         "aspect": float(edges[1] / edges[0]),
-        "window": full_scale,
-        "volumes": sheets,
+        "window": window,
+        "unit": unit.label,
+        "unit_size": unit.size,
+        "volumes": volumes,
     }
 
 

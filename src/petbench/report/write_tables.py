@@ -97,7 +97,7 @@ def write_markdown(table: Table, path: str | Path) -> None:
             for m in metrics
         ]
         rows.append([title, *texts])
-    lines = [f"# {table.title}", "", *_pipes(heads, rows), "", " ".join([caption(table), *table.notes])]
+    lines = [f"# {table.title}", "", *_pipes(heads, rows), "", _below(table).replace("*", r"\*")]
     if table.published:
         headings, quoted = grid(table.published)
         lines += ["", f"## Published values ({sources(table.published)})", ""]
@@ -105,12 +105,16 @@ def write_markdown(table: Table, path: str | Path) -> None:
             ["Method", *(f"{column}: {metric}" if column else metric for column, metric in headings)],
             [[row, *(value.replace("*", r"\*") for value in values)] for row, values in quoted],
         )
+    lines += ["", f"What differs from the paper: {table.differs}".replace("*", r"\*")]
     with atomic(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def write_latex(table: Table, path: str | Path) -> None:
-    """Write the table as LaTeX for the booktabs package: a tabular of ours and, where the paper printed values, a second one of those."""
+    """Write the table as LaTeX for the booktabs package: a tabular of ours and, where the paper printed values, a second one of those.
+
+    What belongs below them is set in small print, not commented out, so that no warning is lost where the file is taken into a paper.
+    """
     blocks = table.blocks()
     metrics = [metric for _, _, block in blocks for metric in block]
     spans, rules, first = [], [], 2
@@ -134,12 +138,11 @@ def write_latex(table: Table, path: str | Path) -> None:
                 cell = table.cells[method, key, metric.name]
                 texts.append(_emphasised(escape(_text(cell, metric.format)), cell, r"\textbf{{{}}}", r"\underline{{{}}}"))
         lines.append(" & ".join([escape(title), *texts]) + r" \\")
-    lines += [r"\bottomrule", r"\end{tabular}", "", "% " + escape(" ".join([caption(table), *table.notes]))]
+    lines += [r"\bottomrule", r"\end{tabular}", *_paragraph(_below(table))]
     if table.published:
         headings, quoted = grid(table.published)
         lines += [
-            "",
-            f"% Published values, {sources(table.published)}",
+            *_paragraph(f"Published values, not measured here: {sources(table.published)}."),
             rf"\begin{{tabular}}{{l{'r' * len(headings)}}}",
             r"\toprule",
             "Method & " + " & ".join(escape(f"{column} {metric}".strip()) for column, metric in headings) + r" \\",
@@ -148,6 +151,7 @@ def write_latex(table: Table, path: str | Path) -> None:
             r"\bottomrule",
             r"\end{tabular}",
         ]
+    lines += _paragraph(f"What differs from the paper: {table.differs}")
     with atomic(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
@@ -155,6 +159,23 @@ def write_latex(table: Table, path: str | Path) -> None:
 def escape(text: str) -> str:
     """`text` with every character that LaTeX reads as a command written as the character itself."""
     return "".join(LATEX.get(character, character) for character in text)
+
+
+def _below(table: Table) -> str:
+    """Caption and notes; neither format prints confidence intervals."""
+    return " ".join([caption(table, intervals=False), *table.notes])
+
+
+def _paragraph(text: str) -> list[str]:
+    return [
+        "",
+        r"\par\smallskip\noindent",
+        r"\begin{minipage}{\linewidth}\footnotesize",
+        escape(text),
+        r"\end{minipage}",
+        r"\par\medskip",
+        "",
+    ]
 
 
 def _text(cell: Cell, pattern: str) -> str:

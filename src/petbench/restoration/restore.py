@@ -17,7 +17,7 @@ from petbench.files import read_json, write_json
 from petbench.methods.base import Restorer
 from petbench.preprocess.grid import from_grid
 from petbench.preprocess.windows import spatial_shape, window_slices, window_starts
-from petbench.restoration.weights import load_restorer
+from petbench.restoration.weights import Description, load_restorer
 
 
 def stitch(
@@ -77,16 +77,12 @@ def restore(prepared: str, pet: str, weights: str, settings: Mapping[str, Any], 
         out: `image` (NIfTI) and `sidecar` (JSON, with the cost of the network and of this restoration).
 
     Raises:
-        InputError: the weights were trained on other windows than the subject was prepared in.
+        InputError: the weights were trained on windows, voxels or a scaling other than the subject was prepared with.
     """
     torch.set_num_threads(threads)
     parameters = read_json(prepared)
     restorer, description = load_restorer(weights, device)
-    if list(description.window) != parameters["window"]:
-        raise InputError(
-            f"{weights}: was trained on windows of {description.window} voxels, and {prepared} has {parameters['window']};"
-            " give the entry the domain of its weights."
-        )
+    _check_fit(description, parameters, weights, prepared)
     folder = Path(prepared).parent
     low_dose, mr = (np.load(folder / f"{kind}.npy", mmap_mode="r") if kind in settings["inputs"] else None for kind in ("low_dose", "mr"))
     if device == "cuda":
@@ -111,6 +107,21 @@ def restore(prepared: str, pet: str, weights: str, settings: Mapping[str, Any], 
             "device": device_name(device),
         },
     )
+
+
+def _check_fit(description: Description, parameters: Mapping[str, Any], weights: str, prepared: str) -> None:
+    trained = {"window": list(description.window), "scaling": description.preprocess["scaling"]}
+    for key, value in trained.items():
+        if parameters[key] != value:
+            raise InputError(
+                f"{weights}: was trained with {key} {value}, and {prepared} has {parameters[key]};"
+                f" give the data set the {key} of its weights."
+            )
+    if not np.allclose(parameters["voxel_mm"], description.voxel_mm, rtol=0.01):
+        raise InputError(
+            f"{weights}: was trained on voxels of {description.voxel_mm} mm, and {prepared} has {parameters['voxel_mm']};"
+            " give the data set preprocess/grid/voxel_mm."
+        )
 
 
 def _example(

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from petbench.data.nifti import Image, read_volume, voxel_mm, write_volume
 from petbench.device import device_name
+from petbench.errors import InputError
 from petbench.files import atomic, checksum, write_json
 from petbench.preprocess.grid import from_grid
 from petbench.preprocess.prepare import normalise
@@ -37,10 +38,15 @@ def restore_scan(pet: str, mr: str, weights: str, device: str, threads: int, out
         out: Files to write: `image` (NIfTI), `sidecar` (JSON) and `page` (HTML).
 
     Raises:
-        InputError: a file is missing or damaged, the MR does not fit the PET, or the weights are none of petbench's.
+        InputError: a file is missing or damaged, the MR does not fit the PET, the weights are not petbench's, or give no units.
     """
     torch.set_num_threads(threads)
     restorer, description = load_restorer(weights, device)
+    if description.preprocess["scaling"]["mode"] == "own_range":
+        raise InputError(
+            f"{weights}: was trained on images scaled to their own range (preprocess/scaling/mode), which tells"
+            " nothing of a restored image's activity; train with mode low_dose."
+        )
     image = read_volume(pet)
     settings = description.preprocess["registration"]
     anatomy = register(image, read_volume(mr), settings, threads=1, names={"pet": pet, "mr": mr})

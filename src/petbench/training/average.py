@@ -13,11 +13,15 @@ class MovingAverage:
         self.shadow = {name: tensor.detach().clone() for name, tensor in restorer.weights().items()}
 
     @torch.no_grad()
-    def update(self, restorer: Restorer) -> None:
-        """Move the average by one step: shadow <- decay * shadow + (1 - decay) * weights."""
+    def update(self, restorer: Restorer, step: int) -> None:
+        """Move the average by one step: shadow <- decay * shadow + (1 - decay) * weights.
+
+        Early in a training the decay is (1 + step) / (10 + step), so that the random start does not linger.
+        """
+        decay = min(self.decay, (1 + step) / (10 + step))
         for name, tensor in restorer.weights().items():
             if tensor.is_floating_point():
-                self.shadow[name].lerp_(tensor, 1 - self.decay)
+                self.shadow[name].lerp_(tensor, 1 - decay)
             else:
                 self.shadow[name].copy_(tensor)
 

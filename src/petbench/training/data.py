@@ -51,7 +51,7 @@ def open_windows(parameters: Sequence[str]) -> Windows:
         parameters: Their `prepared.json` files; the volumes and the index lie beside each.
 
     Raises:
-        InputError: the subjects were cut into windows of different sizes, or their voxels differ in size.
+        InputError: the subjects were cut into windows of different sizes, or their voxels or the scaling of their intensities differ.
     """
     folders = [Path(path).parent for path in parameters]
     prepared = [read_json(path) for path in parameters]
@@ -64,6 +64,8 @@ def open_windows(parameters: Sequence[str]) -> Windows:
                 f"{folder}: voxels of {content['voxel_mm']} mm, where {folders[0]} has {prepared[0]['voxel_mm']} mm;"
                 " give the data set preprocess/grid/voxel_mm, so that one network sees voxels of one size."
             )
+        if content["scaling"] != prepared[0]["scaling"]:
+            raise InputError(f"{folder}: scaled otherwise than {folders[0]}; give both one preprocess/scaling.")
     volumes = [{kind: np.load(folder / f"{kind}.npy", mmap_mode="r") for kind in VOLUMES} for folder in folders]
     starts = [np.load(folder / "index.npy") for folder in folders]
     index = np.concatenate([np.column_stack([np.full(len(start), subject, np.int32), start]) for subject, start in enumerate(starts)])

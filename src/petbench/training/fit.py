@@ -129,7 +129,7 @@ class _Run:
             for name, value in {f"loss_{update.optimiser}": update.loss.detach(), **update.logs}.items():
                 self.sums[name] = self.sums.get(name, torch.zeros((), device=value.device)) + value.float()
         if self.average is not None:
-            self.average.update(self.restorer)
+            self.average.update(self.restorer, self.step)
         self.step += 1
         self.since += 1
 

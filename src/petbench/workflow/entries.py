@@ -304,13 +304,13 @@ def _add_method(
     for other in entry.get("also_train_on", []):
         _add_dataset(library, other["dataset"], f"{path}: also_train_on", datasets)
         _check_dose(datasets, other["dataset"], other["dose"], f"{path}: also_train_on")
-    needed = {"fuse"} if "ensemble" in entry else {"inputs", "stride", "batch_size"}
-    if missing := sorted(needed - entry["restore"].keys()):
-        raise InputError(f"{path}: restore: key {missing[0]!r} is missing; add it.")
     kinds = [key for key in ("train", "weights_of", "ensemble") if key in entry]
     if len(kinds) != 1:
         have = " and ".join(kinds) or "none"
         raise InputError(f"{path}: an entry has exactly one of train, weights_of and ensemble (here: {have}); keep one.")
+    needed = {"fuse"} if "ensemble" in entry else {"inputs", "stride", "batch_size"}
+    if missing := sorted(needed - entry["restore"].keys()):
+        raise InputError(f"{path}: restore: key {missing[0]!r} is missing; add it.")
     if "train" in entry and ("steps" in entry["train"]) == ("epochs" in entry["train"]):
         raise InputError(f"{path}: train: give either steps or epochs, not both or neither (null removes an inherited key).")
     methods[name] = entry

@@ -44,9 +44,9 @@ if ("IntersectionObserver" in window) {
 
 /* Slice viewer: each volume is one sheet of tiles, decoded when it is first shown. */
 const data = document.getElementById("viewer-data");
-if (data) startViewer(JSON.parse(data.textContent).volumes);
+if (data) startViewer(JSON.parse(data.textContent));
 
-function startViewer(items) {
+function startViewer({ sheets, items }) {
   const at = (id) => document.getElementById(id);
   const subject = at("viewer-subject"), dose = at("viewer-dose"), left = at("viewer-left"), right = at("viewer-right");
   const slider = at("viewer-slice"), error = at("viewer-error");
@@ -61,29 +61,36 @@ function startViewer(items) {
     if (choices.some(([value]) => value === wanted)) select.value = wanted;
   }
 
-  async function pixels(volume) {
-    if (!decoded.has(volume)) {
+  const rounded = (value, digits) => Number(value.toPrecision(digits));
+
+  async function pixels(number) {
+    if (!decoded.has(number)) {
       if (decoded.size >= 12) decoded.delete(decoded.keys().next().value);
       const picture = new Image();
-      picture.src = volume.png;
+      picture.src = sheets[number];
       await picture.decode();
       const canvas = document.createElement("canvas");
       canvas.width = picture.naturalWidth;
       canvas.height = picture.naturalHeight;
       const context = canvas.getContext("2d", { willReadFrequently: true });
       context.drawImage(picture, 0, 0);
-      decoded.set(volume, { width: canvas.width, bytes: context.getImageData(0, 0, canvas.width, canvas.height).data });
+      decoded.set(number, { width: canvas.width, bytes: context.getImageData(0, 0, canvas.width, canvas.height).data });
     }
-    return decoded.get(volume);
+    return decoded.get(number);
   }
 
-  function tile(item, sheet, slice) {
-    const grey = new Uint8ClampedArray(item.width * item.height);
+  /* One slice in image units: the high byte of each code is the red channel, the low byte the green one. */
+  async function tile(item, volume, slice) {
+    const sheet = await pixels(volume.sheet);
+    const values = new Float32Array(item.width * item.height);
     const top = Math.floor(slice / item.columns) * item.height, side = (slice % item.columns) * item.width;
     for (let y = 0; y < item.height; y++) {
-      for (let x = 0; x < item.width; x++) grey[y * item.width + x] = sheet.bytes[4 * ((top + y) * sheet.width + side + x)];
+      for (let x = 0; x < item.width; x++) {
+        const place = 4 * ((top + y) * sheet.width + side + x);
+        values[y * item.width + x] = volume.offset + volume.step * (256 * sheet.bytes[place] + sheet.bytes[place + 1]);
+      }
     }
-    return grey;
+    return values;
   }
 
   /* Blue, white, red, as ColorBrewer's RdBu: apart for colour-blind readers, neutral at zero. */
@@ -111,14 +118,20 @@ function startViewer(items) {
     const item = current();
     const find = (method) => item.volumes.find((volume) => volume.method === method);
     const one = find(left.value), two = find(right.value), slice = Number(slider.value) - 1;
-    const [a, b] = (await Promise.all([pixels(one), pixels(two)])).map((sheet) => tile(item, sheet, slice));
+    const [a, b] = await Promise.all([tile(item, one, slice), tile(item, two, slice)]);
     if (turn !== drawing) return; /* a later request has overtaken this one */
-    paint(at("canvas-left"), item, (i) => [255 - a[i], 255 - a[i], 255 - a[i]]);
-    paint(at("canvas-right"), item, (i) => [255 - b[i], 255 - b[i], 255 - b[i]]);
+    /* Rounded before they are used, so that the bars say exactly where black and the colours end. */
+    const full = rounded(item.window / item.unit_size, 3), limit = rounded(full / 4, 2);
+    const grey = (values) => (i) => {
+      const level = 255 * (1 - Math.min(1, Math.max(0, values[i] / item.unit_size / full)));
+      return [level, level, level];
+    };
+    paint(at("canvas-left"), item, grey(a));
+    paint(at("canvas-right"), item, grey(b));
     at("caption-left").textContent = one.title;
     at("caption-right").textContent = two.title;
     at("figure-error").hidden = error.getAttribute("aria-pressed") !== "true";
-    paint(at("canvas-error"), item, (i) => diverging((a[i] - b[i]) / 64));
+    paint(at("canvas-error"), item, (i) => diverging((a[i] - b[i]) / item.unit_size / limit));
     at("caption-error").textContent = `${one.title} − ${two.title}`;
     const place = `${slice + 1} of ${item.slices}`;
     at("viewer-place").textContent = place;
@@ -126,9 +139,8 @@ function startViewer(items) {
     for (const [id, what] of [["canvas-left", one.title], ["canvas-right", two.title], ["canvas-error", "Error map"]]) {
       at(id).setAttribute("aria-label", `${what}, slice ${place}`);
     }
-    const kilo = item.window / 1000;
-    at("bar-grey").textContent = `0 to ${kilo.toPrecision(3)} kBq/ml`;
-    at("bar-error").textContent = `error, ± ${(kilo * 64 / 255).toPrecision(2)} kBq/ml`;
+    at("bar-grey").textContent = `0 to ${full} ${item.unit}`;
+    at("bar-error").textContent = `error, ≤ −${limit} to ≥ ${limit} ${item.unit}`;
     at("viewer").dataset.slice = String(slice + 1);
   }
 

@@ -1,0 +1,42 @@
+"""Sentences that go with every number of an experiment, wherever its table is shown."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def scale_notes(entries: Mapping[str, Any], experiment: Mapping[str, Any], note: str) -> tuple[str, ...]:
+    """What a reader of an experiment's table must know of the scale and of the data sets in its columns.
+
+    Args:
+        entries: Resolved configuration; its `datasets` are read.
+        experiment: Resolved entry.
+        note: What the scale's file says of it; may be empty.
+    """
+    datasets = {column["dataset"]: entries["datasets"][column["dataset"]] for column in experiment["columns"]}
+    notes = [" ".join(note.split())] if note.strip() else []
+    if leaking := leaking_datasets(datasets):
+        notes.append(
+            f"Leaking scale ({_titles(leaking, datasets)}): each image is scaled to its own range, the reference too; "
+            "the reference's scale reaches the method, and its numbers are not comparable with others."
+        )
+    if registered := [name for name, entry in datasets.items() if _block(entry, "registration").get("fixed") == "standard"]:
+        where = "" if len(registered) == len(datasets) else f"{_titles(registered, datasets)}: "
+        notes.append(
+            f"{where}MR is registered to the standard-dose image, as in studies with simultaneous PET/MR; "
+            "a deployed scan has only the low dose."
+        )
+    return tuple(notes)
+
+
+def leaking_datasets(datasets: Mapping[str, Any]) -> list[str]:
+    """Data sets whose images are each scaled to their own range, so that the reference's scale reaches the method."""
+    return [name for name, entry in datasets.items() if _block(entry, "scaling").get("mode") == "own_range"]
+
+
+def _block(entry: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = entry.get("preprocess", {}).get(name, {})
+    return found
+
+
+def _titles(names: Sequence[str], datasets: Mapping[str, Any]) -> str:
+    return ", ".join(str(datasets[name].get("title", name)) for name in names)
