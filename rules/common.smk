@@ -181,6 +181,11 @@ def registered_mr(dataset, subject):
     return f"<results>/{dataset}/registered/sub-{subject}/sub-{subject}_space-pet_T1w.nii.gz"
 
 
+def all_registered(wildcards):
+    """Registered MR of every subject of a data set; a newer one changes no split."""
+    return [ancient(registered_mr(wildcards.dataset, subject)) for subject in DATASETS[wildcards.dataset]["subjects"]]
+
+
 def prepared(dataset, dose, domain, subject):
     """Path of the parameters beside a subject's normalised volumes."""
     return f"<results>/{dataset}/{dose}/prepared/{domain}/sub-{subject}/prepared.json"
@@ -276,6 +281,7 @@ def evaluation_inputs(wildcards):
     subjects = DATASETS[dataset]["subjects"]
     images = [restored(dataset, dose, method, subject) for subject in subjects]
     inputs = {"restored": images, "standard_dose": [pet_image(dataset, subject, STANDARD) for subject in subjects]}
+    inputs["preflight"] = preflight_of(dataset)
     if dataset in PHANTOMS:
         for kind in ["activity", "labels", "truth"]:
             inputs[kind] = [truth(dataset, subject, kind) for subject in subjects]

@@ -29,6 +29,9 @@ rule prepare:
 
 
 rule split:
+    input:
+        # no training starts before every subject's MR is known to fit its PET
+        registered=all_registered,
     output:
         "<results>/{dataset}/split.json",
     log:

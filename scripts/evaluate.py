@@ -5,6 +5,8 @@ from petbench.evaluation.settings import settings_from
 from petbench.workflow.job import job
 
 with job(snakemake) as run:
+    files = run.input_lists()
+    files.pop("preflight", None)
     evaluate(
         run.output[0],
         dataset=run.wildcards.dataset,
@@ -14,5 +16,5 @@ with job(snakemake) as run:
         folds=run.params.folds,
         grid=run.params.grid,
         settings=settings_from(run.params.settings),
-        **run.input_lists(),
+        **files,
     )

@@ -45,6 +45,6 @@ def fuse(images: Sequence[str], sidecars: Sequence[str], rule: str, out: Mapping
             "Sources": sorted({source for cost in costs for source in cost["Sources"]}),
             **{key: sum(cost[key] for cost in costs) for key in SUMMED},
             "restore_peak_mb": max(cost["restore_peak_mb"] for cost in costs),
-            "device": costs[0]["device"],
+            "device": "; ".join(sorted({cost["device"] for cost in costs})),
         },
     )
