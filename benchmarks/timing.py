@@ -17,16 +17,17 @@ def seconds(call: Callable[[], object], repeats: int = 3) -> float:
     return best
 
 
-def report(name: str, size: str, ours_s: float, reference_s: float, device: str, threads: int) -> None:
-    """Print one figure; `peak_mb` is the most memory the process has held so far."""
+def report(name: str, size: str, ours_s: float, reference_s: float | None, device: str, threads: int, **more: float) -> None:
+    """Print one figure; `peak_mb` is the most memory the process has held so far, `more` what else there is to say."""
     line = {
         "name": name,
         "size": size,
         "ours_s": round(ours_s, 4),
-        "reference_s": round(reference_s, 4),
-        "ratio": round(reference_s / ours_s, 1),
+        "reference_s": None if reference_s is None else round(reference_s, 4),
+        "ratio": None if reference_s is None else round(reference_s / ours_s, 1),
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "device": device,
         "threads": threads,
+        **more,
     }
     print(json.dumps(line), flush=True)

@@ -27,6 +27,27 @@ def scanner(request: pytest.FixtureRequest) -> Scanner:
     return Scanner.from_entry(entry)
 
 
+@pytest.fixture(params=[(1, 3), (3, 4), (5, 3)], ids=["span 1", "span 3", "span 5"])
+def oblique_scanner(request: pytest.FixtureRequest) -> Scanner:
+    """Five rings with TOF, planes steep, bins and voxels out of line; a segment of every kind: single, whole and cut off."""
+    span, max_ring_difference = request.param
+    entry = {
+        "name": "oblique test scanner",
+        "ring_radius_mm": 70.0,
+        "crystals_per_ring": 60,
+        "radial": "arc",
+        "radial_bins": 24,
+        "views": 10,
+        "planes": 9,
+        "plane_spacing_mm": 5.0,
+        "image": {"shape": [20, 18, 9], "voxel_mm": [4.5, 4.5, 5.0]},
+        "fov_mm": 78.0,
+        "oblique": {"rings": 5, "max_ring_difference": max_ring_difference, "span": span},
+        "tof": {"resolution_ps": 200.0, "bins": 13, "bin_ps": 90.0},
+    }
+    return Scanner.from_entry(entry)
+
+
 @pytest.fixture
 def head_scanner() -> Scanner:
     """Bins as wide as the voxels and in line with them."""

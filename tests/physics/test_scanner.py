@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from petbench.errors import InputError
-from petbench.physics.scanner import Scanner, field_of_view, image_affine, radial_positions, view_angles
+from petbench.physics.scanner import Scanner, TimeOfFlight, field_of_view, image_affine, radial_positions, view_angles
 
 CONFIG = Path(__file__).parents[2] / "config"
 ENTRIES = sorted((CONFIG / "scanners").glob("*.yaml"))
@@ -38,8 +38,41 @@ def test_mmr_geometry() -> None:
     assert positions[0] == pytest.approx(334.7 * np.sin(-171.5 * np.pi / 504))
     assert np.all(np.diff(positions) > 0)
     np.testing.assert_allclose(positions, -positions[::-1])
+    k = np.arange(344) - 171.5
+    np.testing.assert_allclose(positions, 334.7 * np.sin(k * np.pi / 504))
     uniform = Scanner.from_entry(entry("biograph_mmr") | {"radial": "uniform", "radial_bins": 300})
     np.testing.assert_allclose(np.diff(radial_positions(uniform)), np.pi * 334.7 / 504)
+
+
+def test_mmr_rings() -> None:
+    """The rings fill the published axial field of view of 258 mm (Delso et al. 2011)."""
+    scanner = Scanner.from_entry(entry("biograph_mmr"))
+    assert (scanner.rings, scanner.max_ring_difference, scanner.span) == (64, 60, 11)
+    assert 2 * scanner.plane_spacing_mm == 4.0625
+    assert 64 * 2 * scanner.plane_spacing_mm == pytest.approx(258, rel=0.01)
+    assert scanner.tof is None
+
+
+def test_time_of_flight_of_200_ps_is_30_mm() -> None:
+    tof = TimeOfFlight(200.0, 23, 100.0)
+    assert tof.sigma_mm * 2.3548 == pytest.approx(29.98, abs=0.01)
+    assert tof.bin_mm == pytest.approx(14.99, abs=0.01)
+    np.testing.assert_allclose(tof.edges_mm, -tof.edges_mm[::-1])
+    np.testing.assert_allclose(np.diff(tof.edges_mm), tof.bin_mm)
+    assert tof.edges_mm.size == 24
+
+
+def test_tof_bins_cover_the_field_of_view_and_its_blur() -> None:
+    scanner = Scanner.from_entry(entry("tof_demo"))
+    assert scanner.tof is not None
+    axial = (scanner.planes * scanner.plane_spacing_mm) / 2
+    assert scanner.tof.edges_mm[-1] > scanner.fov_mm / 2 + 3 * scanner.tof.sigma_mm
+    assert axial < scanner.tof.edges_mm[-1]
+
+
+def test_a_scanner_without_oblique_planes_or_tof_needs_neither_block() -> None:
+    scanner = Scanner.from_entry(entry("demo"))
+    assert (scanner.rings, scanner.max_ring_difference, scanner.span, scanner.tof) == (None, None, None, None)
 
 
 def test_uniform_mmr_bins_would_leave_the_ring() -> None:
@@ -70,6 +103,10 @@ def test_affine_centres_the_grid_on_the_field_of_view(scanner: Scanner) -> None:
         ({"radial_bins": 600}, "radial_bins"),
         ({"planes": 126}, "planes and slices"),
         ({"fov_mm": 700.0}, "fov_mm"),
+        ({"radial_bins": 504, "fov_mm": 668.0}, "detectors"),
+        ({"oblique": {"rings": 63, "max_ring_difference": 60, "span": 11}}, "oblique/rings"),
+        ({"oblique": {"rings": 64, "max_ring_difference": 64, "span": 11}}, "oblique/max_ring_difference"),
+        ({"oblique": {"rings": 64, "max_ring_difference": 60, "span": 10}}, "oblique/span"),
         ({"image": {"shape": [344, 344, 127], "voxel_mm": [2.0, 2.1, 2.03125]}}, "square"),
     ],
 )

@@ -15,6 +15,7 @@ Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
+BINS_PER_TASK = 32  # so that a subset of few views still feeds many threads
 PIXELS_PER_BLOCK = 128
 
 
@@ -70,10 +71,12 @@ def _line_taps(
 def forward(image: Floats, radial: Doubles, cosines: Doubles, sines: Doubles, size_x: int, size_y: int, fov: float, step: float) -> Floats:
     """Line integrals of an image of shape (size_x * size_y, planes) as (views, radial bins, planes)."""
     sinogram = np.empty((cosines.size, radial.size, image.shape[1]), dtype=np.float32)
-    for view in numba.prange(cosines.size):
+    tasks = (radial.size + BINS_PER_TASK - 1) // BINS_PER_TASK
+    for task in numba.prange(cosines.size * tasks):
+        view, begin = task // tasks, task % tasks * BINS_PER_TASK
         taps = 2 * max(size_x, size_y) + 4
         index, weight = np.empty(taps, dtype=np.int64), np.empty(taps, dtype=np.float32)
-        for k in range(radial.size):
+        for k in range(begin, min(radial.size, begin + BINS_PER_TASK)):
             count = _line_taps(radial[k], cosines[view], sines[view], size_x, size_y, fov, step, index, weight)
             _weighted_sum(sinogram[view, k], image, index, weight, count)
     return sinogram

@@ -1,12 +1,16 @@
-"""Line integrals through an image and their exact transpose, for sinograms of direct planes."""
+"""Line integrals through an image and their exact transpose, for sinograms; the direct planes."""
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from petbench.errors import InputError
+from petbench.physics.linear import LinearOperator
 from petbench.physics.scanner import Scanner, field_of_view, radial_positions, view_angles
 
 Array = NDArray[np.float32]
@@ -15,16 +19,51 @@ MM_PER_CM = 10.0
 CELLS_PER_VOXEL = 8  # of the table that finds a pixel's bins; finer costs memory, coarser a few more comparisons
 
 
-@dataclass(frozen=True, eq=False)
-class DirectProjector:
-    """Joseph projector P of the direct planes, which all share one two-dimensional geometry.
+class SinogramProjector(LinearOperator):
+    """A projector whose views can be restricted; what direct and oblique planes have in common.
 
-    Images have shape (x, y, z), sinograms (radial bins, views, planes), both float32.  Lengths are in cm, so that attenuation per cm
-    integrates to a pure number and activity in Bq/ml to Bq/ml cm. Voxels centred outside the circular field of view count as zero
+    Images have shape (x, y, z), sinograms (radial bins, views, planes[, TOF bins]), both float32. Lengths are in cm, so that attenuation
+    per cm integrates to a pure number and activity in Bq/ml to Bq/ml cm. Voxels centred outside the circular field of view count as zero
     and stay zero.
 
-    Sinograms come as a transposed view of memory in the order (views, radial bins, planes), which is what the loops want; arithmetic
-    keeps that order, and sinograms in any other are copied once.
+    Sinograms come as a transposed view of memory in the order (views, radial bins, [TOF bins,] planes), which is what the loops want;
+    arithmetic keeps that order, and sinograms in any other are copied once.
+    """
+
+    scanner: Scanner
+    view_indices: tuple[int, ...] | None
+    threads: int | None
+
+    @property
+    def views(self) -> NDArray[np.int64]:
+        """Indices of the views projected, in the scanner's numbering."""
+        chosen = range(self.scanner.views) if self.view_indices is None else self.view_indices
+        return np.asarray(chosen, dtype=np.int64)
+
+    @property
+    @abstractmethod
+    def tof(self) -> bool:
+        """Whether its sinograms have TOF bins."""
+
+    @property
+    @abstractmethod
+    def sinogram_shape(self) -> tuple[int, ...]:
+        """Radial bins, views of this projector, planes, and TOF bins where there are any."""
+
+    @property
+    def field_of_view(self) -> NDArray[np.bool_]:
+        """Whether a voxel can be seen, shape (x, y, 1)."""
+        return field_of_view(self.scanner)[:, :, None]
+
+    def subset(self, index: int, count: int) -> Self:
+        """The projector of every `count`-th view from `index` on; its sinogram is `sinogram[:, index::count]`."""
+        changes: dict[str, Any] = {"view_indices": tuple(int(view) for view in self.views[index::count])}
+        return replace(self, **changes)  # type: ignore[type-var]
+
+
+@dataclass(frozen=True, eq=False)
+class DirectProjector(SinogramProjector):
+    """Joseph projector P of the direct planes, which all share one two-dimensional geometry.
 
     Attributes:
         scanner: The geometry.
@@ -37,50 +76,38 @@ class DirectProjector:
     threads: int | None = None
 
     @property
-    def views(self) -> NDArray[np.int64]:
-        """Indices of the views projected, in the scanner's numbering."""
-        chosen = range(self.scanner.views) if self.view_indices is None else self.view_indices
-        return np.asarray(chosen, dtype=np.int64)
+    def tof(self) -> bool:
+        """Whether its sinograms have TOF bins: they have none."""
+        return False
 
     @property
     def sinogram_shape(self) -> tuple[int, int, int]:
         """Radial bins, views of this projector, planes."""
         return (self.scanner.radial_bins, self.views.size, self.scanner.planes)
 
-    @property
-    def field_of_view(self) -> NDArray[np.bool_]:
-        """Whether a voxel can be seen, shape (x, y, 1)."""
-        return field_of_view(self.scanner)[:, :, None]
-
-    def subset(self, index: int, count: int) -> "DirectProjector":
-        """The projector of every `count`-th view from `index` on; its sinogram is `sinogram[:, index::count]`."""
-        return replace(self, view_indices=tuple(int(view) for view in self.views[index::count]))
-
-    def __call__(self, image: NDArray[np.floating]) -> Array:
-        """Project an image of shape (x, y, z) to a sinogram of shape (radial bins, views, planes)."""
+    def _forward(self, image: NDArray[np.floating], /) -> Array:
         from petbench.physics import kernels
 
-        size_x, size_y, planes = self._checked(image, self.scanner.image_shape)
+        check_shape(image, self.scanner.image_shape)
+        size_x, size_y, planes = image.shape
         rows = np.ascontiguousarray(image, dtype=np.float32).reshape(size_x * size_y, planes)
         radial, cosines, sines, fov, step = self._geometry()
         with numba_threads(self.threads):
             sinogram: Array = kernels.forward(rows, radial, cosines, sines, size_x, size_y, fov, step)
         return sinogram.transpose(1, 0, 2)
 
-    def adjoint(self, sinogram: NDArray[np.floating]) -> Array:
-        """Back-project a sinogram of shape (radial bins, views, planes) to an image of shape (x, y, z): the exact transpose."""
+    def _transpose(self, sinogram: NDArray[np.floating], /) -> Array:
         from petbench.physics import kernels
 
-        bins, views, planes = self._checked(sinogram, self.sinogram_shape)
+        check_shape(sinogram, self.sinogram_shape)
+        bins, views, planes = sinogram.shape
         rows = np.ascontiguousarray(sinogram.transpose(1, 0, 2), dtype=np.float32).reshape(views * bins, planes)
         size_x, size_y, _ = self.scanner.image_shape
         radial, cosines, sines, _, step = self._geometry()
         pixels = np.flatnonzero(field_of_view(self.scanner))
-        cells = int((radial[-1] - radial[0]) * CELLS_PER_VOXEL) + 2
-        first_bin = np.searchsorted(radial, radial[0] + np.arange(cells) / CELLS_PER_VOXEL)
         with numba_threads(self.threads):
             image: Array = kernels.back(
-                rows, radial, cosines, sines, pixels, first_bin, CELLS_PER_VOXEL, self._most_taps(radial), size_x, size_y, step
+                rows, radial, cosines, sines, pixels, bin_table(radial), CELLS_PER_VOXEL, self._most_taps(radial), size_x, size_y, step
             )
         return image.reshape(self.scanner.image_shape)
 
@@ -101,11 +128,44 @@ class DirectProjector:
         beyond = np.searchsorted(radial, radial + 2.0, side="right")
         return int((beyond - np.arange(radial.size)).max() + 1) * self.views.size
 
-    @staticmethod
-    def _checked(array: NDArray[np.floating], shape: tuple[int, int, int]) -> tuple[int, int, int]:
-        if array.shape != shape:
-            raise ValueError(f"expected an array of shape {shape}, got {array.shape}")
-        return shape
+
+def projector_of(scanner: Scanner, geometry: str = "direct", tof: bool = False, threads: int | None = None) -> SinogramProjector:
+    """The projector of a scanner's sinograms.
+
+    Args:
+        scanner: The geometry.
+        geometry: `direct` or `oblique`.
+        tof: Whether sinograms have TOF bins.
+        threads: Threads to run on, None for numba's own number.
+
+    Raises:
+        InputError: the geometry is unknown, or the scanner has no oblique planes or no time of flight.
+    """
+    # Oblique projectors build on this module.
+    from petbench.physics.oblique import ObliqueProjector
+    from petbench.physics.planes import GEOMETRIES
+
+    if geometry not in GEOMETRIES:
+        raise InputError(f"geometry: {geometry!r} is unknown; choose direct or oblique.")
+    if geometry == "direct" and not tof:
+        return DirectProjector(scanner, threads=threads)
+    return ObliqueProjector(scanner, tof=tof, threads=threads, geometry=geometry)
+
+
+def bin_table(radial: NDArray[np.float64]) -> NDArray[np.int64]:
+    """First radial bin at or above every cell's start; cells are 1 / CELLS_PER_VOXEL wide and begin at the first bin."""
+    cells = int((radial[-1] - radial[0]) * CELLS_PER_VOXEL) + 2
+    return np.asarray(np.searchsorted(radial, radial[0] + np.arange(cells) / CELLS_PER_VOXEL), dtype=np.int64)
+
+
+def check_shape(array: NDArray[np.floating], shape: tuple[int, ...]) -> None:
+    """Check the shape of what an operator is given.
+
+    Raises:
+        ValueError: it is another.
+    """
+    if array.shape != shape:
+        raise ValueError(f"expected an array of shape {shape}, got {array.shape}")
 
 
 @contextmanager

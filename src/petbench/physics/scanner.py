@@ -9,6 +9,40 @@ from numpy.typing import NDArray
 from petbench.data.nifti import centred_affine
 from petbench.errors import InputError
 
+LIGHT_MM_PER_PS = 0.299792458
+
+
+@dataclass(frozen=True)
+class TimeOfFlight:
+    """Time of flight: how well, and in which bins, a scanner places an annihilation along its line.
+
+    A photon that comes `dt` later than its partner was born c dt / 2 nearer to the other detector.
+
+    Attributes:
+        resolution_ps: Full width at half maximum of the coincidence timing, in picoseconds.
+        bins: TOF bins of a line, symmetric about its middle; bins rise towards line end 2.
+        bin_ps: Width of a bin as a difference of arrival times.
+    """
+
+    resolution_ps: float
+    bins: int
+    bin_ps: float
+
+    @property
+    def sigma_mm(self) -> float:
+        """Standard deviation along the line."""
+        return self.resolution_ps * LIGHT_MM_PER_PS / 2 / float(np.sqrt(8.0 * np.log(2.0)))
+
+    @property
+    def bin_mm(self) -> float:
+        """Width of a bin along the line."""
+        return self.bin_ps * LIGHT_MM_PER_PS / 2
+
+    @property
+    def edges_mm(self) -> NDArray[np.float64]:
+        """Edges of the bins along the line from its middle, rising towards end 2, shape (bins + 1,)."""
+        return np.asarray((np.arange(self.bins + 1) - self.bins / 2) * self.bin_mm, dtype=np.float64)
+
 
 @dataclass(frozen=True)
 class Scanner:
@@ -27,6 +61,10 @@ class Scanner:
         image_shape: Voxels (x, y, z).
         voxel_mm: Voxel edges (x, y, z).
         fov_mm: Diameter of the circular transaxial field of view; voxels centred outside it are neither projected nor reconstructed.
+        rings: Detector rings, two plane spacings apart; None if oblique planes are not described.
+        max_ring_difference: Of the oblique planes measured.
+        span: Ring differences that a segment of oblique planes combines, odd.
+        tof: Time of flight; None for a scanner without.
     """
 
     name: str
@@ -41,6 +79,10 @@ class Scanner:
     image_shape: tuple[int, int, int]
     voxel_mm: tuple[float, float, float]
     fov_mm: float
+    rings: int | None = None
+    max_ring_difference: int | None = None
+    span: int | None = None
+    tof: TimeOfFlight | None = None
 
     @classmethod
     def from_entry(cls, entry: dict[str, Any]) -> "Scanner":
@@ -50,19 +92,25 @@ class Scanner:
             InputError: the entry's numbers contradict each other.
         """
         entry = dict(entry)
-        image = entry.pop("image")
+        image, oblique, tof = entry.pop("image"), entry.pop("oblique", None) or {}, entry.pop("tof", None)
         # Two neighbouring lines of a view differ by half a crystal at each end: pi R / crystals apart at the centre.
         native = np.pi * entry["ring_radius_mm"] / entry["crystals_per_ring"]
         if entry["radial"] == "arc" and "radial_spacing_mm" in entry:
             raise InputError("scanner/radial_spacing_mm: arc bins lie where the crystals do; remove the key or set radial to uniform.")
         entry.setdefault("radial_spacing_mm", float(native))
-        scanner = cls(**entry, image_shape=tuple(image["shape"]), voxel_mm=tuple(image["voxel_mm"]))
+        scanner = cls(
+            **entry,
+            image_shape=tuple(image["shape"]),
+            voxel_mm=tuple(image["voxel_mm"]),
+            **oblique,
+            tof=None if tof is None else TimeOfFlight(**tof),
+        )
         _check(scanner)
         return scanner
 
     @property
     def sinogram_shape(self) -> tuple[int, int, int]:
-        """Radial bins, views, planes."""
+        """Radial bins, views, direct planes."""
         return (self.radial_bins, self.views, self.planes)
 
 
@@ -74,17 +122,34 @@ def _check(scanner: Scanner) -> None:
         raise InputError(f"scanner/image/voxel_mm: {voxel[0]} and {voxel[1]} differ; the projector needs voxels square in the plane.")
     if scanner.image_shape[2] != scanner.planes or abs(voxel[2] - scanner.plane_spacing_mm) > 1e-6:
         raise InputError(
-            "scanner.image: planes and slices must be the same in number and spacing; make shape[2] and voxel_mm[2] fit planes."
+            "scanner/image: planes and slices must be the same in number and spacing; make shape[2] and voxel_mm[2] fit planes."
         )
     if scanner.radial == "arc" and scanner.radial_bins > scanner.crystals_per_ring:
         raise InputError(
-            f"scanner.radial_bins: {scanner.radial_bins} arc bins go beyond the ring; use at most {scanner.crystals_per_ring}."
+            f"scanner/radial_bins: {scanner.radial_bins} arc bins go beyond the ring; use at most {scanner.crystals_per_ring}."
         )
     reach = radial_positions(scanner)[-1]
     if reach > scanner.ring_radius_mm:
         raise InputError(f"scanner/radial_bins: the outermost bin lies {reach:.0f} mm from the axis, beyond the ring; use fewer bins.")
     if scanner.fov_mm / 2 > reach + voxel[0]:
         raise InputError(f"scanner/fov_mm: {scanner.fov_mm} is wider than the bins see; use at most {2 * reach:.0f}.")
+    if scanner.fov_mm / 2 + voxel[0] > scanner.ring_radius_mm:
+        raise InputError(
+            f"scanner/fov_mm: {scanner.fov_mm} reaches the detectors; use at most {2 * (scanner.ring_radius_mm - voxel[0]):.0f}."
+        )
+    if scanner.rings is not None and scanner.max_ring_difference is not None and scanner.span is not None:
+        _check_oblique(scanner.planes, scanner.rings, scanner.max_ring_difference, scanner.span)
+
+
+def _check_oblique(planes: int, rings: int, max_ring_difference: int, span: int) -> None:
+    if planes != 2 * rings - 1:
+        raise InputError(f"scanner/oblique/rings: {rings} rings have {2 * rings - 1} direct planes, not {planes}; change either.")
+    if not 0 <= max_ring_difference < rings:
+        raise InputError(
+            f"scanner/oblique/max_ring_difference: {max_ring_difference} is impossible for {rings} rings; use 0 to {rings - 1}."
+        )
+    if span < 1 or span % 2 == 0:
+        raise InputError(f"scanner/oblique/span: {span} is even or below one; a segment is symmetric, use an odd number.")
 
 
 def radial_positions(scanner: Scanner) -> NDArray[np.float64]:
