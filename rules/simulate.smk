@@ -1,4 +1,4 @@
-"""Simulated scans of phantoms: the acquisition once a subject, an image once a dose."""
+"""Simulated scans: of phantoms, an acquisition for the standard dose and each independent one and an image a dose; of a lab's images, low doses."""
 
 
 rule simulate:
@@ -6,11 +6,13 @@ rule simulate:
         activity="<results>/{dataset}/truth/sub-{subject}/sub-{subject}_activity.nii.gz",
         attenuation="<results>/{dataset}/truth/sub-{subject}/sub-{subject}_mumap.nii.gz",
     output:
-        "<results>/{dataset}/acquisition/sub-{subject}.npz",
+        "<results>/{dataset}/acquisition/sub-{subject}_acq-{dose}.h5",
     log:
-        "<logs>/simulate/{dataset}/sub-{subject}.log",
+        "<logs>/simulate/{dataset}/{dose}/sub-{subject}.log",
     benchmark:
-        "<benchmarks>/simulate/{dataset}/sub-{subject}.tsv"
+        "<benchmarks>/simulate/{dataset}/{dose}/sub-{subject}.tsv"
+    wildcard_constraints:
+        dataset=wildcard_choice(PHANTOMS),
     conda:
         "../envs/petbench.yaml"
     threads: 2
@@ -18,7 +20,8 @@ rule simulate:
         mem_mb=scaled(6_000),
         runtime=scaled(30),
     params:
-        simulation=of_dataset("simulation"),
+        dose=dose_of,
+        simulation=of_dose("simulation"),
         scanner=scanner_of,
         seed=subject_seed,
         code=code_of("simulate"),
@@ -28,7 +31,7 @@ rule simulate:
 
 rule reconstruct:
     input:
-        "<results>/{dataset}/acquisition/sub-{subject}.npz",
+        acquisition_of,
     output:
         image="<results>/{dataset}/bids/sub-{subject}/pet/sub-{subject}_rec-{dose}_pet.nii.gz",
         sidecar="<results>/{dataset}/bids/sub-{subject}/pet/sub-{subject}_rec-{dose}_pet.json",
@@ -36,17 +39,50 @@ rule reconstruct:
         "<logs>/reconstruct/{dataset}/{dose}/sub-{subject}.log",
     benchmark:
         "<benchmarks>/reconstruct/{dataset}/{dose}/sub-{subject}.tsv"
+    wildcard_constraints:
+        dataset=wildcard_choice(PHANTOMS),
     conda:
         "../envs/petbench.yaml"
     threads: 2
     resources:
+        gpu=gpu_of_reconstruction,
         mem_mb=scaled(6_000),
         runtime=scaled(60),
     params:
         dose=dose_of,
-        reconstruction=of_dataset("reconstruction"),
+        reconstruction=of_dose("reconstruction"),
         scanner=scanner_of,
         seed=subject_seed,
         code=code_of("reconstruct"),
     script:
         "../scripts/reconstruct.py"
+
+
+rule simulate_from_image:
+    input:
+        image=lambda wildcards: pet_image(wildcards.dataset, wildcards.subject, STANDARD),
+        preflight=lambda wildcards: preflight_of(wildcards.dataset),
+    output:
+        image="<results>/{dataset}/bids/sub-{subject}/pet/sub-{subject}_rec-{dose}_pet.nii.gz",
+        sidecar="<results>/{dataset}/bids/sub-{subject}/pet/sub-{subject}_rec-{dose}_pet.json",
+    log:
+        "<logs>/simulate_from_image/{dataset}/{dose}/sub-{subject}.log",
+    benchmark:
+        "<benchmarks>/simulate_from_image/{dataset}/{dose}/sub-{subject}.tsv"
+    wildcard_constraints:
+        dataset=wildcard_choice(LABS),
+    conda:
+        "../envs/petbench.yaml"
+    threads: 2
+    resources:
+        mem_mb=scaled(8_000),
+        runtime=scaled(240),
+    params:
+        dose=dose_of,
+        simulation=of_dose("simulation"),
+        reconstruction=of_dose("reconstruction"),
+        scanner=scanner_of,
+        seed=subject_seed,
+        code=code_of("simulate_from_image"),
+    script:
+        "../scripts/simulate_from_image.py"

@@ -1,4 +1,4 @@
-"""Simulate the standard-dose acquisition of one phantom."""
+"""Simulate one scan of one phantom: that of the standard dose, or of a dose drawn independently."""
 
 from petbench.data.nifti import read_volume
 from petbench.physics.scanner import Scanner
@@ -6,6 +6,16 @@ from petbench.physics.simulate import simulate
 from petbench.workflow.job import job
 
 with job(snakemake) as run:
-    scanner = Scanner.from_entry(run.params.scanner)
+    scanner, params = Scanner.from_entry(run.params.scanner), run.params
     activity, attenuation = read_volume(run.input.activity), read_volume(run.input.attenuation)
-    simulate(activity, attenuation, scanner, run.params.simulation, run.params.seed, run.output[0], threads=run.threads)
+    simulate(
+        activity,
+        attenuation,
+        scanner,
+        params.simulation,
+        params.seed,
+        run.output[0],
+        dose=params.dose,
+        name=run.wildcards.dose,
+        threads=run.threads,
+    )

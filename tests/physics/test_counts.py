@@ -3,7 +3,8 @@ import pytest
 from scipy import stats
 
 from petbench.errors import InputError
-from petbench.physics.counts import expectation, log_likelihood, poisson, thin
+from petbench.physics.counts import FAINTEST_PLANE, expectation, log_likelihood, plane_weights, poisson, thin
+from petbench.physics.planes import planes_of
 from petbench.physics.scanner import Scanner, radial_positions
 
 BINS, DRAWS = 400, 2000
@@ -44,6 +45,65 @@ def test_no_background_when_none_is_asked_for(head_scanner: Scanner) -> None:
     result = expectation(line_integrals(head_scanner), head_scanner, 1e5, 0.0, 0.0)
     assert not result.background.any()
     assert result.trues.sum(dtype=float) == pytest.approx(1e5, rel=1e-5)
+
+
+def test_a_smaller_injected_activity_has_randoms_with_its_square(head_scanner: Scanner) -> None:
+    whole = expectation(line_integrals(head_scanner), head_scanner, 1e6, 0.2, 0.3)
+    low = expectation(line_integrals(head_scanner), head_scanner, 1e6, 0.2, 0.3, fraction=0.25, randoms_ratio=0.0625)
+    ratios = {name: low.total[name] / whole.total[name] for name in whole.total}
+    assert ratios == pytest.approx({"trues": 0.25, "scatter": 0.25, "randoms": 0.0625}, rel=1e-6)
+    assert low.scale == pytest.approx(0.25 * whole.scale)
+    np.testing.assert_allclose(low.trues, 0.25 * whole.trues, rtol=1e-5)
+    assert low.prompts.sum(dtype=float) == pytest.approx(0.25 * 0.8e6 + 0.0625 * 0.2e6, rel=1e-5)
+
+
+@pytest.mark.parametrize("tof_bins", [None, 5])
+def test_totals_are_those_of_the_arrays(head_scanner: Scanner, tof_bins: int | None) -> None:
+    lines = line_integrals(head_scanner)
+    lines = lines if tof_bins is None else lines[..., None] * np.linspace(1, 2, tof_bins, dtype=np.float32)
+    result = expectation(lines, head_scanner, 1e6, 0.2, 0.3)
+    assert result.prompts.shape == lines.shape
+    assert result.prompts.sum(dtype=float) == pytest.approx(1e6, rel=1e-5)
+    assert result.total["trues"] == pytest.approx(result.trues.sum(dtype=float), rel=1e-5)
+    assert result.total["scatter"] + result.total["randoms"] == pytest.approx(result.background.sum(dtype=float), rel=1e-5)
+    assert sum(result.total.values()) == pytest.approx(1e6, rel=1e-5)
+
+
+def test_time_of_flight_bins_have_their_own_scatter_and_the_same_randoms(head_scanner: Scanner) -> None:
+    lines = line_integrals(head_scanner)[..., None] * np.array([0.0, 1.0, 3.0], dtype=np.float32)
+    randoms = expectation(lines, head_scanner, 1e6, 0.2, 0.0).background
+    np.testing.assert_allclose(randoms, 0.2e6 / lines.size, rtol=1e-6)
+    scatter = expectation(lines, head_scanner, 1e6, 0.0, 0.3).background
+    assert not scatter[..., 0].any()
+    np.testing.assert_allclose(scatter[..., 2], 3 * scatter[..., 1], rtol=1e-4)
+
+
+def test_each_plane_of_a_slice_scope_expects_the_counts(head_scanner: Scanner) -> None:
+    uptake = np.array([1.0, 0.3, 0.0, 0.02], dtype=np.float32)
+    lines = line_integrals(head_scanner) * uptake
+    weights = plane_weights(lines)
+    np.testing.assert_allclose(weights, [1, 1 / 0.3, 1 / FAINTEST_PLANE, 1 / FAINTEST_PLANE], rtol=1e-5)
+    result = expectation(lines * weights.astype(np.float32), head_scanner, 1e5, 0.2, 0.3, scope="slice")
+    prompts = result.prompts.sum(axis=(0, 1), dtype=float)
+    np.testing.assert_allclose(prompts, [1e5, 1e5, 2e4, 2e4 + 8e4 * 0.02 / FAINTEST_PLANE], rtol=1e-4)
+
+
+def test_randoms_of_oblique_planes_follow_their_ring_pairs() -> None:
+    entry = {"ring_radius_mm": 80.0, "crystals_per_ring": 60, "radial": "uniform", "radial_bins": 20, "radial_spacing_mm": 4.0}
+    entry |= {"name": "rings", "views": 6, "planes": 7, "plane_spacing_mm": 4.0, "image": {"shape": [16, 16, 7], "voxel_mm": [4.0] * 3}}
+    rings = Scanner.from_entry(entry | {"fov_mm": 60.0, "oblique": {"rings": 4, "max_ring_difference": 2, "span": 3}})
+    planes = planes_of(rings, "oblique")
+    lines = np.ones((20, 6, planes.size), dtype=np.float32)
+    randoms = expectation(lines, rings, 1e5, 0.4, 0.0, geometry="oblique").background
+    assert randoms.sum(dtype=float) == pytest.approx(0.4e5, rel=1e-5)
+    np.testing.assert_allclose(
+        randoms / randoms[0, 0, 0], np.broadcast_to(planes.ring_pairs / planes.ring_pairs[0], lines.shape), rtol=1e-5
+    )
+    only = np.zeros_like(lines)
+    first = planes.segments[1]
+    only[:, :, first.first_plane : first.first_plane + first.planes] = 1
+    scatter = expectation(only, rings, 1e5, 0.0, 0.3, geometry="oblique").background
+    np.testing.assert_array_equal(scatter.any(axis=(0, 1)), only.any(axis=(0, 1)))  # segments do not leak into each other
 
 
 @pytest.mark.parametrize(

@@ -145,3 +145,18 @@ def test_weights_that_are_none_are_refused_in_one_line(lab):
     )
     assert done.returncode != 0
     assert "weights.safetensors: is not a weights file of petbench" in done.stderr
+
+
+def test_low_doses_are_simulated_from_images_alone(lab):
+    made = "results/images/images/bids/sub-01/pet/sub-01_rec-{}_pet{}"
+    doses = ("noisy", "short")
+    lab.snakemake(*(made.format(dose, ".nii.gz") for dose in doses), "--cores", "2", "--configfile", "tests/config/images.yaml")
+    reference = nibabel.load(lab.path / "lab/sub-01/pet/sub-01_rec-standard_pet.nii.gz").get_fdata()
+    sidecars = {dose: json.loads((lab.path / made.format(dose, ".json")).read_text()) for dose in doses}
+    for dose, sidecar in sidecars.items():
+        image = nibabel.load(lab.path / made.format(dose, ".nii.gz")).get_fdata()
+        psnr = 10 * np.log10(reference.max() ** 2 / np.mean((image - reference) ** 2))
+        assert psnr == pytest.approx(sidecar["PSNR"], abs=0.01)
+        assert image.mean() == pytest.approx(reference.mean(), rel=0.03)
+    assert sidecars["noisy"]["PSNR"] == pytest.approx(16, abs=0.1)
+    assert sidecars["short"]["DoseFraction"] == pytest.approx(16 / 480, rel=0.03)

@@ -1,0 +1,196 @@
+"""Doses: what each kind of low dose means for the counts of a scan, relative to the standard dose."""
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from petbench.errors import InputError
+from petbench.physics.isotopes import isotope
+from petbench.physics.scanner import Scanner
+
+Block = Mapping[str, Any]
+
+KINDS = ("fraction", "drf", "seconds", "activity", "counts")
+STANDARD: Block = {"fraction": 1.0}
+DEFAULT_ISOTOPE = "F18"
+
+
+@dataclass(frozen=True)
+class Dose:
+    """One dose relative to the standard dose.
+
+    Attributes:
+        kind: How it was given, one of `KINDS`.
+        value: The number given, or drawn where a range was given: share of counts, dose reduction factor, s, MBq or expected prompts.
+        draw: `thinning` keeps each count of the standard dose with probability `fraction`; `independent` is a scan of its own.
+        fraction: Expected trues and scatter over those of the standard dose; the ratio of the count scales.
+        randoms_ratio: Expected randoms over those of the standard dose.
+        seconds: Duration of the scan, None where the standard dose's is not given.
+        activity_mbq: Injected activity, None where the standard dose's is not given.
+    """
+
+    kind: str
+    value: float
+    draw: str
+    fraction: float
+    randoms_ratio: float
+    seconds: float | None = None
+    activity_mbq: float | None = None
+
+
+def resolve_dose(block: Block, standard: Block, seed: int) -> Dose:
+    """Work out a dose block against the standard dose.
+
+    A smaller share of the counts, be it by resampling or a shorter scan, lowers trues, scatter and randoms alike. A smaller injected
+    activity lowers randoms with its square, as both photons of a random come from different decays, and cannot be had by thinning.
+
+    Args:
+        block: Exactly one of `fraction` in (0, 1], `drf` (1 / fraction), `seconds`, `activity` (MBq) and `counts` (expected prompts, or
+            the ends of a range that each subject draws from uniformly); optionally `draw`. Independent draws may have `simulation`
+            and `reconstruction`, differences from those of the standard dose, which the caller merges.
+        standard: Of the standard dose: `counts`, and where the kind needs it `seconds`, `activity`, `isotope`.
+        seed: The subject's seed.
+
+    Raises:
+        InputError: the block does not have exactly one kind, a number is out of range, or the standard dose lacks what the kind needs.
+    """
+    given = [kind for kind in KINDS if kind in block]
+    if len(given) != 1:
+        raise InputError(f"doses: give exactly one of {', '.join(KINDS)} (here: {' and '.join(given) or 'none'}).")
+    kind = given[0]
+    draw = draw_of(block)
+    if draw not in ("thinning", "independent"):
+        raise InputError(f"doses/draw: {draw!r} is neither thinning nor independent.")
+    if draw == "thinning":
+        if kind == "activity":
+            raise InputError("doses/draw: a smaller injected activity is no thinning, as randoms fall with its square; use independent.")
+        for key in ("simulation", "reconstruction"):
+            if key in block:
+                raise InputError(f"doses/{key}: a thinned dose shares the scan of the standard dose; set draw to independent or remove it.")
+    value = _number(block, kind, seed)
+    fraction = _FRACTIONS[kind](value, standard)
+    if draw == "thinning" and fraction > 1:
+        raise InputError(f"doses/{kind}: {value:g} is more than the standard dose has, which thinning cannot reach; use independent.")
+    seconds = value if kind == "seconds" else standard.get("seconds")
+    activity = value if kind == "activity" else standard.get("activity")
+    return Dose(kind, value, draw, fraction, fraction**2 if kind == "activity" else fraction, seconds, activity)
+
+
+def is_independent(block: Block) -> bool:
+    """Whether a dose is a scan of its own rather than drawn from the standard dose's counts."""
+    return draw_of(block) == "independent"
+
+
+def draw_of(block: Block) -> str:
+    """How a dose is drawn, said or by default."""
+    return str(block.get("draw", "independent" if "activity" in block else "thinning"))
+
+
+def check_fraction(fraction: float) -> None:
+    """Check the share of the standard dose's counts.
+
+    Raises:
+        InputError: it is outside (0, 1].
+    """
+    if not 0 < fraction <= 1:
+        raise InputError(f"doses/fraction: {fraction:g} is outside (0, 1]; give the share of the standard dose's counts.")
+
+
+def check_simulation(simulation: Block, scanner: Scanner) -> None:
+    """Check that the scanner can do what a simulation asks for, and that the parts of the simulation fit each other.
+
+    Raises:
+        InputError: they do not.
+    """
+    isotope(simulation.get("isotope", DEFAULT_ISOTOPE))
+    if simulation.get("tof", False) and scanner.tof is None:
+        raise InputError(f"simulation/tof: {scanner.name} has no time of flight; add tof to the scanner entry or set tof to false.")
+    oblique = simulation.get("geometry", "direct") == "oblique"
+    if oblique and scanner.rings is None:
+        raise InputError(f"simulation/geometry: {scanner.name} has no rings; add oblique to the scanner entry or use direct.")
+    if oblique and simulation.get("counts_scope", "volume") == "slice":
+        raise InputError("simulation/counts_scope: oblique planes are no slices; use volume, or the direct geometry.")
+    if simulation.get("format", "sinogram") == "list_mode" and "seconds" not in simulation:
+        raise InputError("simulation/seconds: is missing, and list-mode events have times; give the duration of the standard dose in s.")
+
+
+def check_doses(doses: Mapping[str, Block], simulation: Block, reconstruction: Block, scanner: Scanner) -> None:
+    """Check a data set's simulation and all its doses before anything runs.
+
+    Raises:
+        InputError: one of them cannot be simulated or reconstructed; names the dose.
+    """
+    check_simulation(simulation, scanner)
+    for name, dose in doses.items():
+        try:
+            resolve_dose(dose, simulation, seed=0)
+            check_simulation({**simulation, **dose.get("simulation", {})}, scanner)
+            subsets = dose.get("reconstruction", reconstruction).get("subsets", 1)
+            if subsets > scanner.views:
+                raise InputError(f"reconstruction/subsets: {subsets} subsets exceed the scanner's {scanner.views} views; lower it.")
+        except InputError as error:
+            raise InputError(f"doses/{name}: {str(error).removeprefix('doses: ').removeprefix('doses/')}") from None
+
+
+def decayed_fraction(seconds: float, standard_seconds: float, half_life_s: float) -> float:
+    """Share of a scan's decays that fall into its first `seconds`: (1 - 2^(-s/h)) / (1 - 2^(-T/h))."""
+    rate = np.log(2.0) / half_life_s
+    return float(np.expm1(-rate * seconds) / np.expm1(-rate * standard_seconds))
+
+
+def derived_seed(seed: int, purpose: str) -> int:
+    """A seed of its own for one purpose, so that no two draws of a subject share their random numbers."""
+    return int(np.random.SeedSequence([seed, zlib.crc32(purpose.encode())]).generate_state(1, np.uint64)[0])
+
+
+def _number(block: Block, kind: str, seed: int) -> float:
+    """The block's number, drawn by the subject's seed where it is a range."""
+    value = block[kind]
+    if isinstance(value, list | tuple):
+        if kind != "counts" or len(value) != 2:
+            raise InputError(f"doses/{kind}: {value} is no single number; only counts may be a range [low, high].")
+        low, high = (float(end) for end in value)
+        if not 0 < low <= high:
+            raise InputError(f"doses/counts: the range [{low:g}, {high:g}] must rise from above zero; give [low, high].")
+        return float(np.random.default_rng(derived_seed(seed, f"counts {low:.9g} {high:.9g}")).uniform(low, high))
+    if not value > 0:
+        raise InputError(f"doses/{kind}: {value} is not positive; give a number above zero.")
+    return float(value)
+
+
+def _of_fraction(value: float, standard: Block) -> float:
+    check_fraction(value)
+    return value
+
+
+def _of_drf(value: float, standard: Block) -> float:
+    if not value >= 1:
+        raise InputError(f"doses/drf: {value:g} is below 1; the dose reduction factor divides the standard dose.")
+    return 1.0 / value
+
+
+def _of_seconds(value: float, standard: Block) -> float:
+    total = _standard_number(standard, "seconds", "the duration of the standard dose in s")
+    if value > total:
+        raise InputError(f"doses/seconds: {value:g} s are longer than the standard dose's {total:g} s; give at most that.")
+    return decayed_fraction(value, total, isotope(standard.get("isotope", DEFAULT_ISOTOPE)).half_life_s)
+
+
+def _of_activity(value: float, standard: Block) -> float:
+    return value / _standard_number(standard, "activity", "the injected activity of the standard dose in MBq")
+
+
+def _of_counts(value: float, standard: Block) -> float:
+    return value / _standard_number(standard, "counts", "the expected prompts of the standard dose")
+
+
+_FRACTIONS = {"fraction": _of_fraction, "drf": _of_drf, "seconds": _of_seconds, "activity": _of_activity, "counts": _of_counts}
+
+
+def _standard_number(standard: Block, key: str, meaning: str) -> float:
+    if key not in standard:
+        raise InputError(f"simulation/{key}: is missing, and a dose is given relative to it; give {meaning}.")
+    return float(standard[key])
