@@ -1,7 +1,33 @@
-"""Raw data: phantom subjects made from the MNI maps, and the check of a lab's own images."""
+"""Raw data: phantom subjects made from the MNI maps or BrainWeb's models, and the check of a lab's own images."""
+
+
+# A model that is there and whole stays: `update` keeps Snakemake from deleting it when code or address change.
+rule fetch_brainweb:
+    output:
+        update("results/downloads/brainweb/subject_{model}.bin.gz"),
+    log:
+        "results/downloads/brainweb/logs/subject_{model}.log",
+    benchmark:
+        "results/downloads/brainweb/benchmarks/subject_{model}.tsv"
+    wildcard_constraints:
+        model=wildcard_choice(MODELS),
+    localrule: True
+    conda:
+        "../envs/petbench.yaml"
+    threads: 1
+    resources:
+        mem_mb=1_000,
+        runtime=60,
+    params:
+        source=brainweb_source,
+        code=code_of("fetch_brainweb"),
+    script:
+        "../scripts/fetch_brainweb.py"
 
 
 rule acquire:
+    input:
+        model=model_file,
     output:
         t1w="<results>/{dataset}/bids/sub-{subject}/anat/sub-{subject}_T1w.nii.gz",
         t1w_sidecar="<results>/{dataset}/bids/sub-{subject}/anat/sub-{subject}_T1w.json",
@@ -25,9 +51,11 @@ rule acquire:
         mem_mb=scaled(8_000),
         runtime=scaled(30),
     params:
-        phantom=of_dataset("phantom"),
+        phantom=head_of,
+        model=model_of,
+        rotation_deg=lambda wildcards: copy_of(wildcards)["rotation_deg"],
         scanner=scanner_of,
-        seed=subject_seed,
+        seed=phantom_seed,
         code=code_of("acquire"),
     script:
         "../scripts/acquire.py"
@@ -52,7 +80,9 @@ rule describe:
         runtime=5,
     params:
         name=of_dataset("title"),
+        source=of_dataset("source"),
         subjects=of_dataset("subjects"),
+        copies=lambda wildcards: DATASETS[wildcards.dataset].get("phantoms", {}),
         code=code_of("describe"),
     script:
         "../scripts/describe.py"
@@ -75,7 +105,7 @@ rule preflight:
         mem_mb=scaled(4_000),
         runtime=scaled(30),
     params:
-        images_per_subject=lambda wildcards: 2 + len(DATASETS[wildcards.dataset]["doses"]),
+        images_per_subject=lambda wildcards: 1 + len(lab_doses(wildcards.dataset)),
         code=code_of("preflight"),
     script:
         "../scripts/preflight.py"

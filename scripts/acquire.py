@@ -1,11 +1,17 @@
-"""Make one phantom subject."""
+"""Make one phantom subject, of the average brain or of a BrainWeb model."""
 
 from petbench.data.bids import write_phantom_subject
-from petbench.data.phantom import make_subject
+from petbench.data.brainweb import read_model
+from petbench.data.phantom import make_brainweb_subject, make_subject
 from petbench.workflow.job import job
 
 with job(snakemake) as run:
-    image = run.params.scanner["image"]
-    phantom = make_subject(run.params.phantom, image["shape"], image["voxel_mm"], run.params.seed)
+    params, image = run.params, run.params.scanner["image"]
+    where = {"scanner_shape": image["shape"], "scanner_voxel_mm": image["voxel_mm"], "rotation_deg": params.rotation_deg}
+    if params.model is None:
+        phantom = make_subject(params.phantom, **where, seed=params.seed)
+    else:
+        model = read_model(run.input.model, params.model["number"], params.model["sha256"])
+        phantom = make_brainweb_subject(model, params.phantom, **where, seed=params.seed)
     out = run.output
     write_phantom_subject(phantom, t1w=out.t1w, activity=out.activity, attenuation=out.attenuation, labels=out.labels, truth=out.truth)

@@ -16,7 +16,8 @@ from petbench.data.bids import (
     write_phantom_subject,
 )
 from petbench.data.lesions import Lesion
-from petbench.data.phantom import Phantom, centred_affine
+from petbench.data.nifti import centred_affine
+from petbench.data.phantom import Phantom
 from petbench.errors import InputError
 
 
@@ -46,6 +47,8 @@ def phantom():
         seed=3,
         group="patient",
         severity=0.4,
+        rotation_deg=7.5,
+        origin={"Anatomy": "BrainWeb", "Model": "04", "SHA256": "ab" * 32},
     )
 
 
@@ -77,6 +80,8 @@ def test_a_subject_comes_back_as_it_was_written(tmp_path, phantom):
     assert truth.lesions == phantom.lesions
     assert truth.labels == LABELS
     assert (truth.seed, truth.group, truth.severity) == (3, "patient", 0.4)
+    written = json.loads((tmp_path / "truth.json").read_text())
+    assert (written["RotationDeg"], written["Origin"]) == (7.5, {"Anatomy": "BrainWeb", "Model": "04", "SHA256": "ab" * 32})
     assert find_image(tmp_path, "sub-01", "T1w") == paths["t1w"]
 
 

@@ -7,10 +7,12 @@ import pytest
 import yaml
 from scipy.ndimage import affine_transform, map_coordinates
 
-from petbench.data.anatomy import LABELS, load_template, random_anatomy, tissue_fractions
+from petbench.data.anatomy import LABELS
 from petbench.data.deformation import exponential, jacobian_determinant, smooth_field
 from petbench.data.lesions import FIRST_LABEL
-from petbench.data.phantom import DEFAULTS, Phantom, centred_affine, make_subject
+from petbench.data.mni_head import load_template, random_mni_head
+from petbench.data.nifti import centred_affine
+from petbench.data.phantom import DEFAULTS, Phantom, make_subject
 from petbench.errors import InputError
 
 SHAPE, VOXEL = (56, 56, 44), (4.5, 4.5, 4.5)
@@ -72,7 +74,7 @@ def test_the_head_is_not_left_right_symmetric_once_deformed():
 
 def test_the_deformation_keeps_orientation_everywhere():
     for seed in range(3):
-        anatomy = random_anatomy(DEFAULTS, np.random.SeedSequence(seed))
+        anatomy = random_mni_head(DEFAULTS, np.random.SeedSequence(seed))
         displacement = np.stack([axis.values for axis in anatomy.displacement])
         determinant = jacobian_determinant(displacement, anatomy.displacement[0].spacing_mm)
         assert 0.2 < determinant.min() < 0.9
@@ -81,7 +83,7 @@ def test_the_deformation_keeps_orientation_everywhere():
 
 
 def test_the_whole_map_to_the_template_keeps_orientation(phantom):
-    anatomy = random_anatomy(DEFAULTS, np.random.SeedSequence(phantom.seed).spawn(1)[0])
+    anatomy = random_mni_head(DEFAULTS, np.random.SeedSequence(phantom.seed).spawn(1)[0])
     points = np.random.default_rng(0).uniform(-85, 85, (3, 4000)).astype(np.float32)
     step = np.float32(2.0)
     columns = [anatomy.to_template(points + step * axis[:, None]) - anatomy.to_template(points) for axis in np.eye(3, dtype=np.float32)]
@@ -90,7 +92,7 @@ def test_the_whole_map_to_the_template_keeps_orientation(phantom):
 
 
 def test_a_folding_deformation_is_refused():
-    with pytest.raises(InputError, match=r"phantom\.deformation_mm.*lower the first or raise the second"):
+    with pytest.raises(InputError, match=r"phantom/deformation_mm.*lower the first or raise the second"):
         subject(deformation_mm=30.0, deformation_smoothness_mm=12.0)
 
 
@@ -122,10 +124,10 @@ def test_volumes_of_tissue_are_those_of_a_head(phantom):
 
 def test_grey_is_four_times_white_in_pure_voxels():
     fine = make_subject({**COARSE, "regional_variation": 0, "lesions": NONE, "working_mm": 2.0}, (112, 112, 96), (2.0, 2.0, 2.0), 7)
-    anatomy = random_anatomy(
+    anatomy = random_mni_head(
         {**DEFAULTS, "regional_variation": 0}, np.random.SeedSequence(7).spawn(1)[0]
     )  # the head's own stream is the first
-    fractions, _ = tissue_fractions(anatomy, world(fine.affine, fine.labels.shape).astype(np.float32), edge_mm=2.0)
+    fractions, _ = anatomy.tissues_at(world(fine.affine, fine.labels.shape).astype(np.float32), edge_mm=2.0)
     grey, white = (fine.activity[fractions[index] > 0.98].mean() for index in (1, 2))
     assert grey / white == pytest.approx(4, rel=0.03)
     assert fine.activity[fine.labels == 2].mean() / fine.activity[fine.labels == 3].mean() > 2.5
@@ -204,7 +206,7 @@ def test_lesions_are_labelled_apart_and_inside_the_brain(phantom):
 
 
 def test_lesions_without_room_are_refused():
-    with pytest.raises(InputError, match=r"phantom\.lesions: no room.*fewer or smaller"):
+    with pytest.raises(InputError, match=r"lesions: no room.*fewer or smaller"):
         subject(lesions={"shared": 50, "radius_mm": [18.0, 20.0]})
 
 
@@ -244,6 +246,47 @@ def test_rician_noise_has_its_mean_in_air():
     sigma = 0.05 * DEFAULTS["t1"]["signal"]["white"]
     corner = phantom.t1[:3, :3]
     assert corner.mean() == pytest.approx(sigma * np.sqrt(np.pi / 2), rel=0.1)  # Rayleigh
+
+
+def test_no_rotation_changes_nothing(phantom):
+    still = make_subject(COARSE, SHAPE, VOXEL, 7, rotation_deg=0.0)
+    for name in ("activity", "attenuation", "labels", "t1", "t1_to_pet"):
+        np.testing.assert_array_equal(getattr(still, name), getattr(phantom, name))
+    assert still.lesions == phantom.lesions
+
+
+@pytest.mark.parametrize("degrees", [15.0, -90.0])
+def test_a_turned_head_is_the_same_head_turned(phantom, degrees):
+    turned = make_subject(COARSE, SHAPE, VOXEL, 7, rotation_deg=degrees)
+    assert turned.rotation_deg == degrees
+    rotation = turned.t1_to_pet @ np.linalg.inv(phantom.t1_to_pet)
+    assert np.rad2deg(np.arctan2(rotation[1, 0], rotation[0, 0])) == pytest.approx(degrees)
+    np.testing.assert_allclose(rotation[2], [0, 0, 1, 0], atol=1e-12)
+    np.testing.assert_array_equal(turned.t1, phantom.t1)
+    back = np.linalg.inv(turned.affine) @ rotation @ phantom.affine
+    for name in ("activity", "attenuation"):
+        image, reference = getattr(turned, name), getattr(phantom, name)
+        unturned = affine_transform(image, back[:3, :3], back[:3, 3], output_shape=SHAPE, order=1)
+        assert np.corrcoef(unturned.ravel(), reference.ravel())[0, 1] > 0.95
+        assert image.sum() == pytest.approx(reference.sum(), rel=0.01)
+    for one, other in zip(phantom.lesions, turned.lesions, strict=True):
+        np.testing.assert_allclose((rotation @ [*one.centre_mm, 1])[:3], other.centre_mm, atol=2e-3)
+        assert (one.label, one.kind, one.radius_mm) == (other.label, other.kind, other.radius_mm)
+        centre = np.linalg.solve(turned.affine, [*other.centre_mm, 1])[:3].round().astype(int)
+        assert turned.labels[tuple(centre)] == one.label
+
+
+def test_a_quarter_turn_of_a_square_grid_is_exact(phantom):
+    turned = make_subject(COARSE, SHAPE, VOXEL, 7, rotation_deg=90.0)
+    # From x towards y: what lay at (x, y) lies at (-y, x).
+    expected = np.rot90(phantom.activity, k=1, axes=(0, 1))
+    assert np.mean(np.abs(turned.activity - expected) > 1 + 1e-2 * expected) < 1e-3
+
+
+def test_a_lesion_turned_out_of_the_field_of_view_is_refused():
+    with pytest.raises(InputError, match=r"rotation_deg: turned by 90\.0 degrees, a lesion leaves the field of view"):
+        make_subject({**COARSE, "lesions": {"shared": 30, "radius_mm": [4.5, 5.0]}}, (24, 56, 44), VOXEL, 7, rotation_deg=90.0)
+    assert make_subject({**COARSE, "lesions": NONE}, (24, 56, 44), VOXEL, 7, rotation_deg=90.0).activity.any()
 
 
 def test_a_short_field_of_view_cuts_the_head_and_nothing_else():

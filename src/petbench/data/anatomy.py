@@ -1,45 +1,69 @@
-"""A random head: the ICBM152 average brain, deformed, inside a synthetic skull and scalp.
-
-The tissue maps are the ICBM152 2009a nonlinear symmetric templates (Fonov et al., NeuroImage 54 (2011) 313) that nilearn
-carries in its wheel; nothing is downloaded. Their copyright notice is in `resources/MNI-ICBM152-NOTICE.txt`.
-"""
+"""What a head is to those who render it: tissues with their looks, found at points of the scanner's world."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from petbench.data.deformation import exponential, jacobian_determinant, smooth_field
-from petbench.errors import InputError
+from petbench.data.deformation import smooth_field
 
 Array = NDArray[np.float32]
+Box = tuple[NDArray[np.float64], NDArray[np.float64]]
 
-TISSUES = ("csf", "grey", "white", "bone", "marrow", "scalp")
 LABELS = {"background": 0, "csf": 1, "grey": 2, "white": 3, "skull": 4, "scalp": 5}
 
-# Template space, in mm: a box that holds the head with room to deform, and the middle of the brain.
+# Heads are described in stereotaxic (MNI) space, in mm: a box that holds one with room to deform, and the middle of the brain.
 BOX_LOW_MM = np.array([-120.0, -160.0, -120.0])
 BOX_HIGH_MM = np.array([120.0, 124.0, 132.0])
 BRAIN_CENTRE_MM = np.array([0.0, -17.0, 5.0])
-# An average of 152 brains blurs its tissue borders; cubing the probabilities sharpens them.
-SHARPENING = 3
-SHELL_SPACING_MM = 2.0
-# Sulci are bridged for the inner surface of the skull, the skull base for its outer surface.
-INNER_CLOSING_MM = 6.0
-OUTER_CLOSING_MM = 24.0
 
-# Where Alzheimer's disease takes grey matter (medial temporal, parietal) and glucose uptake (posterior cingulate,
-# temporo-parietal); centres in MNI mm (Minoshima et al., Ann Neurol 42 (1997) 85; Frisoni et al., Nat Rev Neurol 6 (2010) 67).
-ATROPHY_SITES_MM = ((-26.0, -20.0, -18.0), (26.0, -20.0, -18.0), (-40.0, -60.0, 44.0), (40.0, -60.0, 44.0))
-HYPOMETABOLISM_SITES_MM = ((0.0, -50.0, 28.0), (-50.0, -58.0, 30.0), (50.0, -58.0, 30.0), (-56.0, -42.0, -8.0), (56.0, -42.0, -8.0))
+
+@dataclass(frozen=True)
+class Tissue:
+    """One tissue: its activity, its attenuation at 511 keV, its T1 signal (arbitrary units), and which of `LABELS` it counts as."""
+
+    name: str
+    activity_bq_ml: float
+    attenuation_per_cm: float
+    signal: float
+    label: str
+
+
+class Anatomy(Protocol):
+    """One subject's head in its world: RAS mm, the scanner's centre at 0, before the head is turned for a rotated copy.
+
+    Its `tissues` include one named "grey" and one named "white": regional uptake and lesions belong to these.
+    """
+
+    @property
+    def tissues(self) -> tuple[Tissue, ...]:
+        """What the head is made of."""
+
+    @property
+    def box_mm(self) -> Box:
+        """Low and high corner of a box that holds the head."""
+
+    def tissues_at(self, points_mm: Array, edge_mm: float) -> tuple[Array, Array]:
+        """What is at each world point.
+
+        Args:
+            points_mm: (3, ...), RAS mm.
+            edge_mm: Width over which surfaces known exactly pass from one tissue to the next.
+
+        Returns:
+            The fraction of each of `tissues`, (tissues, ...), summing to 1 in the head and 0 in air; and the relative uptake of grey and
+            white matter, (...), about 1.
+        """
+
+    def depth(self, points_mm: Array) -> Array:
+        """How deep world points (3, ...) lie below the surface of the brain, in mm, not positive outside it."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Values on a regular grid of template space, sampled by linear interpolation."""
+    """Values on a regular grid, sampled by linear interpolation."""
 
     values: Array
     origin_mm: NDArray[np.float64]
@@ -49,176 +73,43 @@ class Grid:
         """Values at `points_mm` (3, ...); beyond the grid the edge value, or zero if `outside` is "constant"."""
         from scipy.ndimage import map_coordinates
 
-        origin = self.origin_mm.reshape((3,) + (1,) * (points_mm.ndim - 1)).astype(np.float32)
+        origin = as_column(self.origin_mm, points_mm)
         return np.asarray(map_coordinates(self.values, (points_mm - origin) / np.float32(self.spacing_mm), order=1, mode=outside))
 
 
-@dataclass(frozen=True)
-class Template:
-    """Average anatomy: tissue probabilities, and signed distances (mm, negative inside) to the brain's two envelopes."""
-
-    grey: Grid
-    white: Grid
-    inner: Grid
-    outer: Grid
+def as_column(vector: NDArray[np.floating], points_mm: Array) -> Array:
+    """A vector (3,) shaped to be added to points (3, ...)."""
+    return vector.reshape((3,) + (1,) * (points_mm.ndim - 1)).astype(np.float32)
 
 
-@cache
-def load_template() -> Template:
-    """Read the average brain and measure the distances its skull and scalp are built on (once a process)."""
-    from nilearn.datasets import load_mni152_gm_template, load_mni152_template, load_mni152_wm_template
-    from scipy.ndimage import distance_transform_edt, gaussian_filter
-
-    t1, grey, white = (load(resolution=1) for load in (load_mni152_template, load_mni152_gm_template, load_mni152_wm_template))
-    origin = t1.affine[:3, 3]
-    brain = Grid((t1.get_fdata(dtype=np.float32) > 0).astype(np.float32), origin, 1.0)
-    shape = tuple(np.ceil((BOX_HIGH_MM - BOX_LOW_MM) / SHELL_SPACING_MM).astype(int) + 1)
-    points = np.indices(shape, dtype=np.float32) * np.float32(SHELL_SPACING_MM) + BOX_LOW_MM.astype(np.float32).reshape(3, 1, 1, 1)
-    outside = distance_transform_edt(brain(points, outside="constant") < 0.5, sampling=SHELL_SPACING_MM)
-
-    def envelope(closing_mm: float) -> Grid:
-        # Closing is dilation, then erosion: inside the dilated brain, depth below its surface gives the distance to the closed one.
-        dilated = outside <= closing_mm
-        distance = np.where(dilated, closing_mm - distance_transform_edt(dilated, sampling=SHELL_SPACING_MM), outside)
-        return Grid(gaussian_filter(distance.astype(np.float32), 1.0), BOX_LOW_MM, SHELL_SPACING_MM)
-
-    grey_map, white_map = (Grid(image.get_fdata(dtype=np.float32), origin, 1.0) for image in (grey, white))
-    return Template(grey_map, white_map, inner=envelope(INNER_CLOSING_MM), outer=envelope(OUTER_CLOSING_MM))
+def transformed(affine: NDArray[np.float64], points_mm: Array) -> Array:
+    """Points (3, ...) taken through a 4x4 affine, in float32."""
+    linear = np.tensordot(affine[:3, :3].astype(np.float32), points_mm, axes=1)
+    return np.asarray(linear + as_column(affine[:3, 3], points_mm), dtype=np.float32)
 
 
-@dataclass(frozen=True)
-class Anatomy:
-    """One subject's head: how its world (RAS mm, scanner centre at 0) maps to the template, and what is its own there."""
-
-    world_to_template: NDArray[np.float64]
-    displacement: tuple[Grid, Grid, Grid]
-    uptake: Grid
-    csf_mm: float
-    skull_mm: float
-    scalp_mm: float
-    table_mm: float
-    atrophy: float
-    hypometabolism: float
-    site_radius_mm: float
-
-    def to_template(self, points_mm: Array) -> Array:
-        """Where world points (3, ...) lie in the template, in mm."""
-        affine = self.world_to_template.astype(np.float32)
-        placed = np.tensordot(affine[:3, :3], points_mm, axes=1) + affine[:3, 3].reshape((3,) + (1,) * (points_mm.ndim - 1))
-        return placed + np.stack([axis(placed) for axis in self.displacement])
-
-
-def random_anatomy(parameters: Mapping[str, Any], seed: np.random.SeedSequence, severity: float = 0.0) -> Anatomy:
-    """Draw a head: size, place, a diffeomorphism, skull and scalp, regional uptake.
-
-    Args:
-        parameters: The `phantom` block, complete.
-        seed: What the head follows from.
-        severity: Of Alzheimer's disease, 0 (healthy) to 1.
-
-    Raises:
-        InputError: the deformation folds space.
-    """
-    from scipy.spatial.transform import Rotation
-
-    pose_rng, field_rng, uptake_rng, shell_rng = (np.random.default_rng(child) for child in seed.spawn(4))
-    head, placement, disease = parameters["head"], parameters["placement"], parameters["disease"]
-
-    sizes = 1 + parameters["size_variation"] * pose_rng.uniform(-1, 1, 3)
-    angles = placement["rotation_deg"] * pose_rng.uniform(-1, 1, 3)
-    shift = placement["translation_mm"] * pose_rng.uniform(-1, 1, 3)
-    linear = np.diag(1 / sizes) @ Rotation.from_euler("xyz", angles, degrees=True).as_matrix().T
-    world_to_template = np.eye(4)
-    world_to_template[:3, :3] = linear
-    world_to_template[:3, 3] = BRAIN_CENTRE_MM - linear @ shift
-
-    variation = parameters["regional_variation"]
-    uptake = _template_field(uptake_rng, parameters["regional_smoothness_mm"])
-    thickness = 1 + head["thickness_variation"] * shell_rng.uniform(-1, 1, 3)
-    return Anatomy(
-        world_to_template=world_to_template,
-        displacement=_random_diffeomorphism(field_rng, parameters["deformation_mm"], parameters["deformation_smoothness_mm"]),
-        uptake=Grid(np.exp(variation * uptake.values).astype(np.float32), uptake.origin_mm, uptake.spacing_mm),
-        csf_mm=float(head["csf_mm"] * thickness[0]),
-        skull_mm=float(head["skull_mm"] * thickness[1]),
-        scalp_mm=float(head["scalp_mm"] * thickness[2]),
-        table_mm=head["table_mm"],
-        atrophy=severity * disease["atrophy"],
-        hypometabolism=severity * disease["hypometabolism"],
-        site_radius_mm=disease["radius_mm"],
-    )
-
-
-def _template_field(rng: np.random.Generator, smoothness_mm: float) -> Grid:
+def stereotaxic_field(rng: np.random.Generator, smoothness_mm: float) -> Grid:
+    """A random field of mean 0 and variance 1 over the box that heads lie in, smoothed by a Gaussian of that standard deviation."""
     spacing = smoothness_mm / 3
     shape = tuple(np.ceil((BOX_HIGH_MM - BOX_LOW_MM) / spacing).astype(int) + 1)
     return Grid(smooth_field(rng, shape, smoothness_mm / spacing), BOX_LOW_MM, spacing)
 
 
-def _random_diffeomorphism(rng: np.random.Generator, amplitude_mm: float, smoothness_mm: float) -> tuple[Grid, Grid, Grid]:
-    axes = [_template_field(rng, smoothness_mm) for _ in range(3)]
-    spacing = axes[0].spacing_mm
-    # Three unit-variance components have a length of root mean square sqrt(3).
-    velocity = np.stack([axis.values for axis in axes]) * np.float32(amplitude_mm / np.sqrt(3))
-    displacement = exponential(velocity, spacing)
-    smallest = jacobian_determinant(displacement, spacing).min()
-    if smallest <= 0:
-        raise InputError(
-            f"phantom.deformation_mm: {amplitude_mm} mm over deformation_smoothness_mm {smoothness_mm} mm folds the head "
-            f"(Jacobian {smallest:.2f}); lower the first or raise the second."
-        )
-    x, y, z = (Grid(axis, BOX_LOW_MM, spacing) for axis in displacement)
-    return x, y, z
+def regional_uptake(parameters: Mapping[str, Any], rng: np.random.Generator) -> Grid:
+    """Relative uptake of brain tissue, log-normal: `regional_variation` wide, `regional_smoothness_mm` smooth."""
+    field = stereotaxic_field(rng, parameters["regional_smoothness_mm"])
+    return Grid(np.exp(parameters["regional_variation"] * field.values).astype(np.float32), field.origin_mm, field.spacing_mm)
 
 
-def outer_distance(anatomy: Anatomy, points_mm: Array) -> Array:
-    """Signed distance of world points (3, ...) to the brain's outer envelope, in template mm, negative inside."""
-    return load_template().outer(anatomy.to_template(points_mm))
+def random_pose(parameters: Mapping[str, Any], rng: np.random.Generator, sizes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """World to stereotaxic space, 4x4: a head `sizes` times as large along its axes, placed as the block `placement` says."""
+    from scipy.spatial.transform import Rotation
 
-
-def tissue_fractions(anatomy: Anatomy, points_mm: Array, edge_mm: float) -> tuple[Array, Array]:
-    """What is at each world point.
-
-    Args:
-        anatomy: The subject.
-        points_mm: (3, ...), RAS mm.
-        edge_mm: Width over which the surfaces of skull and scalp pass from one tissue to the next.
-
-    Returns:
-        The fraction of each of `TISSUES`, (6, ...), summing to 1 in the head and 0 in air; and the relative uptake of brain
-        tissue, (...), about 1.
-    """
-    template = load_template()
-    placed = anatomy.to_template(points_mm)
-    inner, outer = template.inner(placed), template.outer(placed)
-
-    def within(distance: Array) -> Array:
-        return np.clip(distance / np.float32(edge_mm) + np.float32(0.5), 0, 1)
-
-    skull_edge = anatomy.csf_mm + anatomy.skull_mm - outer
-    head = within(skull_edge + anatomy.scalp_mm)
-    skull = np.minimum(within(skull_edge), head)
-    cranium = np.minimum(within(anatomy.csf_mm - inner), skull)
-    # Marrow (diploe) lies between the two tables of hard bone, and fills the thick base.
-    marrow = within(np.minimum(inner - anatomy.csf_mm, skull_edge) - anatomy.table_mm) * (skull - cranium)
-
-    grey = template.grey(placed, outside="constant") * (1 - anatomy.atrophy * _near(ATROPHY_SITES_MM, placed, anatomy))
-    white = template.white(placed, outside="constant")
-    probabilities = np.stack([np.clip(1 - grey - white, 0, 1), grey, white]) ** SHARPENING
-    probabilities *= cranium / probabilities.sum(axis=0)
-    fractions = np.concatenate([probabilities, np.stack([skull - cranium - marrow, marrow, head - skull])])
-    uptake = anatomy.uptake(placed) * (1 - anatomy.hypometabolism * _near(HYPOMETABOLISM_SITES_MM, placed, anatomy))
-    return fractions.astype(np.float32), uptake.astype(np.float32)
-
-
-def _near(sites_mm: tuple[tuple[float, float, float], ...], placed: Array, anatomy: Anatomy) -> Array | np.float32:
-    """1 at the sites, falling to 0 as a Gaussian whose half maximum is at the site radius."""
-    if anatomy.atrophy == anatomy.hypometabolism == 0:
-        return np.float32(0)
-    radius_squared = np.float32(anatomy.site_radius_mm**2)
-    nearest = np.full(placed.shape[1:], np.inf, dtype=np.float32)
-    for site in sites_mm:
-        centre = np.array(site, dtype=np.float32).reshape((3,) + (1,) * (placed.ndim - 1))
-        nearest = np.minimum(nearest, np.sum((placed - centre) ** 2, axis=0))
-    falling: Array = np.exp(np.float32(-np.log(2)) * nearest / radius_squared)
-    return falling
+    placement = parameters["placement"]
+    angles = placement["rotation_deg"] * rng.uniform(-1, 1, 3)
+    shift = placement["translation_mm"] * rng.uniform(-1, 1, 3)
+    linear = np.diag(1 / sizes) @ Rotation.from_euler("xyz", angles, degrees=True).as_matrix().T
+    pose = np.eye(4)
+    pose[:3, :3] = linear
+    pose[:3, 3] = BRAIN_CENTRE_MM - linear @ shift
+    return pose

@@ -67,6 +67,8 @@ def write_phantom_subject(
             "Seed": phantom.seed,
             "Group": phantom.group,
             "Severity": phantom.severity,
+            "RotationDeg": phantom.rotation_deg,
+            "Origin": dict(phantom.origin),
         },
     )
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from petbench.data.anatomy import TISSUES, Anatomy, outer_distance, tissue_fractions
+from petbench.data.anatomy import Anatomy, Box
 from petbench.errors import InputError
 
 KINDS = ("pet_only", "mr_only", "shared")
@@ -47,7 +47,7 @@ class Lesion:
 def place_lesions(
     parameters: Mapping[str, Any],
     anatomy: Anatomy,
-    box_mm: tuple[NDArray[np.float64], NDArray[np.float64]],
+    box_mm: Box,
     largest_voxel_mm: float,
     seed: np.random.SeedSequence,
 ) -> tuple[Lesion, ...]:
@@ -73,7 +73,7 @@ def place_lesions(
         centre = _find_room(rng, points, depth, tissue, box_mm, radii[index], list(placed.values()))
         if centre is None:
             raise InputError(
-                f"phantom.lesions: no room for {len(kinds)} lesions of up to {high} mm in the brain within the field of view; "
+                f"lesions: no room for {len(kinds)} lesions of up to {high} mm in the brain within the field of view; "
                 "ask for fewer or smaller ones."
             )
         placed[int(index)] = (centre, radii[index])
@@ -87,15 +87,16 @@ def _lesion(wanted: Mapping[str, Any], index: int, kind: str, turn: int, centre:
 
 
 def _lattice(
-    anatomy: Anatomy, box_mm: tuple[NDArray[np.float64], NDArray[np.float64]], start_mm: NDArray[np.float64]
+    anatomy: Anatomy, box_mm: Box, start_mm: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float32], NDArray[np.float32]]:
     """Points of the brain on a lattice, (N, 3), their depth in mm, and their share of grey and white matter."""
     axes = [np.arange(low + start, high, LATTICE_MM) for low, high, start in zip(*box_mm, start_mm, strict=True)]
     points = np.stack(np.meshgrid(*axes, indexing="ij")).reshape(3, -1)
-    depth = -outer_distance(anatomy, points.astype(np.float32))
+    depth = anatomy.depth(points.astype(np.float32))
     points, depth = points[:, depth > 0], depth[depth > 0]
-    fractions, _ = tissue_fractions(anatomy, points.astype(np.float32), edge_mm=LATTICE_MM)
-    return points.T, depth, fractions[TISSUES.index("grey")] + fractions[TISSUES.index("white")]
+    fractions, _ = anatomy.tissues_at(points.astype(np.float32), edge_mm=LATTICE_MM)
+    names = [tissue.name for tissue in anatomy.tissues]
+    return points.T, depth, fractions[names.index("grey")] + fractions[names.index("white")]
 
 
 def _find_room(
@@ -103,7 +104,7 @@ def _find_room(
     points: NDArray[np.float64],
     depth: NDArray[np.float32],
     tissue: NDArray[np.float32],
-    box_mm: tuple[NDArray[np.float64], NDArray[np.float64]],
+    box_mm: Box,
     radius: float,
     taken: Sequence[tuple[NDArray[np.float64], float]],
 ) -> NDArray[np.float64] | None:
