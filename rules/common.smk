@@ -6,9 +6,14 @@ from functools import cache
 from pathlib import Path
 
 from petbench.data.bids import find_image, find_subjects
+from petbench.data.brainweb import FOLDER, MODELS, file_name, hand_placed
+from petbench.data.brainweb_download import URL
 from petbench.errors import InputError
 from petbench.files import checksum, digest
-from petbench.preprocess.splits import folds, fold_testing
+from petbench.physics.doses import STANDARD as STANDARD_DOSE
+from petbench.physics.doses import check_doses, is_independent
+from petbench.physics.scanner import Scanner
+from petbench.preprocess.splits import fold_testing, folds, people_of, subjects_tested, validation_subjects
 from petbench.report.notes import scale_notes
 from petbench.workflow.code import PACKAGE, code_hash
 from petbench.workflow.entries import LOW_DOSE, STANDARD, wildcard_choice
@@ -16,7 +21,8 @@ from petbench.workflow.lineage import Training, check_unseen, starting_point, tr
 
 RUN = ENTRIES["run"]
 DATASETS, METHODS, EXPERIMENTS = ENTRIES["datasets"], ENTRIES["methods"], ENTRIES["experiments"]
-PHANTOMS = [name for name, entry in DATASETS.items() if entry["source"] == "phantom"]
+PHANTOMS = [name for name, entry in DATASETS.items() if entry["source"] in ("phantom", "brainweb")]
+LABS = [name for name in DATASETS if name not in PHANTOMS]
 TRAINED = [name for name, entry in METHODS.items() if "train" in entry]
 FUSED = [name for name, entry in METHODS.items() if "ensemble" in entry]
 FIGURES = [name for name in RUN if EXPERIMENTS[name]["kind"] == "figure"]
@@ -42,7 +48,22 @@ def prove_unseen():
         stop(error)
 
 
+def check_scans():
+    """Every scanner can record and reconstruct all doses of its data sets."""
+    for name, entry in DATASETS.items():
+        simulated = {
+            dose: block for dose, block in entry["doses"].items() if "rec" not in block and "psnr" not in block
+        }
+        try:
+            if "simulation" in entry:
+                scanner = Scanner.from_entry(ENTRIES["scanners"][entry["scanner"]])
+                check_doses(simulated, entry["simulation"], entry["reconstruction"], scanner)
+        except InputError as error:
+            stop(f"data set {name}: {error}")
+
+
 prove_unseen()
+check_scans()
 
 
 wildcard_constraints:
@@ -81,6 +102,64 @@ def subject_seed(wildcards):
     return int(digest([DATASETS[wildcards.dataset]["seed"], wildcards.dataset, wildcards.subject])[:8], 16)
 
 
+def phantom_seed(wildcards):
+    """The seed of a subject's anatomy and MR: rotated copies of a phantom share it."""
+    phantom = copy_of(wildcards)["phantom"]
+    return int(digest([DATASETS[wildcards.dataset]["seed"], wildcards.dataset, phantom])[:8], 16)
+
+
+# Heads of phantoms.
+def copy_of(wildcards):
+    """The phantom that a subject is, and how far its head is turned."""
+    whole = {"phantom": wildcards.subject, "rotation_deg": 0.0}
+    return DATASETS[wildcards.dataset].get("phantoms", {}).get(wildcards.subject, whole)
+
+
+def head_of(wildcards):
+    """The block that the head is made from, without what is said of downloads: another mirror makes no other head."""
+    entry = DATASETS[wildcards.dataset]
+    return {key: value for key, value in entry[entry["source"]].items() if key not in ("url", "folder", "sha256")}
+
+
+def model_of(wildcards):
+    """Number and expected checksum of the BrainWeb model that a subject is made of; None for other phantoms."""
+    entry = DATASETS[wildcards.dataset]
+    if entry["source"] != "brainweb":
+        return None
+    number = copy_of(wildcards)["phantom"]
+    return {"number": number, "sha256": entry["brainweb"].get("sha256", {}).get(number)}
+
+
+def model_file(wildcards):
+    """The file of that model: a lab's own, or the one to fetch, whose time does not count."""
+    model = model_of(wildcards)
+    if model is None:
+        return []
+    folder = DATASETS[wildcards.dataset]["brainweb"].get("folder", FOLDER)
+    try:
+        placed = hand_placed(folder, model["number"])
+    except InputError as error:
+        stop(error)
+    return str(placed) if placed else ancient(f"results/downloads/brainweb/{file_name(model['number'])}")
+
+
+def brainweb_source(wildcards):
+    """Where a model is fetched from; one download serves all data sets and scales, so that they must agree."""
+    blocks = [entry["brainweb"] for entry in DATASETS.values() if entry["source"] == "brainweb"]
+    found = [
+        {
+            "url": block.get("url", URL),
+            "sha256": block.get("sha256", {}).get(wildcards.model),
+            "folder": block.get("folder", FOLDER),
+        }
+        for block in blocks
+    ]
+    for key in ["url", "sha256"]:
+        if len({source[key] for source in found}) > 1:
+            stop(f"brainweb/{key}: the data sets of BrainWeb models differ in it; give all of them the same.")
+    return found[0]
+
+
 def of_dataset(*keys):
     """A function of wildcards that takes blocks of the data set's entry."""
 
@@ -111,22 +190,54 @@ def scanner_of(wildcards):
 
 
 def dose_of(wildcards):
-    """The block of the dose; the standard dose has all counts."""
-    return DATASETS[wildcards.dataset]["doses"].get(wildcards.dose, {"fraction": 1.0})
+    """What the dose is, without its differences from the data set's blocks; the standard dose has all counts."""
+    block = DATASETS[wildcards.dataset]["doses"].get(wildcards.dose, STANDARD_DOSE)
+    return {key: value for key, value in block.items() if key not in ("simulation", "reconstruction")}
+
+
+def of_dose(key):
+    """A function of wildcards that takes a block of the data set's entry with the differences of the dose."""
+
+    def of(wildcards):
+        entry = DATASETS[wildcards.dataset]
+        return entry[key] | entry["doses"].get(wildcards.dose, {}).get(key, {})
+
+    return of
+
+
+def acquisition_of(wildcards):
+    """The scan that a dose is reconstructed from: its own if drawn independently, else that of the standard dose."""
+    scan = wildcards.dose if is_independent(dose_of(wildcards)) else STANDARD
+    return f"<results>/{wildcards.dataset}/acquisition/sub-{wildcards.subject}_acq-{scan}.h5"
+
+
+def gpu_of_reconstruction(wildcards):
+    """GPUs that a reconstruction takes."""
+    return int(of_dose("reconstruction")(wildcards).get("device") == "cuda")
 
 
 # Images of a subject: the workflow's own for phantoms, the lab's where they lie for a BIDS data set.
 def pet_image(dataset, subject, dose):
     """Path of a subject's PET image at a dose."""
-    entry = DATASETS[dataset]
-    if entry["source"] == "phantom":
+    if dataset in PHANTOMS or dose in simulated_doses(dataset):
         return f"<results>/{dataset}/bids/sub-{subject}/pet/sub-{subject}_rec-{dose}_pet.nii.gz"
+    entry = DATASETS[dataset]
     return user_image(dataset, subject, "pet", (entry["standard"] if dose == STANDARD else entry["doses"][dose])["rec"])
+
+
+def simulated_doses(dataset):
+    """Low doses that are simulated: all of a phantom's, and those that a lab's data set has no images of."""
+    return [dose for dose, block in DATASETS[dataset]["doses"].items() if "rec" not in block]
+
+
+def lab_doses(dataset):
+    """Doses that a lab's data set has images of."""
+    return [STANDARD, *(dose for dose, block in DATASETS[dataset]["doses"].items() if "rec" in block)]
 
 
 def t1w_image(dataset, subject):
     """Path of a subject's T1-weighted image in its own space."""
-    if DATASETS[dataset]["source"] == "phantom":
+    if dataset in PHANTOMS:
         return f"<results>/{dataset}/bids/sub-{subject}/anat/sub-{subject}_T1w.nii.gz"
     return user_image(dataset, subject, "T1w", None)
 
@@ -152,7 +263,7 @@ def preflight_images(wildcards):
         for subject in entry["subjects"]
         for image in [
             t1w_image(wildcards.dataset, subject),
-            *(pet_image(wildcards.dataset, subject, dose) for dose in [STANDARD, *entry["doses"]]),
+            *(pet_image(wildcards.dataset, subject, dose) for dose in lab_doses(wildcards.dataset)),
         ]
     ]
 
@@ -182,8 +293,10 @@ def registered_mr(dataset, subject):
 
 
 def all_registered(wildcards):
-    """Registered MR of every subject of a data set; a newer one changes no split."""
-    return [ancient(registered_mr(wildcards.dataset, subject)) for subject in DATASETS[wildcards.dataset]["subjects"]]
+    """Registered MR of every subject that is trained on or tested; a newer one changes no split."""
+    entry = DATASETS[wildcards.dataset]
+    kept = validation_subjects(people_of(entry), entry["split"])
+    return [ancient(registered_mr(wildcards.dataset, subject)) for subject in entry["subjects"] if subject not in kept]
 
 
 def prepared(dataset, dose, domain, subject):
@@ -209,8 +322,7 @@ def any_module(wildcards):
 
 def own_training(wildcards):
     """The training whose weights restore a subject, or that a training job makes."""
-    entry = DATASETS[wildcards.dataset]
-    fold = wildcards.get("fold") or fold_testing(entry["subjects"], entry["split"], wildcards.subject)
+    fold = wildcards.get("fold") or fold_of(wildcards.dataset, wildcards.subject)
     return weights_of(ENTRIES, Training(wildcards.dataset, wildcards.dose, wildcards.method, fold))
 
 
@@ -271,14 +383,14 @@ def trainings_of(dataset, dose, method):
         return [training for part in entry["ensemble"] for training in trainings_of(dataset, dose, part)]
     return [
         weights_of(ENTRIES, Training(dataset, dose, method, fold))
-        for fold in folds(DATASETS[dataset]["subjects"], DATASETS[dataset]["split"])
+        for fold in folds(people_of(DATASETS[dataset]), DATASETS[dataset]["split"])
     ]
 
 
 def evaluation_inputs(wildcards):
     """Everything a method is measured by on a data set at a dose."""
     dataset, dose, method = wildcards.dataset, wildcards.dose, wildcards.method
-    subjects = DATASETS[dataset]["subjects"]
+    subjects = tested(dataset)
     images = [restored(dataset, dose, method, subject) for subject in subjects]
     inputs = {"restored": images, "standard_dose": [pet_image(dataset, subject, STANDARD) for subject in subjects]}
     inputs["preflight"] = preflight_of(dataset)
@@ -304,10 +416,33 @@ def truth(dataset, subject, kind):
     return f"<results>/{dataset}/truth/sub-{subject}/sub-{subject}_{names[kind]}"
 
 
+def tested(dataset):
+    """Subjects of a data set that some fold tests: those that are restored, measured and shown."""
+    return subjects_tested(people_of(DATASETS[dataset]), DATASETS[dataset]["split"])
+
+
+def tested_of(wildcards):
+    """Subjects that a method is measured on."""
+    return tested(wildcards.dataset)
+
+
+def people_tested(wildcards):
+    """The person that each tested subject shows, in their order."""
+    people = people_of(DATASETS[wildcards.dataset])
+    return [people[subject] for subject in tested(wildcards.dataset)]
+
+
+def fold_of(dataset, subject):
+    """The fold that tests a subject; a subject without one ends the run in one line."""
+    try:
+        return fold_testing(people_of(DATASETS[dataset]), DATASETS[dataset]["split"], subject)
+    except InputError as error:
+        stop(f"data set {dataset}: {error}")
+
+
 def folds_of(wildcards):
-    """The fold that tests each subject, in the order of the subjects."""
-    entry = DATASETS[wildcards.dataset]
-    return [fold_testing(entry["subjects"], entry["split"], subject) for subject in entry["subjects"]]
+    """The fold that tests each tested subject, in their order."""
+    return [fold_of(wildcards.dataset, subject) for subject in tested(wildcards.dataset)]
 
 
 def metrics_of(experiments):
@@ -394,20 +529,16 @@ def page_plan():
     for (dataset, dose), methods in shown.items():
         known = ["true_activity", "labels", "truth"] if dataset in PHANTOMS else []
         kinds = ["standard_dose", LOW_DOSE, *(method for method in methods if method != LOW_DOSE), *known]
-        volumes += [
-            [dataset, dose, subject, kind] for subject in DATASETS[dataset]["subjects"][:most] for kind in kinds
-        ]
+        volumes += [[dataset, dose, subject, kind] for subject in tested(dataset)[:most] for kind in kinds]
     return {
         "trainings": [[training.dataset, training.dose, training.method, training.fold] for training in trainings],
         "registrations": [
-            [dataset, subject]
-            for dataset in dict.fromkeys(name for name, _ in shown)
-            for subject in DATASETS[dataset]["subjects"]
+            [dataset, subject] for dataset in dict.fromkeys(name for name, _ in shown) for subject in tested(dataset)
         ],
         "volumes": volumes,
-        "restorations": [[*row, subject] for row in behind for subject in DATASETS[row[0]]["subjects"]],
+        "restorations": [[*row, subject] for row in behind for subject in tested(row[0])],
         "behind": [[*row, [place[training] for training in several]] for row, several in behind.items()],
-        "left_out": sum(max(0, len(DATASETS[dataset]["subjects"]) - most) for dataset, _ in shown),
+        "left_out": sum(max(0, len(tested(dataset)) - most) for dataset, _ in shown),
     }
 
 

@@ -17,7 +17,8 @@ rule evaluate:
         mem_mb=scaled(8_000),
         runtime=scaled(120),
     params:
-        subjects=of_dataset("subjects"),
+        subjects=tested_of,
+        people=people_tested,
         folds=folds_of,
         grid=of_dataset("preprocess", "grid"),
         settings=lambda wildcards: DATASETS[wildcards.dataset].get("evaluation", {}),

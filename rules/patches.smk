@@ -1,4 +1,4 @@
-"""What methods read: normalised volumes with an index of windows, and the split by subject."""
+"""What methods read: normalised volumes with an index of windows, and the split by person."""
 
 
 rule prepare:
@@ -30,7 +30,7 @@ rule prepare:
 
 rule split:
     input:
-        # no training starts before every subject's MR is known to fit its PET
+        # no training starts before the MR of every subject that matters is known to fit its PET
         registered=all_registered,
     output:
         "<results>/{dataset}/split.json",
@@ -46,7 +46,7 @@ rule split:
         mem_mb=500,
         runtime=5,
     params:
-        subjects=of_dataset("subjects"),
+        people=lambda wildcards: people_of(DATASETS[wildcards.dataset]),
         split=of_dataset("split"),
         code=code_of("split"),
     script:

@@ -5,5 +5,7 @@ from petbench.data.phantom import REFERENCES
 from petbench.workflow.job import job
 
 with job(snakemake) as run:
-    write_dataset_description(run.output.description, run.params.name, REFERENCES)
-    write_participants(run.output.participants, [f"sub-{subject}" for subject in run.params.subjects])
+    subjects, copies = run.params.subjects, run.params.copies
+    write_dataset_description(run.output.description, run.params.name, REFERENCES[run.params.source])
+    columns = {key: [copies[subject][key] for subject in subjects] for key in ("phantom", "rotation_deg")} if copies else {}
+    write_participants(run.output.participants, [f"sub-{subject}" for subject in subjects], columns)

@@ -13,6 +13,7 @@ with job(snakemake) as run:
         dose=run.wildcards.dose,
         method=run.wildcards.method,
         subjects=run.params.subjects,
+        people=run.params.people,
         folds=run.params.folds,
         grid=run.params.grid,
         settings=settings_from(run.params.settings),

@@ -15,7 +15,7 @@ from .pages import PAGES, ROOT, blocks, rows, without_code
 README, ARCHITECTURE, CONFIGURATION, DEVIATIONS = (
     ROOT / name for name in ("README.md", "docs/architecture.md", "docs/configuration.md", "docs/deviations.md")
 )
-SCHEMAS = ["scale", "dataset", "phantom", "scanner", "method", "experiment", "methods/mak_gan", "methods/m_unet"]
+SCHEMAS = ["scale", "dataset", "phantom", "brainweb", "scanner", "method", "experiment", "methods/mak_gan", "methods/m_unet"]
 
 
 def name(page: Path) -> str:
@@ -79,7 +79,7 @@ def known_keys() -> set[str]:
     found = set()
     for kind in SCHEMAS:
         schema = yaml.safe_load((ROOT / f"config/schemas/{kind}.yaml").read_text())
-        prefix = {"methods": "train/", "phantom": "phantom/"}.get(kind.split("/")[0] if "/" in kind else kind, "")
+        prefix = {"methods": "train/", "phantom": "phantom/", "brainweb": "brainweb/"}.get(kind.split("/")[0] if "/" in kind else kind, "")
         found |= {prefix + key for key in keys(schema, schema.get("$defs", {}))}
     return found
 

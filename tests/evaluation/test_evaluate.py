@@ -183,6 +183,20 @@ def test_table_on_disk_has_the_schema_and_every_subject(files, tmp_path):
     assert "\tgflop\tn/a\n" in out.read_text()
 
 
+def test_the_person_a_subject_shows_is_recorded(files, tmp_path):
+    (tmp_path / "fold-0").mkdir()
+    costs = tmp_path / "fold-0" / "cost.json"
+    costs.write_text(json.dumps({"train_seconds": 60}))
+    out = tmp_path / "metrics.tsv"
+    alone = evaluate(out, **files, train_costs=[costs])
+    assert alone["person"].equals(alone["subject"])
+    evaluate(out, **files, people=["01", "01"], train_costs=[costs])
+    table = read_tables([out])
+    assert set(zip(table["subject"], table["person"], strict=True)) == {("sub-01", "01"), ("sub-02", "01"), ("n/a", "n/a")}
+    with pytest.raises(InputError, match=r"evaluate.people: has 1 entries for 2 subjects"):
+        evaluate(out, **files, people=["01"])
+
+
 def test_costs_of_one_fold_add_up_and_its_peak_is_the_largest(files, tmp_path):
     paths = []
     for member, fold, seconds, peak in (

@@ -7,15 +7,16 @@ from scipy import stats
 
 from petbench.errors import InputError
 from petbench.evaluation.statistics import compare, holm, mean_interval, paired_test, summarise
+from petbench.evaluation.table import COLUMNS
 
 
 def long_table(values, metric="psnr", dataset="mni", dose="drf4", region="brain"):
     rows = [
-        (dataset, dose, method, "0", f"sub-{number:02d}", "standard_dose", region, metric, value)
+        (dataset, dose, method, "0", f"sub-{number:02d}", f"sub-{number:02d}", "standard_dose", region, metric, value)
         for method, numbers in values.items()
         for number, value in enumerate(numbers)
     ]
-    return pd.DataFrame(rows, columns=["dataset", "dose", "method", "fold", "subject", "reference", "region", "metric", "value"])
+    return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def test_interval_by_hand():
@@ -121,6 +122,40 @@ def test_training_costs_are_summarised_over_folds():
         subject="n/a", reference="n/a", fold=["0", "1"]
     )
     assert summarise(table, "train_seconds", reference="n/a", region="n/a")["mean"].item() == 120
+
+
+def copied(table, copies):
+    """The same table, subjects being so many copies of each person."""
+    numbers = table["subject"].str.removeprefix("sub-").astype(int)
+    return table.assign(person=(numbers // copies).map("phantom-{}".format))
+
+
+def test_copies_of_a_phantom_count_as_one_person():
+    table = copied(long_table({"best": [30.0, 32.0, 20.0, math.inf, 40.0, 42.0]}), 2)
+    row = summarise(table, "psnr").iloc[0]
+    assert (row["mean"], row["n"], row["left_out"]) == (pytest.approx(np.mean([31, 20, 41])), 3, 1)
+    assert row["sd"] == pytest.approx(np.std([31, 20, 41], ddof=1))
+
+
+def test_copies_make_no_difference_significant():
+    rng = np.random.default_rng(9)
+    shift = np.repeat(rng.normal(-0.5, 1.0, 6), 5)  # what five copies of six phantoms share
+    best = rng.normal(30, 2, 30)
+    table = long_table({"best": best, "other": best + shift + rng.normal(0, 0.01, 30)})
+    alone, phantoms = (compare(of, ["psnr"], proposed="best").iloc[0] for of in (table, copied(table, 5)))
+    assert (alone["n"], phantoms["n"]) == (30, 6)
+    assert phantoms["difference"] == pytest.approx(alone["difference"])
+    assert phantoms["p"] == pytest.approx(stats.ttest_1samp(shift[::5], 0).pvalue, rel=0.05)
+    assert alone["p"] < phantoms["p"] / 5
+
+
+def test_a_copy_that_one_method_lacks_is_left_out_for_both():
+    best, other = np.arange(30.0, 42.0), np.arange(30.0, 42.0) - np.tile([1.0, 3.0], 6)
+    table = copied(long_table({"best": best, "other": other}), 2)
+    table.loc[(table["method"] == "other") & (table["subject"] == "sub-01"), "value"] = math.nan
+    result = compare(table, ["psnr"], proposed="best").iloc[0]
+    assert result["n"] == 6
+    assert result["difference"] == pytest.approx(-np.mean([1, 2, 2, 2, 2, 2]))
 
 
 @pytest.fixture

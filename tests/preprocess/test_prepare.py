@@ -44,6 +44,15 @@ def test_writes_volumes_windows_and_the_way_back(tmp_path, paths):
     assert parameters["scales"]["low_dose"] == parameters["scales"]["standard_dose"]
 
 
+def test_chosen_slices_alone_are_indexed_and_recorded(tmp_path, paths):
+    out = outputs(tmp_path / "prepared")
+    domain = {"window": [16, 16, 1], "stride": [16, 16, 1], "slices": [9, 5, 7]}
+    prepare(paths, {"grid": {"shape": [16, 16, 16]}, "scaling": SCALING}, domain, out)
+    assert np.load(out["index"]).tolist() == [[0, 0, 5], [0, 0, 7], [0, 0, 9]]
+    assert np.load(out["low_dose"]).shape == (16, 16, 16)
+    assert read_json(out["parameters"])["slices"] == domain["slices"]
+
+
 def test_images_on_different_grids_are_refused(tmp_path, paths):
     data = np.random.default_rng(0).random((20, 18, 16), dtype=np.float32)
     shifted = AFFINE.copy()

@@ -47,6 +47,30 @@ def test_slices_are_windows_one_voxel_thick():
     assert spatial_shape([8, 9, 10]) == (8, 9, 10)
 
 
+@pytest.mark.parametrize(("axis", "slices"), [(2, [1, 4, 2]), (1, [8]), (0, [0, 7])])
+def test_slices_are_chosen_along_the_axis_that_windows_are_thin_along(axis, slices):
+    shape = [8, 9, 5]
+    window = [1 if each == axis else 3 for each in range(3)]
+    starts = window_starts(shape, window, window, slices)
+    everywhere = window_starts(shape, window, window)
+    np.testing.assert_array_equal(starts, everywhere[np.isin(everywhere[:, axis], slices)])
+    assert sorted(set(starts[:, axis])) == sorted(slices)
+
+
+@pytest.mark.parametrize(
+    ("window", "slices", "message"),
+    [
+        ([8, 9, 1], [4, 5], r"slice 5 is not among the 5 along axis 2 \(0 to 4\)"),
+        ([8, 9, 1], [-1], "slice -1"),
+        ([8, 9, 2], [1], "only windows one voxel thick"),
+        ([8, 1, 1], [1], "only windows one voxel thick along one axis"),
+    ],
+)
+def test_slices_that_there_are_not_are_refused(window, slices, message):
+    with pytest.raises(InputError, match=message):
+        window_starts([8, 9, 5], window, window, slices)
+
+
 @pytest.mark.parametrize(
     ("window", "stride", "message"),
     [((4, 9, 4), (4, 4, 4), "window: 9 voxels along axis 1"), ((4, 4, 4), (4, 4, 5), "stride: 5"), ((4, 4, 4), (0, 4, 4), "stride: 0")],

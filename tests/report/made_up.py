@@ -24,6 +24,7 @@ def long_rows(dataset: str, dose: str, method: str, metric: str, values, referen
             "method": method,
             "fold": str(fold),
             "subject": f"sub-{fold + 1:02d}",
+            "person": f"sub-{fold + 1:02d}",
             "reference": reference,
             "region": region,
             "metric": metric,

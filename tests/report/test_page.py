@@ -233,6 +233,21 @@ def test_few_subjects_are_warned_of(content):
     assert said in html
 
 
+def test_quantification_counts_copies_of_a_phantom_as_one(metrics):
+    grey = metrics[(metrics["metric"] == "bias") & (metrics["region"] == "grey") & (metrics["dose"] == "drf4")]
+    copies = grey.assign(person=grey["subject"].map(lambda name: "a" if name < "sub-05" else name))
+    ((_, cells),) = [row for row in summaries.quantification(copies, {})[0].rows if row[0] == "mak_gan"]
+    values = grey.loc[grey["method"] == "mak_gan", "value"].to_numpy()
+    assert cells[0][0] == pytest.approx(np.mean([values[:4].mean(), *values[4:]]))
+    assert cells[0][2] == 4
+
+
+def test_the_scale_says_how_many_phantoms_are_copied(metrics):
+    phantoms = {f"0{n}r{copy}": {"phantom": f"0{n}", "rotation_deg": 1.0} for n in (1, 2) for copy in (1, 2, 3)}
+    entries = {"datasets": {"mni": {"subjects": list(phantoms), "phantoms": phantoms}}, "methods": {}}
+    assert summaries.scale_facts(entries, metrics)["datasets"][0]["subjects"] == "6 (copies of 2 phantoms)"
+
+
 def test_times_on_two_devices_are_not_averaged(content):
     rows = [{**row, "subject": "n/a"} for row in long_rows("mni", "drf4", "mak_gan", "train_seconds", [100, 10, 200], "n/a", "n/a")]
     rows += long_rows("mni", "drf4", "mak_gan", "restore_seconds", [1, 50, 3], "n/a", "n/a")

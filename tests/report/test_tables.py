@@ -48,6 +48,20 @@ def test_cells_hold_mean_sd_and_interval_by_hand():
     assert table.rows == {"low_dose": "Low dose", "other": "Other_net", "mak_gan": "MAK-GAN"}
 
 
+def test_copies_of_a_phantom_are_one_and_the_table_says_so():
+    own = np.linspace(25, 32, 12)
+    table = study(own - 5 + np.tile([0, 0.1, 0.3], 4), own - 1, own)
+    copies = table.assign(person=table["subject"].map(lambda name: f"0{(int(name[-2:]) - 1) // 2}"))
+    built = build_table(STARRED, copies, (), TITLES)
+    cell = built.cells["other", KEY, "psnr"]
+    assert (cell.n, cell.mean) == (6, pytest.approx(np.mean(own) - 1))
+    assert cell.sd == pytest.approx(np.std(own.reshape(6, 2).mean(axis=1), ddof=1))
+    assert built.blocks()[0][1] == "25 % dose (n = 6)"
+    assert any("n counts phantoms: 12 rotated copies of 6 phantoms were measured" in note for note in built.notes)
+    assert few_subjects(build_table(STARRED, copies[copies["person"] != "00"], (), TITLES)) == [KEY]
+    assert not any("copies" in note for note in build_table(STARRED, table, (), TITLES).notes)
+
+
 def test_best_and_second_follow_the_direction_of_the_metric():
     table = build_table(ENTRY, study([20, 21], [24, 25], [26, 27]), (), TITLES)
     for metric in ("psnr", "nmse"):  # one is better high, the other low; the methods rank the same

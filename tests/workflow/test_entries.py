@@ -7,6 +7,8 @@ import yaml
 from repo import ROOT
 
 from petbench.errors import InputError
+from petbench.preprocess.splits import folds, people_of, train_subjects, validation_subjects
+from petbench.preprocess.windows import window_starts
 from petbench.workflow.entries import load, merge, sort_keys, wildcard_choice
 from petbench.workflow.schema import read_yaml
 
@@ -86,6 +88,41 @@ def test_the_paper_scale_is_as_published():
     assert (mak_gan["train"]["epochs"], mak_gan["train"]["batch_size"]) == (70, 5)
 
 
+def phantom_protocol():
+    """The data set of MFdiff's simulation study, as it resolves without a scale's overrides."""
+    column = {"dataset": "mfdiff_phantom", "dose": "low", "label": "Low dose"}
+    restore = {"stride": [192, 192, 1]}
+    over = {"experiments": {"protocol": {"columns": [column]}}, "methods": {"protocol": {"restore": restore}}}
+    return load(scale("protocol.yaml") | {"override": over}, ROOT)["datasets"]["mfdiff_phantom"]
+
+
+def test_the_phantom_protocol_is_as_published():
+    entry = phantom_protocol()
+    people = people_of(entry)
+    assert (entry["source"], entry["scanner"], len(people), len(set(people.values()))) == ("brainweb", "biograph_mmr", 100, 20)
+    sizes = [folds(people, entry["split"])["0"], validation_subjects(people, entry["split"]), train_subjects(people, entry["split"], "0")]
+    assert [len({people[subject] for subject in side}) for side in sizes] == [1, 3, 16]
+    assert entry["domains"]["axial"]["slices"] == entry["evaluation"]["slices"] == list(range(65, 84, 2))
+    assert sum(entry["brainweb"]["lesions"][kind] for kind in ("pet_only", "mr_only", "shared")) == 15
+    assert entry["brainweb"]["lesions"]["radius_mm"] == [2, 8]
+    high = {**entry["simulation"], **entry["reconstruction"]}
+    assert [high[key] for key in ("counts", "counts_scope", "psf_mm", "iterations", "subsets")] == [1e10, "volume", 2.5, 15, 10]
+    low = entry["doses"]["low"]
+    assert (low["counts"], low["draw"], low["simulation"]) == ([9e7, 1.2e8], "independent", {"psf_mm": 4.0})
+    assert low["reconstruction"] == {"iterations": 10, "subsets": 14, "psf_mm": 4.0}
+    # One window a slice: the thousand slices of the study.
+    starts = window_starts(entry["preprocess"]["grid"]["shape"], **entry["domains"]["axial"])
+    assert len(starts) * len(people) == 1000
+
+
+def test_the_protocol_without_downloads_differs_in_its_heads_alone():
+    brainweb = phantom_protocol()
+    mni = load(scale("protocol.yaml", override={"datasets": {"mfdiff_mni": None}}), ROOT)["datasets"]["mfdiff_mni"]
+    own = {"title", "citation", "source", "brainweb", "phantom", "subjects", "phantoms"}
+    assert {key: mni[key] for key in mni.keys() - own} == {key: brainweb[key] for key in brainweb.keys() - own}
+    assert mni["phantom"]["lesions"] == brainweb["brainweb"]["lesions"]
+
+
 def refused(project, content):
     with pytest.raises(InputError) as caught:
         load(content, project)
@@ -121,6 +158,47 @@ def refused(project, content):
 def test_a_bad_scale_is_told_the_key_and_the_mend(project, over, words):
     message = refused(project, scale(**over))
     assert all(word in message for word in words), message
+
+
+@pytest.mark.parametrize(
+    ("over", "words"),
+    [
+        ({"split": {"test": 2}}, ["split", "2 for test and 1 for validation leave none of 3"]),
+        ({"split": {"scheme": "leave_one_out"}}, ["split: 'test' is not one of", "scheme", "null removes"]),
+        ({"split": {"scheme": "k_fold", "folds": 2}}, ["split: 'test' is not one of", "folds", "null removes"]),
+        ({"split": {"folds": 2}}, ["split: 'folds' is not one of", "validation", "null removes"]),
+        ({"subjects": 1}, ["subjects", "at least two"]),
+        ({"rotations": {"count": 0}}, ["rotations/count", "0"]),
+        ({"rotations": {"degrees": [15, 0]}}, ["rotations/degrees", "[15, 0]", "lowest"]),
+        ({"rotations": {"degrees": [0, 200]}}, ["rotations/degrees/1", "200"]),
+        ({"domains": {"axial": {"slices": [11, 24]}}}, ["domains/axial/slices", "slice 24", "0 to 23"]),
+        ({"domains": {"axial": {"slices": [11, 11]}}}, ["domains/axial/slices", "non-unique"]),
+        ({"domains": {"axial": {"window": [24, 28, 2]}}}, ["domains/axial/slices", "one voxel thick"]),
+        ({"source": "brainweb", "phantom": None, "brainweb": {}, "subjects": 21}, ["subjects", "20 models, not 21"]),
+        ({"source": "brainweb", "phantom": None, "brainweb": {}, "subjects": ["04", "07"]}, ["subjects", "no model '07'", "41"]),
+        ({"source": "brainweb", "phantom": None, "brainweb": {}, "subjects": ["04", "04"]}, ["subjects", "listed twice"]),
+    ],
+)
+def test_a_bad_phantom_protocol_is_told_the_key_and_the_mend(project, over, words):
+    message = refused(project, scale("protocol.yaml", override={"datasets": {"mfdiff_mni": over}}))
+    assert all(word in message for word in ["mfdiff_mni", *words]), message
+
+
+def test_more_folds_than_phantoms_are_refused_however_many_copies_there_are(project):
+    content = scale("protocol.yaml")
+    content["override"]["datasets"]["mfdiff_mni"]["split"] = {"scheme": "k_fold", "folds": 4, "test": None, "validation": None}
+    assert "split/folds: 4 folds need as many phantoms, and there are 3; lower it." in refused(project, content)
+
+
+def test_a_holdout_says_how_many_it_holds_out(project):
+    content = scale("protocol.yaml")
+    content["override"]["datasets"]["mfdiff_mni"]["split"] = {"test": None}
+    assert "split: key 'test' is missing; add it." in refused(project, content)
+
+
+def test_measured_scans_cannot_be_turned(project):
+    message = refused(project, scale("lab.yaml", override={"datasets": {"lab": {"rotations": {"count": 2, "degrees": [0, 15]}}}}))
+    assert "lab.yaml: rotations: scans as measured cannot be turned" in message
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,42 @@ def test_weights_that_saw_the_subject_under_test_are_refused(entries, method, ke
             check_unseen(entries, "m_unet-fused", "mni", "drf4")
 
 
+def rotate(entries, dataset):
+    """Make every phantom of a data set two copies."""
+    entry = entries["datasets"][dataset]
+    entry["phantoms"] = {
+        f"{phantom}r{copy}": {"phantom": phantom, "rotation_deg": 3.0 * copy} for phantom in entry["subjects"] for copy in (1, 2)
+    }
+    entry["subjects"] = list(entry["phantoms"])
+
+
+def test_training_reads_all_copies_of_its_phantoms_and_none_of_the_tested(entries):
+    rotate(entries, "mni")
+    samples = {fold: {sample.subject for sample in training_samples(entries, own("m_unet", fold))} for fold in ("0", "1")}
+    assert sorted(map(sorted, samples.values())) == [["01r1", "01r2"], ["02r1", "02r2"]]
+    check_unseen(entries, "m_unet", "mni", "drf4")
+
+
+def test_a_copy_of_a_phantom_that_was_seen_is_not_unseen(entries):
+    for dataset in ("mni", "external"):
+        entries["datasets"][dataset]["source"] = "brainweb"
+    rotate(entries, "mni")
+    entries["datasets"]["external"]["subjects"] = ["03", "04"]
+    check_unseen(entries, "m_unet-external", "mni", "drf4")
+    entries["datasets"]["external"]["subjects"] = ["03", "02"]
+    with pytest.raises(InputError, match=r"tests subject '02r1' \(phantom '02'\), which its weights .* were trained on"):
+        check_unseen(entries, "m_unet-external", "mni", "drf4")
+
+
+def test_those_kept_for_validation_are_not_trained_on(entries):
+    entries["datasets"]["mni"] |= {
+        "subjects": ["01", "02", "03", "04"],
+        "split": {"scheme": "holdout", "test": 1, "validation": 2, "seed": 0},
+    }
+    assert len(training_samples(entries, own("m_unet"))) == 1
+    check_unseen(entries, "m_unet", "mni", "drf4")
+
+
 def test_two_entries_that_read_one_folder_share_its_subjects(entries, tmp_path):
     for name in ("mni", "external"):
         entries["datasets"][name] |= {"source": "bids", "bids": str(tmp_path)}

@@ -101,6 +101,7 @@ def evaluate(
     method: str,
     subjects: Sequence[str],
     folds: Sequence[str | int],
+    people: Sequence[str] | None = None,
     restored: Sequence[str | Path],
     standard_dose: Sequence[str | Path],
     activity: Sequence[str | Path] | None = None,
@@ -120,6 +121,7 @@ def evaluate(
         method: Name of the method entry.
         subjects: Names; every other list has one entry a subject, in this order.
         folds: The fold that left the subject out.
+        people: The person each subject shows; None where each shows one of its own.
         restored: NIfTI restored by the method.
         standard_dose: NIfTI of the standard dose, on the same grid, as all that follow.
         activity: NIfTI of the true activity (phantoms; needs `labels`).
@@ -142,6 +144,7 @@ def evaluate(
     settings = settings or Settings()
     files: dict[str, Sequence[Any] | None] = {
         "folds": folds,
+        "people": people,
         "restored": restored,
         "standard_dose": standard_dose,
         "activity": activity,
@@ -158,14 +161,16 @@ def evaluate(
         table = _measure_files(given, settings, grid)
         if "restore_costs" in given:
             table = pd.concat([table, _costs(given["restore_costs"])], ignore_index=True)
-        tables.append(table.assign(fold=str(given["folds"]), subject=subject))
+        tables.append(table.assign(fold=str(given["folds"]), subject=subject, person=given.get("people", subject)))
     if train_costs:
         # Weights trained on a whole set serve every fold: one training, named once a fold.
         unique = dict.fromkeys(str(path) for path in train_costs)
         trained = pd.concat([_costs(path).assign(fold=Path(path).parent.name.removeprefix("fold-")) for path in unique])
         by_fold = trained.groupby(["fold", "reference", "region", "metric"], sort=False, as_index=False)["value"]
         total = by_fold.sum(min_count=1)
-        tables.append(total.where(~total["metric"].str.endswith("_peak_mb"), by_fold.max()).assign(subject=NOT_APPLICABLE))
+        tables.append(
+            total.where(~total["metric"].str.endswith("_peak_mb"), by_fold.max()).assign(subject=NOT_APPLICABLE, person=NOT_APPLICABLE)
+        )
     if not subjects:
         raise InputError("evaluate/subjects: is empty; name at least one subject.")
     table = pd.concat(tables, ignore_index=True).assign(dataset=dataset, dose=dose, method=method)[list(COLUMNS)]

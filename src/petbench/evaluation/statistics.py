@@ -1,7 +1,7 @@
 """Statistics on subjects: means with confidence intervals, and paired tests against the comparators of a table.
 
-The unit is the subject, never the slice: slices of one subject are not independent, so a p-value over them has no meaning beyond
-description, and none is computed here.
+The unit is the person, never the slice: slices of one subject are not independent, so a p-value over them has no meaning beyond
+description, and none is computed here. Nor are rotated copies of one phantom: they are averaged first, and count as one.
 """
 
 import math
@@ -118,7 +118,7 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 def summarise(
     table: "pd.DataFrame", metric: str, reference: str = "standard_dose", region: str = "brain", level: float = 0.95
 ) -> "pd.DataFrame":
-    """Mean over subjects of one metric, a row a dataset, dose and method.
+    """Mean over people of one metric, a row a dataset, dose and method; copies of one phantom are averaged before.
 
     Args:
         table: Long table, see `petbench.evaluation.table`.
@@ -128,7 +128,7 @@ def summarise(
         level: Confidence level of the interval.
 
     Returns:
-        Columns dataset, dose, method, mean, sd, ci_low, ci_high, n, left_out. Values that are not finite (a lesion mean without a
+        Columns dataset, dose, method, mean, sd, ci_low, ci_high, n (people), left_out. Values that are not finite (a lesion mean without a
         lesion, the PSNR of equal images) are left out and counted; with none left the numbers are NaN and n is 0.
 
     Raises:
@@ -137,9 +137,9 @@ def summarise(
     import pandas as pd
 
     rows = []
-    for keys, values in _values(table, metric, reference, region).groupby(GROUP, sort=False)["value"]:
-        finite = values[np.isfinite(values)]
-        interval = mean_interval(finite, level) if len(finite) else _NO_INTERVAL
+    for keys, values in _values(table, metric, reference, region).groupby(GROUP, sort=False):
+        finite = values[np.isfinite(values["value"])]
+        interval = mean_interval(finite.groupby("unit")["value"].mean(), level) if len(finite) else _NO_INTERVAL
         rows.append((*keys, interval.mean, interval.sd, interval.low, interval.high, interval.n, len(values) - len(finite)))
     return pd.DataFrame(rows, columns=[*GROUP, "mean", "sd", "ci_low", "ci_high", "n", "left_out"])
 
@@ -152,7 +152,7 @@ def compare(
     region: str = "brain",
     alpha: float = 0.05,
 ) -> "pd.DataFrame":
-    """Test every comparator of a table against the proposed method, on the subjects both have.
+    """Test every comparator of a table against the proposed method, on the subjects both have, copies of a phantom averaged.
 
     The p-values of the whole table (all datasets, doses, metrics and comparators in it) are Holm-corrected together.
 
@@ -184,12 +184,12 @@ def compare(
             raise InputError(f"compare: metric {metric!r} has no better side; test a metric that has one.")
         values = _values(table, metric, reference, region)
         for (dataset, dose), group in values.groupby(["dataset", "dose"], sort=False):
-            by_method = group.pivot(index="subject", columns="method", values="value")
+            by_method = group.pivot(index=["unit", "subject"], columns="method", values="value")
             by_method = _score(by_method.where(np.isfinite(by_method)), better)
             for method in group["method"].drop_duplicates():
                 if method == proposed or proposed not in by_method:
                     continue
-                pairs = by_method[[method, proposed]].dropna()
+                pairs = by_method[[method, proposed]].dropna().groupby("unit").mean()
                 rows.append(
                     {
                         "dataset": dataset,
@@ -227,14 +227,13 @@ def _values(table: "pd.DataFrame", metric: str, reference: str, region: str) -> 
     chosen = table[(table["metric"] == metric) & (table["reference"] == reference) & (table["region"] == region)]
     if chosen.empty:
         raise InputError(f"metric {metric!r} against {reference!r} in {region!r} is not in the table; choose one that was evaluated.")
-    unit = [*GROUP, "subject"] if (chosen["subject"] != "n/a").any() else [*GROUP, "fold"]
-    repeated = chosen[chosen.duplicated(unit)]
+    # A training is measured once a fold, whomever it is for.
+    row, unit = ("subject", "person") if (chosen["subject"] != "n/a").any() else ("fold", "fold")
+    repeated = chosen[chosen.duplicated([*GROUP, row])]
     if not repeated.empty:
         first = repeated.iloc[0]
-        raise InputError(
-            f"table: {metric} of {first['method']} has two values for {unit[-1]} {first[unit[-1]]}; give each metrics.tsv once."
-        )
-    return chosen
+        raise InputError(f"table: {metric} of {first['method']} has two values for {row} {first[row]}; give each metrics.tsv once.")
+    return chosen.assign(unit=chosen[unit])
 
 
 def _score(values: "pd.DataFrame", better: str) -> "pd.DataFrame":

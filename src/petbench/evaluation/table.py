@@ -1,4 +1,7 @@
-"""The long-format metrics table: its columns, and how it is written and read."""
+"""The long-format metrics table: its columns, and how it is written and read.
+
+`person` is whom a subject shows: rotated copies of one phantom are several subjects and one person.
+"""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,7 +13,7 @@ from petbench.files import atomic
 if TYPE_CHECKING:
     import pandas as pd
 
-COLUMNS = ("dataset", "dose", "method", "fold", "subject", "reference", "region", "metric", "value")
+COLUMNS = ("dataset", "dose", "method", "fold", "subject", "person", "reference", "region", "metric", "value")
 
 
 def write_table(path: str | Path, table: "pd.DataFrame") -> None:

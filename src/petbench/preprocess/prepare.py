@@ -68,24 +68,26 @@ def prepare(
     Args:
         paths: NIfTI files of `low_dose`, `standard_dose` and `mr`.
         preprocess: The data set entry's block of that name.
-        domain: `window` and `stride` in voxels.
+        domain: `window` and `stride` in voxels, and optionally the `slices` that windows one voxel thick are cut at.
         out: Files to write: the three volumes (`.npy`, memory-mapped by readers), `index` (`.npy`, first voxels of windows) and
             `parameters` (JSON).
     """
     prepared = normalise({kind: read_volume(path) for kind, path in paths.items()}, paths, preprocess)
     for kind, data in prepared.volumes.items():
         save_array(out[kind], data)
-    save_array(out["index"], window_starts(prepared.volumes["low_dose"].shape, domain["window"], domain["stride"]))
+    shape = prepared.volumes["low_dose"].shape
+    save_array(out["index"], window_starts(shape, domain["window"], domain["stride"], domain.get("slices")))
     write_json(
         out["parameters"],
         {
             "affine": prepared.affine.tolist(),
-            "shape": list(prepared.volumes["low_dose"].shape),
+            "shape": list(shape),
             "voxel_mm": [float(edge) for edge in voxel_sizes(prepared.affine)],
             "scaling": preprocess["scaling"],
             "scales": prepared.scales,
             "window": list(domain["window"]),
             "stride": list(domain["stride"]),
+            "slices": domain.get("slices"),
             # Snakemake takes a small file of equal content for unchanged: the content must tell the volumes apart.
             "volumes": {kind: checksum(out[kind]) for kind in prepared.volumes},
             "sources": {kind: {"file": Path(path).name, "sha256": checksum(path)} for kind, path in paths.items()},

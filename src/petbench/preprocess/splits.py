@@ -1,6 +1,10 @@
-"""Splits by subject: which fold tests whom. A pure function of the data set entry."""
+"""Splits by person: which fold tests whom. A pure function of the data set entry.
 
-from collections.abc import Mapping, Sequence
+Everywhere, `people` maps each subject of a data set to the person it shows: rotated copies of a phantom show one, and are always on
+the same side of a split.
+"""
+
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,50 +14,100 @@ from petbench.errors import InputError
 ALL = "all"
 """The fold that trains on every subject and tests none."""
 
+People = Mapping[str, str]
 
-def folds(subjects: Sequence[str], split: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Assign each subject to the one fold that tests it.
+
+def people_of(entry: Mapping[str, Any]) -> dict[str, str]:
+    """The person that each subject of a resolved data set entry shows: the phantom it is a copy of, or itself."""
+    copies = entry.get("phantoms", {})
+    return {subject: copies[subject]["phantom"] if subject in copies else subject for subject in entry["subjects"]}
+
+
+def folds(people: People, split: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Assign people to the folds that test them.
 
     Args:
-        subjects: Subject labels.
-        split: `scheme: leave_one_out`, or `scheme: k_fold` with `folds` (their number) and `seed` (of the shuffle).
+        people: The person each subject shows.
+        split: `scheme: leave_one_out`; `scheme: k_fold` with `folds` (their number) and `seed` (of the shuffle); or `scheme: holdout`,
+            one fold, with `test` and `validation` (numbers of people) and `seed`.
 
     Returns:
-        Test subjects by fold (`0`, `1`, ...); sizes differ by one at most.
+        Test subjects by fold (`0`, `1`, ...). Every subject is in one fold, whose sizes differ by one person at most; of a holdout only
+        the tested are.
 
     Raises:
-        InputError: more folds than subjects.
+        InputError: more folds than people, or a holdout that leaves nobody to train on.
     """
+    persons = list(dict.fromkeys(people.values()))
     if split["scheme"] == "leave_one_out":
-        return {str(fold): [subject] for fold, subject in enumerate(subjects)}
+        return {str(fold): _showing(people, [person]) for fold, person in enumerate(persons)}
+    if split["scheme"] == "holdout":
+        return {"0": _showing(people, _held_out(persons, split)[0])}
     count = split["folds"]
-    if count > len(subjects):
-        raise InputError(f"split/folds: {count} folds need as many subjects, and there are {len(subjects)}; lower it.")
-    order = np.random.default_rng(split.get("seed", 0)).permutation(len(subjects))
-    return {str(fold): sorted(subjects[index] for index in order[fold::count]) for fold in range(count)}
+    if count > len(persons):
+        raise InputError(f"split/folds: {count} folds need as many {_kind(people)}, and there are {len(persons)}; lower it.")
+    order = _shuffled(persons, split)
+    return {str(fold): _showing(people, order[fold::count]) for fold in range(count)}
 
 
-def train_subjects(subjects: Sequence[str], split: Mapping[str, Any], fold: str) -> list[str]:
-    """Subjects that a fold trains on: all but those it tests.
+def validation_subjects(people: People, split: Mapping[str, Any]) -> list[str]:
+    """Subjects that a holdout keeps out of training and test alike; none of the other schemes."""
+    if split["scheme"] != "holdout":
+        return []
+    return _showing(people, _held_out(list(dict.fromkeys(people.values())), split)[1])
+
+
+def subjects_tested(people: People, split: Mapping[str, Any]) -> list[str]:
+    """Subjects that some fold tests, in their own order: those that are restored, measured and shown."""
+    tested = {subject for tests in folds(people, split).values() for subject in tests}
+    return [subject for subject in people if subject in tested]
+
+
+def train_subjects(people: People, split: Mapping[str, Any], fold: str) -> list[str]:
+    """Subjects that a fold trains on: all but those it tests and those kept for validation.
 
     Raises:
         InputError: there is no such fold.
     """
     if fold == ALL:
-        return list(subjects)
-    tests = folds(subjects, split)
+        return list(people)
+    tests = folds(people, split)
     if fold not in tests:
         raise InputError(f"fold {fold!r} does not exist; the folds are {', '.join(tests)} and {ALL}.")
-    return [subject for subject in subjects if subject not in tests[fold]]
+    left_out = {*tests[fold], *validation_subjects(people, split)}
+    return [subject for subject in people if subject not in left_out]
 
 
-def fold_testing(subjects: Sequence[str], split: Mapping[str, Any], subject: str) -> str:
+def fold_testing(people: People, split: Mapping[str, Any], subject: str) -> str:
     """The fold whose training did not see `subject`.
 
     Raises:
         InputError: no fold tests this subject.
     """
-    for fold, tests in folds(subjects, split).items():
+    for fold, tests in folds(people, split).items():
         if subject in tests:
             return fold
-    raise InputError(f"subject {subject!r} is in no fold; the subjects are {', '.join(subjects)}.")
+    raise InputError(f"subject {subject!r} is in no fold; the subjects tested are {', '.join(subjects_tested(people, split))}.")
+
+
+def _showing(people: People, persons: list[str]) -> list[str]:
+    return sorted(subject for subject, person in people.items() if person in persons)
+
+
+def _shuffled(persons: list[str], split: Mapping[str, Any]) -> list[str]:
+    return [persons[index] for index in np.random.default_rng(split.get("seed", 0)).permutation(len(persons))]
+
+
+def _held_out(persons: list[str], split: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """The tested and those kept for validation."""
+    test, validation = split["test"], split["validation"]
+    if test + validation >= len(persons):
+        raise InputError(
+            f"split: {test} for test and {validation} for validation leave none of {len(persons)} to train on; lower test or validation."
+        )
+    order = _shuffled(persons, split)
+    return order[:test], order[test : test + validation]
+
+
+def _kind(people: People) -> str:
+    return "subjects" if len(set(people.values())) == len(people) else "phantoms"

@@ -8,8 +8,10 @@ from numpy.typing import NDArray
 from petbench.errors import InputError
 
 
-def window_starts(shape: Sequence[int], window: Sequence[int], stride: Sequence[int]) -> NDArray[np.int32]:
-    """First voxels of the windows that cover a volume.
+def window_starts(
+    shape: Sequence[int], window: Sequence[int], stride: Sequence[int], slices: Sequence[int] | None = None
+) -> NDArray[np.int32]:
+    """First voxels of the windows that cover a volume, or chosen slices of it.
 
     Windows step by `stride`; a last one is added flush with the far edge where the steps do not reach it, so that every voxel is covered.
 
@@ -17,14 +19,17 @@ def window_starts(shape: Sequence[int], window: Sequence[int], stride: Sequence[
         shape: Volume, in voxels (3,).
         window: Window, in voxels (3,).
         stride: Step, in voxels (3,); no longer than the window, or voxels between windows would be left out.
+        slices: Where windows one voxel thick lie along that axis, in voxels; None for everywhere.
 
     Returns:
         Array (number of windows, 3).
 
     Raises:
-        InputError: the window is larger than the volume, or the stride longer than the window.
+        InputError: the window is larger than the volume, the stride longer than the window, or the slices are not in the volume or
+            given to windows that are none.
     """
     axes = []
+    thin = None if slices is None else slice_axis(shape, window, slices)
     for axis, (size, width, step) in enumerate(zip(shape, window, stride, strict=True)):
         if width > size:
             raise InputError(f"window: {width} voxels along axis {axis} exceed the volume's {size}; make the window smaller.")
@@ -33,8 +38,25 @@ def window_starts(shape: Sequence[int], window: Sequence[int], stride: Sequence[
         starts = list(range(0, size - width + 1, step))
         if starts[-1] != size - width:
             starts.append(size - width)
-        axes.append(starts)
+        axes.append(sorted(slices) if slices is not None and axis == thin else starts)
     return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3).astype(np.int32)
+
+
+def slice_axis(shape: Sequence[int], window: Sequence[int], slices: Sequence[int]) -> int:
+    """The axis along which `slices` are chosen: the one that the window is one voxel thick along.
+
+    Raises:
+        InputError: there is no such axis or more than one, or a slice is not in the volume.
+    """
+    thin = [axis for axis, width in enumerate(window) if width == 1]
+    if len(thin) != 1:
+        raise InputError(
+            f"slices: only windows one voxel thick along one axis have slices, and this one has {list(window)} voxels; remove slices."
+        )
+    size = shape[thin[0]]
+    if outside := [index for index in slices if not 0 <= index < size]:
+        raise InputError(f"slices: slice {outside[0]} is not among the {size} along axis {thin[0]} (0 to {size - 1}); choose others.")
+    return thin[0]
 
 
 def window_slices(start: NDArray[np.integer], window: Sequence[int]) -> tuple[slice, slice, slice]:

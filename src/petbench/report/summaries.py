@@ -30,14 +30,15 @@ def scale_facts(entries: Mapping[str, Any], metrics: "DataFrame") -> dict[str, l
     """What was run: a row a data set (name, source, subjects, doses, folds) and a row a trained method (title, steps or epochs)."""
     datasets, methods = [], []
     for name, entry in entries["datasets"].items():
-        subjects = entry.get("subjects", "")
+        subjects, phantoms = entry.get("subjects", ""), {copy["phantom"] for copy in entry.get("phantoms", {}).values()}
         folds = metrics.loc[(metrics["dataset"] == name) & (metrics["fold"] != "n/a"), "fold"]
         datasets.append(
             {
                 "name": name,
                 "title": str(entry.get("title", name)),
                 "source": str(entry.get("source", "")),
-                "subjects": str(len(subjects) if isinstance(subjects, list | tuple) else subjects),
+                "subjects": str(len(subjects) if isinstance(subjects, list | tuple) else subjects)
+                + (f" (copies of {len(phantoms)} phantoms)" if phantoms else ""),
                 "doses": ", ".join(entry.get("doses", {})),
                 "folds": str(folds.nunique()),
             }
@@ -53,6 +54,8 @@ def quantification(metrics: "DataFrame", titles: Mapping[str, str]) -> list[Summ
     """Regional bias and lesion recovery against the true activity, one table a data set and dose."""
     # A subject's mean over its lesions is what subjects can be compared by; single lesions stay in the metrics tables.
     chosen = metrics[metrics["metric"].isin(QUANTIFICATION) & ~metrics["region"].str.startswith("lesion-")]
+    # Copies of one phantom are not independent: they count as one.
+    chosen = chosen.groupby([*PLACE, "method", "region", "metric", "person"], sort=False)["value"].mean().reset_index()
     return _summaries(chosen, QUANTIFICATION, titles, PLACE)
 
 

@@ -1,7 +1,7 @@
 """An experiment's table: mean and spread over subjects, the best two, and the stars of a paired test."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """One method's metric over `n` subjects, or over the columns for a cost; NaN where it is not known.
+    """One method's metric over `n` people, or over the columns for a cost; NaN where it is not known.
 
     `p_holm` is NaN unless the cell was tested; `mark` is "*" where the row is significantly worse than the method tested against.
     """
@@ -79,7 +79,7 @@ class Table:
         return [*blocks, (COST, "Cost", self.cost)] if self.cost else blocks
 
     def subjects(self, key: str) -> str:
-        """How many subjects stand behind a column, as `n = 4`, or as a range where methods differ."""
+        """How many people stand behind a column, as `n = 4`, or as a range where methods differ."""
         counts = sorted({cell.n for (_, column, _), cell in self.cells.items() if column == key})
         return "n = " + "–".join(str(count) for count in dict.fromkeys([counts[0], counts[-1]]))
 
@@ -128,7 +128,9 @@ def build_table(
         left_out += 0 if summary is None else int(summary["left_out"].sum())
     for method in experiment["rows"]:
         cells |= {(method, COST, metric.name): _cost(own, method, metric.name) for metric in cost}
-    own_notes = [f"{left_out} values that are not finite are left out."] if left_out else []
+    own_notes = [*_copies(own)]
+    if left_out:
+        own_notes.append(f"{left_out} values that are not finite are left out.")
     if any(metric.name in TIMED for metric in cost):
         own_notes.append(
             "Times and memory are means over all jobs, whatever devices those ran on; the report's cost section tells them apart."
@@ -192,6 +194,20 @@ def _cell(summary: "DataFrame | None", key: str, method: str, what: str) -> Cell
                 mean=float(row["mean"]), sd=float(row["sd"]), ci_low=float(row["ci_low"]), ci_high=float(row["ci_high"]), n=int(row["n"])
             )
     raise InputError(f"{method} on {key}: {what} is in no metrics.tsv; evaluate that method or take it out of the experiment's rows.")
+
+
+def _copies(metrics: "DataFrame") -> Iterator[str]:
+    """What the table says of data sets whose subjects are copies of phantoms."""
+    measured = metrics[metrics["subject"] != "n/a"]
+    for dataset, rows in measured.groupby("dataset", sort=False):
+        people, copies = rows["person"].nunique(), rows["subject"].nunique()
+        if copies > people:
+            where = f"{dataset}: " if measured["dataset"].nunique() > 1 else ""
+            phantoms = "1 phantom" if people == 1 else f"{people} phantoms"
+            yield (
+                f"{where}n counts phantoms: {copies} rotated copies of {phantoms} were measured, and copies of one phantom, which are not"
+                " independent, are averaged first."
+            )
 
 
 def _ranked(cells: Mapping[str, Cell], metric: Metric) -> dict[str, Cell]:

@@ -31,7 +31,7 @@ IMAGE_UNITS = Unit("image units", 1.0)
 
 def unit_of(dataset: Mapping[str, Any]) -> Unit:
     """The unit of a data set's entry: a phantom's images are in Bq/ml; what a lab's own hold is not known here."""
-    return KBQ_ML if dataset["source"] == "phantom" else IMAGE_UNITS
+    return KBQ_ML if dataset["source"] in ("phantom", "brainweb") else IMAGE_UNITS
 
 
 @dataclass(frozen=True)

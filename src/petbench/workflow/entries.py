@@ -16,7 +16,10 @@ from typing import Any
 from petbench.errors import InputError
 from petbench.evaluation.definitions import COSTS, DEFINITIONS, REGIONS
 from petbench.files import digest
+from petbench.preprocess.splits import folds, people_of
+from petbench.preprocess.windows import slice_axis
 from petbench.workflow.schema import Schema, check, read_yaml
+from petbench.workflow.subjects import with_subjects
 
 Entry = dict[str, Any]
 
@@ -85,8 +88,10 @@ class Library:
         """The closed schema of one entry; a method's `train` block also takes its module's own keys."""
         schema: Schema = self.schemas[kind]
         if kind == "datasets":
-            phantom = read_yaml(self.folders[0] / "schemas" / "phantom.yaml")
-            return dict(merge(schema, {"properties": {"phantom": phantom}}))
+            heads = {name: read_yaml(self.folders[0] / "schemas" / f"{name}.yaml") for name in ("phantom", "brainweb")}
+            for head in heads.values():
+                del head["$schema"]  # it would have the block checked as a whole one, where nulls remove keys
+            return dict(merge(schema, {"properties": heads}))
         module = self._module(name) if kind == "methods" else None
         if module is None:
             return schema
@@ -233,30 +238,37 @@ def _add_dataset(library: Library, name: str, where: str, datasets: dict[str, En
     if name not in datasets:
         entry = library.resolve_whole("datasets", name, where)
         path = library.files["datasets"][name]
-        if isinstance(entry["subjects"], int):
-            width = max(2, len(str(entry["subjects"])))
-            entry["subjects"] = [f"{number:0{width}d}" for number in range(1, entry["subjects"] + 1)]
-        if len(set(entry["subjects"])) < len(entry["subjects"]):
-            raise InputError(f"{path}: subjects: a subject is listed twice; list each once.")
+        try:
+            entry = with_subjects(entry)
+            people = people_of(entry)
+            if len(set(people.values())) < 2:
+                raise InputError("subjects: one alone cannot be split into training and test; give at least two.")
+            folds(people, entry["split"])
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
         if STANDARD in entry["doses"]:
             raise InputError(f"{path}: doses: {STANDARD!r} is the reserved name of the standard dose; give the low dose another name.")
-        count, folds = len(entry["subjects"]), entry["split"].get("folds")
-        if count < 2:
-            raise InputError(f"{path}: subjects: {count} subject cannot be split into training and test; give at least two.")
-        if folds is not None and folds > count:
-            raise InputError(f"{path}: split/folds: {folds} folds need as many subjects, and there are {count}; lower folds to {count}.")
         fixed = entry["preprocess"]["registration"]["fixed"]
         if fixed not in (STANDARD, *entry["doses"]):
             known = ", ".join([STANDARD, *entry["doses"]])
             raise InputError(f"{path}: preprocess/registration/fixed: there is no dose {fixed!r}; give one of {known}.")
         for domain, spec in entry["domains"].items():
-            for axis, (window, size) in enumerate(zip(spec["window"], entry["preprocess"]["grid"]["shape"], strict=True)):
-                if window > size:
-                    raise InputError(
-                        f"{path}: domains/{domain}/window: {window} voxels along axis {axis} exceed the volume's {size}"
-                        " (preprocess/grid/shape); make the window smaller."
-                    )
+            _check_domain(spec, entry["preprocess"]["grid"]["shape"], f"{path}: domains/{domain}")
         datasets[name] = entry
+
+
+def _check_domain(domain: Entry, shape: Sequence[int], where: str) -> None:
+    for axis, (window, size) in enumerate(zip(domain["window"], shape, strict=True)):
+        if window > size:
+            raise InputError(
+                f"{where}/window: {window} voxels along axis {axis} exceed the volume's {size} (preprocess/grid/shape);"
+                " make the window smaller."
+            )
+    if "slices" in domain:
+        try:
+            slice_axis(shape, domain["window"], domain["slices"])
+        except InputError as error:
+            raise InputError(f"{where}/{error}") from None
 
 
 def _check_dose(datasets: Mapping[str, Entry], dataset: str, dose: str, where: str) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from petbench.errors import InputError
-from petbench.preprocess.splits import ALL, folds, train_subjects
+from petbench.preprocess.splits import ALL, folds, people_of, train_subjects
 
 
 @dataclass(frozen=True, order=True)
@@ -52,7 +52,7 @@ def training_samples(entries: Mapping[str, Any], training: Training) -> list[Sam
 
     def of(dataset: str, dose: str, fold: str) -> list[Sample]:
         entry = datasets[dataset]
-        return [Sample(dataset, dose, subject) for subject in train_subjects(entry["subjects"], entry["split"], fold)]
+        return [Sample(dataset, dose, subject) for subject in train_subjects(people_of(entry), entry["split"], fold)]
 
     samples = of(training.dataset, training.dose, training.fold)
     for other in entries["methods"][training.method].get("also_train_on", []):
@@ -70,7 +70,7 @@ def seen(entries: Mapping[str, Any], training: Training) -> Iterator[Sample]:
 
 
 def check_unseen(entries: Mapping[str, Any], method: str, dataset: str, dose: str) -> None:
-    """Check that no subject is restored by weights that saw it, at whatever dose.
+    """Check that no person is restored by weights that saw it: the subject at whatever dose, or another copy of its phantom.
 
     Raises:
         InputError: one would be; names the method, the subject and the mend.
@@ -81,19 +81,26 @@ def check_unseen(entries: Mapping[str, Any], method: str, dataset: str, dose: st
     if "ensemble" in entry:
         return
     own = entries["datasets"][dataset]
-    for fold, tests in folds(own["subjects"], own["split"]).items():
+    people = people_of(own)
+    for fold, tests in folds(people, own["split"]).items():
         weights = weights_of(entries, Training(dataset, dose, method, fold))
         known = {_identity(entries, sample.dataset, sample.subject) for sample in seen(entries, weights)}
         for subject in tests:
             if _identity(entries, dataset, subject) in known:
+                shown = repr(subject) if people[subject] == subject else f"{subject!r} (phantom {people[subject]!r})"
                 raise InputError(
-                    f"config/methods/{method}.yaml: fold {fold} of {dataset!r} tests subject {subject!r}, which its weights"
+                    f"config/methods/{method}.yaml: fold {fold} of {dataset!r} tests subject {shown}, which its weights"
                     f" ({weights.method} on {weights.dataset!r}, fold {weights.fold}) were trained on;"
                     " leave `fold` out of the reference, or refer to another data set."
                 )
 
 
-def _identity(entries: Mapping[str, Any], dataset: str, subject: str) -> tuple[str, str]:
-    """Two entries that read one BIDS folder share its subjects; phantoms of differently named entries are different people."""
+def _identity(entries: Mapping[str, Any], dataset: str, subject: str) -> tuple[str, str, str]:
+    """Who a subject is, over all data sets.
+
+    Entries that read one BIDS folder share its subjects, and entries made of BrainWeb its models; other phantoms of differently named
+    entries are different people.
+    """
     entry = entries["datasets"][dataset]
-    return (str(Path(entry["bids"]).resolve()) if entry["source"] == "bids" else dataset), subject
+    place = {"bids": str(Path(entry.get("bids", "")).resolve()), "brainweb": ""}.get(entry["source"], dataset)
+    return entry["source"], place, people_of(entry)[subject]
