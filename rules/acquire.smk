@@ -54,7 +54,7 @@ rule acquire:
         phantom=head_of,
         model=model_of,
         rotation_deg=lambda wildcards: copy_of(wildcards)["rotation_deg"],
-        scanner=scanner_of,
+        image=lambda wildcards: scanner_of(wildcards)["image"],
         seed=phantom_seed,
         code=code_of("acquire"),
     script:

@@ -75,6 +75,7 @@ rule simulate_from_image:
         "../envs/petbench.yaml"
     threads: 2
     resources:
+        gpu=gpu_of_reconstruction,
         mem_mb=scaled(8_000),
         runtime=scaled(240),
     params:

@@ -6,8 +6,8 @@ from petbench.data.phantom import make_brainweb_subject, make_subject
 from petbench.workflow.job import job
 
 with job(snakemake) as run:
-    params, image = run.params, run.params.scanner["image"]
-    where = {"scanner_shape": image["shape"], "scanner_voxel_mm": image["voxel_mm"], "rotation_deg": params.rotation_deg}
+    params = run.params
+    where = {"scanner_shape": params.image["shape"], "scanner_voxel_mm": params.image["voxel_mm"], "rotation_deg": params.rotation_deg}
     if params.model is None:
         phantom = make_subject(params.phantom, **where, seed=params.seed)
     else:

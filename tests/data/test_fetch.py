@@ -2,7 +2,7 @@
 
 import gzip
 import hashlib
-import os
+import random
 import threading
 
 import pytest
@@ -10,7 +10,7 @@ import pytest
 from petbench.data.fetch import fetch
 from petbench.errors import InputError
 
-BODY = gzip.compress(os.urandom(600_000), mtime=0)
+BODY = gzip.compress(random.Random(0).randbytes(600_000), mtime=0)
 SHA256 = hashlib.sha256(BODY).hexdigest()
 QUICK = {"wait_s": 0.01, "timeout_s": 5.0}
 

@@ -1,6 +1,6 @@
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ def rings() -> Scanner:
         "radial_spacing_mm": 6.0,
     }
     entry |= {"views": 10, "planes": 5, "plane_spacing_mm": 4.0, "image": {"shape": [16, 16, 5], "voxel_mm": [4.0] * 3}, "fov_mm": 60.0}
-    oblique, tof = {"rings": 3, "max_ring_difference": 2, "span": 1}, {"resolution_ps": 400.0, "bins": 5, "bin_ps": 200.0}
+    oblique, tof = {"rings": 3, "max_ring_difference": 2, "span": 1}, {"resolution_ps": 400.0, "bins": 5, "bin_ps": 320.0}
     return Scanner.from_entry(entry | {"oblique": oblique, "tof": tof})
 
 
@@ -54,7 +54,8 @@ def acquisition(geometry: str, tof: bool, listed: bool = False) -> Acquisition:
     shape = SHAPES[geometry, tof]
     data = sinogram(shape)
     factors = np.random.default_rng(5).random((10, 12, shape[2]), dtype=np.float32).swapaxes(0, 1)
-    metadata = {"seed": 4, "simulation": {"counts": 1e6, "tof": tof}, "expected": {"trues": 1.5}}
+    expected = {"trues": 1.5, "scatter": 0.5, "randoms": 0.0}
+    metadata = {"seed": 4, "simulation": {"counts": 1e6, "tof": tof}, "dose": asdict(resolve_dose({"drf": 2}, {}, 1)), "expected": expected}
     return Acquisition(
         events_from_sinogram(data, 60.0, "F18", 3) if listed else data, factors, 2.5e-3, geometry, "F18", 60.0 if listed else None, metadata
     )
@@ -155,6 +156,22 @@ def damage(path: Path, how: Callable[[h5py.File], None]) -> None:
         how(file)
 
 
+def group_in_place(name: str) -> Callable[[h5py.File], None]:
+    def how(file: h5py.File) -> None:
+        del file[name]
+        file.create_group(name)
+
+    return how
+
+
+def attribute(name: str, value: Any) -> Callable[[h5py.File], None]:
+    return lambda file: file.attrs.__setitem__(name, value)
+
+
+def metadata(**changes: Any) -> Callable[[h5py.File], None]:
+    return lambda file: attribute("metadata", json.dumps(json.loads(file.attrs["metadata"]) | changes))(file)
+
+
 def replaced(name: str, values: Any) -> Callable[[h5py.File], None]:
     def how(file: h5py.File) -> None:
         del file[name]
@@ -184,6 +201,31 @@ def replaced(name: str, values: Any) -> Callable[[h5py.File], None]:
         (True, lambda file: file["events/plane"].__setitem__(3, 5), "events/plane rises to 5"),
         (True, lambda file: file["events/time_ms"].__setitem__(3, 59_000), "events/time_ms falls"),
         (True, replaced("events/background", np.zeros(3, np.float32)), "events/background has shape"),
+        (False, group_in_place("prompts"), "lacks prompts"),
+        (True, group_in_place("events/plane"), "lacks events/plane"),
+        (True, replaced("events", np.zeros(3)), "damaged|lacks events/radial"),
+        (False, replaced("factors", np.float32(1)), "cut short or damaged"),
+        (False, replaced("factors", h5py.Empty("f4")), "cut short or damaged"),
+        (False, attribute("metadata", "[1]"), "metadata is no table"),
+        (False, metadata(dose=[1]), "metadata/dose is no table"),
+        (False, metadata(dose={"draw": "thinning"}), "metadata/dose is not that of a simulated scan"),
+        (False, metadata(simulation="none"), "metadata/simulation is no table"),
+        (False, metadata(simulation={"counts": "many"}), "metadata/simulation/counts: 'many'"),
+        (False, metadata(simulation={"psf_mm": float("nan")}), "metadata/simulation/psf_mm: nan"),
+        (False, metadata(simulation={"isotope": 18}), "metadata/isotope: '18' is unknown"),
+        (False, metadata(simulation={"counts": 10**400}), "cut short or damaged"),
+        (False, metadata(expected=3), "metadata/expected is no table"),
+        (False, metadata(expected={"trues": 1.0}), "metadata/expected is not three numbers"),
+        (False, metadata(expected={"trues": 1.0, "scatter": "x", "randoms": 0.0}), "metadata/expected is not three numbers"),
+        (False, attribute("geometry", np.zeros(3)), "the attribute geometry is no text"),
+        (False, attribute("format", np.zeros(3)), "cut short or damaged"),
+        (False, attribute("scale", "much"), "the attribute scale is no number"),
+        (False, attribute("scale", np.ones(2)), "the attribute scale is no number"),
+        (False, attribute("counts", float("nan")), "cut short or damaged"),
+        (False, attribute("isotope", "Tc99m"), "isotope: 'Tc99m' is unknown"),
+        (False, attribute("seconds", float("nan")), "duration nan s"),
+        (False, attribute("seconds", -60.0), "duration -60.0 s"),
+        (True, attribute("seconds", 1.0), "events/time_ms rises to .* beyond the scan's 1 s"),
     ],
 )
 def test_damaged_files_are_refused_by_name(rings: Scanner, tmp_path: Path, listed: bool, how: Any, message: str) -> None:
@@ -231,6 +273,40 @@ def test_flipped_bits_are_found(rings: Scanner, tmp_path: Path) -> None:
         read_acquisition(path, rings)
 
 
+@pytest.mark.parametrize("listed", [False, True])
+def test_random_damage_is_found_or_harmless(rings: Scanner, tmp_path: Path, listed: bool) -> None:
+    path, rng = tmp_path / "scan.h5", np.random.default_rng(7)
+    write_acquisition(path, acquisition("direct", False, listed), rings)
+    whole, content = read_acquisition(path, rings), path.read_bytes()
+    refused = equal = 0
+    # every part of the file is hit, and its first 2000 bytes, which hold its structure, more often
+    for place in np.concatenate([rng.integers(0, len(content), 30), rng.integers(0, 2000, 30)]):
+        flipped = bytearray(content)
+        flipped[place] ^= int(rng.integers(1, 256))
+        path.write_bytes(flipped)
+        try:
+            read = read_acquisition(path, rings)
+        except InputError as error:
+            refused += str(path) in str(error)
+            continue
+        equal += 1
+        for name, array in arrays_of(whole.data).items():
+            np.testing.assert_array_equal(getattr(read.data, name), array)
+        np.testing.assert_array_equal(read.factors, whole.factors)
+        rest = ("scale", "geometry", "isotope", "seconds", "metadata")
+        assert [getattr(read, name) for name in rest] == [getattr(whole, name) for name in rest]
+    assert refused + equal == 60  # every refusal names the file
+    assert refused > 20
+
+
+def test_events_know_planes_beyond_16_bits() -> None:
+    prompts = np.zeros((1, 1, 70_000), dtype=np.uint32)
+    prompts[0, 0, 69_999] = 2
+    events = events_from_sinogram(Sinogram(prompts, np.zeros(prompts.shape, dtype=np.float32)), 60.0, "F18", 1)
+    np.testing.assert_array_equal(events.plane, [69_999, 69_999])
+    np.testing.assert_array_equal(sinogram_from_events(events, prompts.shape), prompts)
+
+
 def test_files_of_other_kinds_are_refused(rings: Scanner, tmp_path: Path) -> None:
     foreign, text = tmp_path / "foreign.h5", tmp_path / "text.h5"
     with h5py.File(foreign, "w") as file:
@@ -247,3 +323,32 @@ def test_data_that_do_not_fit_the_scanner_are_not_written(rings: Scanner, tmp_pa
     with pytest.raises(InputError, match="factors has shape"):
         write_acquisition(tmp_path / "scan.h5", wrong, rings)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_could_not_be_read_back_is_not_written(rings: Scanner, tmp_path: Path) -> None:
+    scan, listed = acquisition("direct", False), acquisition("direct", False, listed=True)
+    assert isinstance(scan.data, Sinogram)
+    assert isinstance(listed.data, Events)
+    for wrong, message in [
+        (replace(scan, data=replace(scan.data, prompts=scan.data.prompts.astype(np.int64) - 1)), "prompts holds int64, not uint32"),
+        (replace(scan, factors=scan.factors.astype(float)), "factors holds float64"),
+        (replace(listed, data=replace(listed.data, radial=listed.data.radial.astype(int))), "events/radial holds int64, not uint16"),
+        (replace(listed, seconds=1.0), "beyond the scan's 1 s"),
+        (replace(scan, seconds=float("nan")), "duration nan"),
+        (replace(scan, isotope="Tc99m"), "isotope: 'Tc99m'"),
+        (replace(scan, metadata={"seed": np.int64(3)}), "metadata is not what JSON can hold"),
+        (replace(scan, metadata={"seed": float("inf")}), "metadata is not what JSON can hold"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            write_acquisition(tmp_path / "scan.h5", wrong, rings)
+    assert not list(tmp_path.iterdir())
+
+
+def test_smaller_integers_are_written_as_documented(rings: Scanner, tmp_path: Path) -> None:
+    listed = acquisition("direct", False, listed=True)
+    assert isinstance(listed.data, Events)
+    write_acquisition(tmp_path / "scan.h5", replace(listed, data=replace(listed.data, plane=listed.data.plane.astype(np.uint8))), rings)
+    read = read_acquisition(tmp_path / "scan.h5", rings).data
+    assert isinstance(read, Events)
+    assert read.plane.dtype == np.uint32
+    np.testing.assert_array_equal(read.plane, listed.data.plane)

@@ -108,7 +108,15 @@ def test_randoms_of_oblique_planes_follow_their_ring_pairs() -> None:
 
 @pytest.mark.parametrize(
     ("counts", "randoms", "scatter", "field"),
-    [(0, 0.2, 0.3, "counts"), (1e5, 1.0, 0.3, "randoms_fraction"), (1e5, -0.1, 0.3, "randoms"), (1e5, 0.2, -1, "scatter_fraction")],
+    [
+        (0, 0.2, 0.3, "counts"),
+        (1e5, 1.0, 0.3, "randoms_fraction"),
+        (1e5, -0.1, 0.3, "randoms"),
+        (1e5, 0.2, -1, "scatter_fraction"),
+        (float("nan"), 0.2, 0.3, "counts"),
+        (1e5, float("nan"), 0.3, "randoms"),
+        (1e5, 0.2, float("nan"), "scatter"),
+    ],
 )
 def test_numbers_out_of_range_are_refused(head_scanner: Scanner, counts: float, randoms: float, scatter: float, field: str) -> None:
     with pytest.raises(InputError, match=field):
@@ -116,8 +124,18 @@ def test_numbers_out_of_range_are_refused(head_scanner: Scanner, counts: float, 
 
 
 def test_unseen_activity_is_refused(head_scanner: Scanner) -> None:
+    nothing = np.zeros(head_scanner.sinogram_shape, dtype=np.float32)
     with pytest.raises(InputError, match="sees none"):
-        expectation(np.zeros(head_scanner.sinogram_shape, dtype=np.float32), head_scanner, 1e5, 0.2, 0.3)
+        expectation(nothing, head_scanner, 1e5, 0.2, 0.3)
+    with pytest.raises(InputError, match="sees none"):
+        plane_weights(nothing)
+
+
+def test_a_bin_holds_what_32_bits_hold() -> None:
+    assert poisson(np.full((2, 2, 2), 4.28e9), seed=1).min() > 4.27e9
+    for mean, background in ((4.3e9, None), (4e9, np.full((2, 2, 2), 4e8)), (float("nan"), None)):
+        with pytest.raises(InputError, match=r"simulation/counts: a bin expects .* lower the counts"):
+            poisson(np.full((2, 2, 2), mean), seed=1, background=background)
 
 
 @pytest.mark.parametrize("mean", [0.3, 4.0, 900.0])

@@ -29,7 +29,7 @@ SEED = 11
 def tiny() -> Scanner:
     """The tiny scanner, shorter and with oblique planes and time of flight."""
     image = {"shape": [32, 32, 11], "voxel_mm": [8.0, 8.0, 8.0]}
-    oblique, tof = {"rings": 6, "max_ring_difference": 2, "span": 1}, {"resolution_ps": 400.0, "bins": 9, "bin_ps": 250.0}
+    oblique, tof = {"rings": 6, "max_ring_difference": 2, "span": 1}, {"resolution_ps": 400.0, "bins": 9, "bin_ps": 310.0}
     return Scanner.from_entry(TINY | {"planes": 11, "views": 24, "image": image, "oblique": oblique, "tof": tof})
 
 
@@ -154,6 +154,40 @@ def test_sidecars_say_what_the_dose_is(image) -> None:
     assert weak["Counts"] == pytest.approx(2.4e6 / 4 + 0.6e6 / 16, rel=0.01)
     assert weak["StandardDoseExpectedCounts"] == pytest.approx(3e6, rel=1e-4)
     assert "StandardDoseCounts" not in weak
+
+
+def test_an_independent_scan_with_its_own_randoms_tells_its_expected_counts(image) -> None:
+    _, sidecar = image({"counts": 1e6, "draw": "independent"}, randoms_fraction=0.4)
+    assert sidecar["DoseFraction"] == pytest.approx(1 / 3)  # of the standard dose's prompts
+    assert sidecar["ExpectedRandoms"] == pytest.approx(0.4e6, rel=1e-4)
+    assert sidecar["ExpectedTrues"] + sidecar["ExpectedScatter"] == pytest.approx(0.6e6, rel=1e-4)
+    assert sidecar["StandardDoseExpectedCounts"] == pytest.approx(3e6, rel=1e-4)
+    assert "DoseRandomsRatio" not in sidecar
+
+
+@pytest.mark.parametrize("form", ["sinogram", "list_mode"])
+def test_no_counts_at_all_give_an_image_of_zeros(subject: tuple[Array, Array], tiny: Scanner, form: str) -> None:
+    simulation = SIMULATION | {"counts": 1e-9, "format": form}
+    scan = acquire(*subject, tiny, simulation, resolve_dose({"fraction": 1.0}, simulation, 1), 1)
+    assert scan.data.counts == 0
+    estimate = image_of(scan, RECONSTRUCTION, tiny)
+    assert estimate.shape == tiny.image_shape
+    assert not estimate.any()
+
+
+def test_fewer_events_than_subsets_are_refused(subject: tuple[Array, Array], tiny: Scanner) -> None:
+    simulation = SIMULATION | {"counts": 3, "format": "list_mode"}
+    scan = acquire(*subject, tiny, simulation, resolve_dose({"fraction": 1.0}, simulation, 1), 1)
+    assert 0 < scan.data.counts < 8
+    with pytest.raises(InputError, match=r"reconstruction/subsets: 8 subsets of \d events"):
+        image_of(scan, RECONSTRUCTION, tiny)
+
+
+@pytest.mark.parametrize("psf_mm", [-1.0, float("nan")])
+def test_a_resolution_that_is_none_is_refused(subject: tuple[Array, Array], tiny: Scanner, psf_mm: float) -> None:
+    scan = acquire(*subject, tiny, SIMULATION, resolve_dose({"fraction": 1.0}, SIMULATION, 1), 1)
+    with pytest.raises(InputError, match=r"psf_mm: .* is negative or not finite"):
+        image_of(scan, RECONSTRUCTION | {"psf_mm": psf_mm}, tiny)
 
 
 def test_a_scan_without_times_is_not_decay_corrected(subject: tuple[Array, Array], tiny: Scanner, tmp_path: Path) -> None:

@@ -86,6 +86,8 @@ def test_range_of_counts_is_drawn_evenly_and_once_a_subject() -> None:
         ({"counts": [5e5, 6e5, 7e5]}, {}, "doses/counts"),
         ({"fraction": 0.5, "simulation": {"psf_mm": 4}}, {}, "doses/simulation"),
         ({"fraction": 0.5, "reconstruction": {"iterations": 4}}, {}, "doses/reconstruction"),
+        ({"drf": 4, "draw": "independent", "simulation": {"randoms_fraction": 0.1}}, {}, "doses/simulation/randoms_fraction: drf"),
+        ({"activity": 50, "simulation": {"scatter_fraction": 0.1}}, {}, "doses/simulation/scatter_fraction: activity"),
     ],
 )
 def test_impossible_doses_are_refused_in_one_line(block: dict[str, Any], standard: dict[str, Any], message: str) -> None:
@@ -110,6 +112,18 @@ def test_what_the_standard_dose_must_say(kind: str) -> None:
         ({}, {"fraction": 0.5, "drf": 2}, "doses/low: give exactly one"),
         ({}, {"activity": 5, "simulation": {"tof": True}}, "doses/low: simulation/tof"),
         ({}, {"activity": 5, "reconstruction": {"subsets": 1000}}, "doses/low: reconstruction/subsets"),
+        ({}, {"counts": [1e5, 1.1e6]}, "doses/low: counts: 1.1e[+]06 is more than the standard dose has"),
+        ({"psf_mm": -1.0}, {"fraction": 0.5}, "simulation/psf_mm: -1.0 is no number from zero"),
+        ({"psf_mm": float("nan")}, {"fraction": 0.5}, "simulation/psf_mm: nan"),
+        ({"scatter_fwhm_mm": 0}, {"fraction": 0.5}, "simulation/scatter_fwhm_mm: 0 is no positive number"),
+        ({"seconds": "long"}, {"fraction": 0.5}, "simulation/seconds: 'long'"),
+        ({"format": "list-mode"}, {"fraction": 0.5}, "simulation/format: 'list-mode' is unknown; choose sinogram or list_mode"),
+        ({"counts_scope": "plane"}, {"fraction": 0.5}, "simulation/counts_scope"),
+        ({"geometry": "spiral"}, {"fraction": 0.5}, "simulation/geometry: 'spiral'"),
+        ({}, {"psnr": 20, "draw": "independent"}, "doses/low: draw: a PSNR is met by thinning"),
+        ({}, {"psnr": float("nan")}, "doses/low: psnr: nan is not finite"),
+        ({}, {"psnr": 20, "drf": 4}, "doses/low: psnr: .* drf gives them too"),
+        ({"format": "list_mode"}, {"psnr": 20}, "simulation/format: a PSNR"),
     ],
 )
 def test_data_sets_that_cannot_be_scanned_are_refused(tiny: Scanner, simulation: dict, dose: dict, message: str) -> None:
@@ -125,9 +139,14 @@ def test_doses_of_every_kind_pass(tiny: Scanner) -> None:
         "simulation": {"psf_mm": 4.0},
         "reconstruction": {"iterations": 10, "subsets": 14},
     }
-    blocks = {"a": {"fraction": 0.5}, "b": {"drf": 4}, "c": {"seconds": 30}, "d": {"activity": 20}, "e": own}
+    blocks = {"a": {"fraction": 0.5}, "b": {"drf": 4}, "c": {"seconds": 30}, "d": {"activity": 20}, "e": own, "f": {"psnr": 20}}
     check_doses(blocks, STANDARD, {"subsets": 4}, tiny)
-    assert [is_independent(block) for block in blocks.values()] == [False, False, False, True, True]
+    assert [is_independent(block) for block in blocks.values()] == [False, False, False, True, True, False]
+
+
+def test_a_dose_with_iterations_of_its_own_inherits_the_subsets(tiny: Scanner) -> None:
+    with pytest.raises(InputError, match="doses/low: reconstruction/subsets: 1000"):
+        check_doses({"low": {"activity": 5, "reconstruction": {"iterations": 2}}}, STANDARD, {"subsets": 1000}, tiny)
 
 
 def entry(doses: dict[str, Any], **simulation: Any) -> dict[str, Any]:

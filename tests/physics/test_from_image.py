@@ -43,9 +43,17 @@ def on_grid(tiny: Scanner) -> Image:
 
 @pytest.fixture
 def low(tiny: Scanner, tmp_path: Path) -> Callable[..., tuple[Image, dict[str, Any]]]:
-    def make(image: Image, dose: dict[str, Any], seed: int = 5, attenuation: Image | None = None, **changes: Any) -> tuple[Image, dict]:
+    def make(
+        image: Image,
+        dose: dict[str, Any],
+        seed: int = 5,
+        attenuation: Image | None = None,
+        name: str = "low",
+        device: str = "cpu",
+        **changes: Any,
+    ) -> tuple[Image, dict]:
         out, sidecar = tmp_path / "low.nii.gz", tmp_path / "low.json"
-        from_image(image, tiny, SIMULATION | changes, dose, RECONSTRUCTION, seed, out, sidecar, attenuation)
+        from_image(image, tiny, SIMULATION | changes, dose, name, RECONSTRUCTION, seed, out, sidecar, attenuation, device=device)
         return read_volume(out), json.loads(sidecar.read_text())
 
     return make
@@ -124,12 +132,31 @@ def test_a_smaller_injected_activity_is_a_scan_of_its_own(on_grid: Image, low) -
     assert sidecar["ExpectedRandoms"] == pytest.approx(0.2 * 2e7 / 100, rel=1e-4)
 
 
+def test_independent_scans_have_noise_of_their_own_and_thinned_ones_share_the_standard_dose(on_grid: Image, low) -> None:
+    whole = {"fraction": 1.0, "draw": "independent"}
+    chosen = {"a": (whole, "a"), "b": (whole, "b"), "thinned": ({"fraction": 1.0}, "c"), "standard": ({"fraction": 1.0}, "standard")}
+    images = {key: np.asarray(low(on_grid, dose, name=name, counts=2e5)[0].dataobj) for key, (dose, name) in chosen.items()}
+    np.testing.assert_array_equal(images["thinned"], images["standard"])
+    noise = [(images[key] - np.asarray(on_grid.dataobj))[12:20, 12:20, 3:6].ravel() for key in ("a", "b", "standard")]
+    # scans of the same noise correlate fully; the error that all share is small against that of so few counts
+    assert np.abs(np.corrcoef(noise) - np.eye(3)).max() < 0.5
+
+
+def test_images_are_reconstructed_where_asked(on_grid: Image, low) -> None:
+    plain, moved = (low(on_grid, {"drf": 4}, device=device) for device in ("cpu", "cpu:0"))
+    assert [sidecar["ReconDevice"] for _, sidecar in (plain, moved)] == ["cpu", "cpu:0"]
+    first, second = (np.asarray(image.dataobj) for image, _ in (plain, moved))
+    np.testing.assert_allclose(first, second, rtol=1e-3, atol=1e-2 * first.mean())
+
+
 @pytest.mark.parametrize(
     ("dose", "message"),
     [
         ({"psnr": 90.0}, "doses/psnr: all counts reach"),
         ({"psnr": -40.0}, "doses/psnr: no fraction"),
         ({"psnr": 20.0, "tolerance_db": 0.0}, "doses/tolerance_db"),
+        ({"psnr": float("nan")}, "doses/psnr: nan is not finite"),
+        ({"psnr": 20.0, "draw": "independent"}, "doses/draw: a PSNR is met by thinning"),
         ({"fraction": 2.0}, "doses/fraction"),
         ({"drf": 4, "fraction": 0.25}, "exactly one of"),
     ],

@@ -107,6 +107,7 @@ def test_affine_centres_the_grid_on_the_field_of_view(scanner: Scanner) -> None:
         ({"oblique": {"rings": 63, "max_ring_difference": 60, "span": 11}}, "oblique/rings"),
         ({"oblique": {"rings": 64, "max_ring_difference": 64, "span": 11}}, "oblique/max_ring_difference"),
         ({"oblique": {"rings": 64, "max_ring_difference": 60, "span": 10}}, "oblique/span"),
+        ({"tof": {"resolution_ps": 200, "bins": 39, "bin_ps": 100}}, "tof/bins: 39 .* at least 45"),
         ({"image": {"shape": [344, 344, 127], "voxel_mm": [2.0, 2.1, 2.03125]}}, "square"),
     ],
 )

@@ -35,7 +35,7 @@ def tiny() -> Scanner:
 def rings() -> Scanner:
     """A short scanner with oblique planes and time of flight."""
     image = {"shape": [32, 32, 7], "voxel_mm": [8.0, 8.0, 8.0]}
-    oblique, tof = {"rings": 4, "max_ring_difference": 2, "span": 1}, {"resolution_ps": 400.0, "bins": 9, "bin_ps": 250.0}
+    oblique, tof = {"rings": 4, "max_ring_difference": 2, "span": 1}, {"resolution_ps": 400.0, "bins": 9, "bin_ps": 310.0}
     return Scanner.from_entry(TINY | {"name": "rings", "planes": 7, "views": 12, "image": image, "oblique": oblique, "tof": tof})
 
 
@@ -201,6 +201,9 @@ def test_images_that_do_not_fit_are_refused(head, tiny: Scanner, tmp_path: Path)
         ({"tof": True}, "simulation/tof"),
         ({"geometry": "oblique"}, "simulation/geometry"),
         ({"isotope": "F19"}, "isotope: 'F19' is unknown"),
+        ({"psf_mm": float("nan")}, "simulation/psf_mm"),
+        ({"format": "listmode"}, "simulation/format"),
+        ({"counts": 1e15}, "simulation/counts: a bin expects"),
     ],
 )
 def test_simulations_that_cannot_be_are_refused(head, tiny: Scanner, changes: dict[str, Any], message: str) -> None:

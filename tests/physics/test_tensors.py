@@ -115,6 +115,14 @@ def test_accelerators_are_served_without_waiting_for_the_host(name: str, full_sc
     assert image.grad.shape == image.shape
 
 
+@pytest.mark.parametrize("name", ["oblique", "list-mode tof"])
+def test_models_without_image_operators_have_gradients_there_too(name: str, full_scanner: Scanner) -> None:
+    projector, shape = operator_of(name, full_scanner)
+    data = torch.empty(shape, device="meta", requires_grad=True)
+    ForwardModel(projector).adjoint(data).sum().backward()
+    assert data.grad is not None
+
+
 def test_counterparts_are_made_once_and_go_with_their_operator(full_scanner: Scanner) -> None:
     projector, device = DirectProjector(full_scanner), torch.device("cpu")
     made = device_operator(projector, device)

@@ -184,6 +184,18 @@ def test_a_bad_phantom_protocol_is_told_the_key_and_the_mend(project, over, word
     assert all(word in message for word in ["mfdiff_mni", *words]), message
 
 
+@pytest.mark.parametrize(
+    ("over", "words"),
+    [
+        ({"simulation": {"psf_mm": float("nan")}}, ["override/datasets/mni", "simulation/psf_mm: nan is not a finite number"]),
+        ({"doses": {"low": {"counts": [1e5, float("inf")]}}}, ["doses/low/counts/1: inf is not a finite number"]),
+    ],
+)
+def test_numbers_that_are_not_finite_are_refused(project, over, words):
+    message = refused(project, scale(override={"datasets": {"mni": over}}))
+    assert all(word in message for word in words), message
+
+
 def test_more_folds_than_phantoms_are_refused_however_many_copies_there_are(project):
     content = scale("protocol.yaml")
     content["override"]["datasets"]["mfdiff_mni"]["split"] = {"scheme": "k_fold", "folds": 4, "test": None, "validation": None}

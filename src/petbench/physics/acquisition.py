@@ -1,7 +1,8 @@
 """A measured or simulated scan on disk: what a reconstruction at any dose needs, as an HDF5 file (docs/acquisition.md)."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +11,23 @@ from numpy.typing import NDArray
 
 from petbench.errors import InputError
 from petbench.files import atomic
+from petbench.physics.doses import DRAWS, Dose, check_settings, is_amount
 from petbench.physics.events import Events, Sinogram, check_events
+from petbench.physics.isotopes import isotope
 from petbench.physics.planes import planes_of
 from petbench.physics.scanner import Scanner
 
 Array = NDArray[np.float32]
 
 FORMAT, VERSION = "petbench acquisition", 1
+LIBRARY = ("v110", "v110")  # whose files have checksums of attributes and structure too; damage to others can crash HDF5
 CHECKED = {"chunks": True, "fletcher32": True}
 COMPRESSED = {"compression": "gzip", "compression_opts": 1, "shuffle": True}  # sinograms only: events in random order hardly shrink
-TYPES = {"radial": np.uint16, "view": np.uint16, "plane": np.uint16, "tof": np.uint16, "time_ms": np.uint32, "background": np.float32}
+BINNED = {"prompts": np.uint32, "background": np.float32}
+LISTED = {"radial": np.uint16, "view": np.uint16, "plane": np.uint32, "tof": np.uint16, "time_ms": np.uint32, "background": np.float32}
+TYPES = {"factors": np.float32, **BINNED, **{f"events/{name}": kind for name, kind in LISTED.items()}}
+ATTRIBUTES = {"scanner": str, "geometry": str, "tof": bool, "isotope": str, "counts": int, "scale": float, "metadata": str}
+EXPECTED = {"trues", "scatter", "randoms"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,26 +63,25 @@ def write_acquisition(path: str | Path, acquisition: Acquisition, scanner: Scann
     """Write an acquisition; a killed job leaves nothing half-written.
 
     Raises:
-        InputError: arrays do not fit each other or the scanner.
+        InputError: the parts do not fit each other, the scanner or the format.
     """
     import h5py
 
     _check(acquisition, scanner, str(path))
-    with atomic(path) as temporary, h5py.File(temporary, "w") as file:
-        file.attrs.update({"format": FORMAT, "version": VERSION, "scanner": scanner.name})
-        file.attrs.update({name: getattr(acquisition, name) for name in ("geometry", "tof", "isotope", "scale")})
-        file.attrs["counts"] = acquisition.data.counts
-        file.attrs["metadata"] = json.dumps(acquisition.metadata, allow_nan=False)
-        if acquisition.seconds is not None:
-            file.attrs["seconds"] = acquisition.seconds
-        _write(file, "factors", acquisition.factors.swapaxes(0, 1), **COMPRESSED)
-        if isinstance(acquisition.data, Sinogram):
-            _write(file, "prompts", acquisition.data.prompts.swapaxes(0, 1), **COMPRESSED)
-            _write(file, "background", acquisition.data.background.swapaxes(0, 1), **COMPRESSED)
-            return
-        for name, kind in TYPES.items():
-            if (values := getattr(acquisition.data, name)) is not None:
-                _write(file, f"events/{name}", values.astype(kind, copy=False))
+    try:
+        metadata = json.dumps(acquisition.metadata, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path}: metadata is not what JSON can hold ({error}); use finite numbers, text, lists and tables.") from None
+    with atomic(path) as temporary, h5py.File(temporary, "w", libver=LIBRARY) as file:
+        texts = {"format": FORMAT, "scanner": scanner.name, "geometry": acquisition.geometry, "isotope": acquisition.isotope}
+        for name, text in (texts | {"metadata": metadata}).items():
+            encoded = text.encode()  # of fixed length, as the checksums leave out texts of any length
+            file.attrs.create(name, encoded, dtype=h5py.string_dtype("utf-8", max(1, len(encoded))))
+        numbers = {"version": VERSION, "tof": acquisition.tof, "counts": acquisition.data.counts, "scale": acquisition.scale}
+        file.attrs.update(numbers if acquisition.seconds is None else numbers | {"seconds": acquisition.seconds})
+        for name, array in _arrays(acquisition).items():
+            stored, filters = (array, {}) if name.startswith("events/") else (array.swapaxes(0, 1), COMPRESSED)
+            _write(file, name, stored.astype(TYPES[name], copy=False), **filters)
 
 
 def read_acquisition(path: str | Path, scanner: Scanner) -> Acquisition:
@@ -90,12 +97,13 @@ def read_acquisition(path: str | Path, scanner: Scanner) -> Acquisition:
     try:
         with h5py.File(path, "r") as file:
             acquisition = _read(file, str(path), scanner)
+        _check(acquisition, scanner, str(path))
     except InputError:
         raise
-    except (OSError, ValueError, TypeError, RuntimeError) as error:  # h5py raises them all for a broken file
+    # h5py raises them all for a broken file, and NumPy and json some for what it holds
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError, ArithmeticError, MemoryError) as error:
         reason = " ".join(str(error).split())[:120]
         raise InputError(f"{path}: cannot be read as an acquisition ({reason}); it is cut short or damaged, simulate it again.") from None
-    _check(acquisition, scanner, str(path))
     return acquisition
 
 
@@ -104,29 +112,25 @@ def _read(file: Any, path: str, scanner: Scanner) -> Acquisition:
         raise InputError(f"{path}: is HDF5 but no petbench acquisition; write it with petbench.physics.acquisition.")
     if file.attrs.get("version") != VERSION:
         raise InputError(f"{path}: has version {file.attrs.get('version')} of the format, not {VERSION}; simulate it again.")
-    for name in ("scanner", "geometry", "tof", "isotope", "counts", "scale", "metadata"):
-        if name not in file.attrs:
-            raise InputError(f"{path}: lacks the attribute {name}; simulate it again.")
-    attributes = {name: _text(value) for name, value in file.attrs.items()}
+    attributes = {name: _attribute(file, name, kind, path) for name, kind in ATTRIBUTES.items()}
     if attributes["scanner"] != scanner.name:
         raise InputError(f"{path}: comes from {attributes['scanner']}, not from {scanner.name}; read it with its own scanner entry.")
     data: Sinogram | Events
     if "events" in file:
-        names = [name for name in TYPES if name != "tof" or attributes["tof"]]
-        parts: dict[str, Any] = {name: _part(file, f"events/{name}", path, TYPES[name]) for name in names}
+        names = [name for name in LISTED if name != "tof" or attributes["tof"]]
+        parts: dict[str, Any] = {name: _part(file, f"events/{name}", path) for name in names}
         data = Events(**{"tof": None} | parts)
     else:
-        prompts, background = (_part(file, name, path, kind) for name, kind in (("prompts", np.uint32), ("background", np.float32)))
-        data = Sinogram(prompts.swapaxes(0, 1), background.swapaxes(0, 1))
+        data = Sinogram(*(_part(file, name, path).swapaxes(0, 1) for name in BINNED))
     if data.counts != attributes["counts"]:
         raise InputError(f"{path}: holds {data.counts} counts and says {attributes['counts']}; it is damaged, simulate it again.")
     return Acquisition(
         data,
-        _part(file, "factors", path, np.float32).swapaxes(0, 1),
-        float(attributes["scale"]),
+        _part(file, "factors", path).swapaxes(0, 1),
+        attributes["scale"],
         attributes["geometry"],
         attributes["isotope"],
-        float(attributes["seconds"]) if "seconds" in attributes else None,
+        _attribute(file, "seconds", float, path) if "seconds" in file.attrs else None,
         json.loads(attributes["metadata"]),
     )
 
@@ -136,13 +140,36 @@ def _text(value: Any) -> Any:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def _part(file: Any, name: str, path: str, kind: Any) -> NDArray[Any]:
+def _attribute(file: Any, name: str, kind: type, path: str) -> Any:
+    """One attribute of a file, text or a single number."""
+    if name not in file.attrs:
+        raise InputError(f"{path}: lacks the attribute {name}; simulate it again.")
+    value = _text(file.attrs[name])
+    if not isinstance(value, str if kind is str else Real | np.bool_):
+        raise InputError(f"{path}: the attribute {name} is no {'text' if kind is str else 'number'}; simulate it again.")
+    return kind(value)
+
+
+def _part(file: Any, name: str, path: str) -> NDArray[Any]:
     """One data set of a file; its numbers must fit the documented type."""
-    if name not in file:
+    import h5py
+
+    if not isinstance(part := file.get(name), h5py.Dataset):
         raise InputError(f"{path}: lacks {name}; simulate it again.")
-    if not np.can_cast(file[name].dtype, kind, "safe"):
-        raise InputError(f"{path}: {name} holds {file[name].dtype}, not {np.dtype(kind)}; convert it.")
-    return np.asarray(file[name][()], dtype=kind)
+    _check_type(part.dtype, name, path)
+    return np.asarray(part[()], dtype=TYPES[name])
+
+
+def _check_type(found: np.dtype[Any], name: str, path: str) -> None:
+    if not np.can_cast(found, TYPES[name], "safe"):
+        raise InputError(f"{path}: {name} holds {found}, not {np.dtype(TYPES[name])}; convert it.")
+
+
+def _arrays(acquisition: Acquisition) -> dict[str, NDArray[Any]]:
+    """Every array by its name in the file; sinograms as they are in memory."""
+    prefix = "" if isinstance(acquisition.data, Sinogram) else "events/"
+    parts = {f"{prefix}{name}": array for name, array in vars(acquisition.data).items() if array is not None}
+    return {"factors": acquisition.factors} | parts
 
 
 def _write(file: Any, name: str, values: NDArray[np.generic], **filters: Any) -> None:
@@ -151,7 +178,16 @@ def _write(file: Any, name: str, values: NDArray[np.generic], **filters: Any) ->
 
 
 def _check(acquisition: Acquisition, scanner: Scanner, path: str) -> None:
-    """Check the arrays against each other and the scanner."""
+    """Check the arrays against each other, the scanner and the format, and what goes with them."""
+    for name, array in _arrays(acquisition).items():
+        _check_type(array.dtype, name, path)
+    if acquisition.seconds is not None and not 0 < acquisition.seconds < np.inf:
+        raise InputError(f"{path}: the duration {acquisition.seconds} s is not a positive number; give it, or leave it out.")
+    try:
+        isotope(acquisition.isotope)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    _check_metadata(acquisition.metadata, path)
     lines, bins = _shapes(acquisition, scanner, path)
     shapes = {"factors": (acquisition.factors.shape, lines)}
     if isinstance(acquisition.data, Sinogram):
@@ -163,13 +199,31 @@ def _check(acquisition: Acquisition, scanner: Scanner, path: str) -> None:
                 " read it with its own scanner entry or simulate it again."
             )
     if isinstance(acquisition.data, Events):
-        check_events(acquisition.data, bins, path)
+        check_events(acquisition.data, bins, acquisition.seconds, path)
     parts = {"factors": acquisition.factors, "background": acquisition.data.background}
     for name, values in parts.items():
         if values.size and not (np.isfinite(values.sum(dtype=np.float64)) and values.min() >= 0):
             raise InputError(f"{path}: {name} holds values that are negative or not finite; simulate it again.")
     if not (np.isfinite(acquisition.scale) and acquisition.scale > 0):
         raise InputError(f"{path}: the scale {acquisition.scale} is not a positive number; simulate it again.")
+
+
+def _check_metadata(metadata: Any, path: str) -> None:
+    """Check the parts of the metadata that reconstructions and sidecars take up."""
+    if not isinstance(metadata, dict):
+        raise InputError(f"{path}: metadata is no table; write {{}} where nothing is known.")
+    for name in ("simulation", "dose", "expected"):
+        if not isinstance(metadata.get(name, {}), dict):
+            raise InputError(f"{path}: metadata/{name} is no table; leave it out where it is not known.")
+    try:
+        check_settings(metadata.get("simulation", {}))
+    except InputError as error:
+        raise InputError(f"{path}: metadata/{error}") from None
+    dose, expected = metadata.get("dose"), metadata.get("expected")
+    if dose and not (dose.keys() == {key.name for key in fields(Dose)} and dose["draw"] in DRAWS):
+        raise InputError(f"{path}: metadata/dose is not that of a simulated scan; leave it out.")
+    if expected and not (expected.keys() == EXPECTED and all(map(is_amount, expected.values()))):
+        raise InputError(f"{path}: metadata/expected is not three numbers from zero, trues, scatter and randoms; leave it out.")
 
 
 def _shapes(acquisition: Acquisition, scanner: Scanner, path: str) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -15,6 +15,7 @@ from petbench.physics.scanner import Scanner
 
 Array = NDArray[np.float32]
 
+MOST_A_BIN = 4.29e9  # expected counts that 32 bits hold, many standard deviations below their end
 FAINTEST_PLANE = 0.05  # of the fullest plane's activity: planes that see less are not scaled up to it any further
 
 
@@ -76,15 +77,13 @@ def expectation(
     Raises:
         InputError: a number is out of range, or no activity is seen.
     """
-    if counts <= 0:
+    if not 0 < counts < np.inf:
         raise InputError(f"simulation/counts: {counts} is not positive; give the prompts of the standard dose.")
     if not 0 <= randoms_fraction < 1:
         raise InputError(f"simulation/randoms_fraction: {randoms_fraction} is outside [0, 1); it is a fraction of the prompts.")
-    if scatter_fraction < 0:
-        raise InputError(f"simulation/scatter_fraction: {scatter_fraction} is negative; it is a fraction of the trues.")
-    planes, seen = planes_of(scanner, geometry), _by_plane(line_integrals)
-    if seen.sum() <= 0:
-        raise InputError("activity: the scanner sees none of it; check that it lies inside the field of view.")
+    if not 0 <= scatter_fraction < np.inf:
+        raise InputError(f"simulation/scatter_fraction: {scatter_fraction} is negative or not finite; it is a fraction of the trues.")
+    planes, seen = planes_of(scanner, geometry), _seen(line_integrals)
     scans, level = (planes.size, seen.max()) if scope == "slice" else (1, seen.sum())
     scale = fraction * counts * (1.0 - randoms_fraction) / (1.0 + scatter_fraction) / level
     trues = line_integrals * np.float32(scale)
@@ -109,9 +108,20 @@ def plane_weights(line_integrals: Array) -> NDArray[np.float64]:
 
     A plane that sees less than `FAINTEST_PLANE` of the fullest keeps the factor of one that sees just that much: the few counts of
     a blurred edge or of an empty plane would be all noise.
+
+    Raises:
+        InputError: no activity is seen.
     """
-    seen = _by_plane(line_integrals)
+    seen = _seen(line_integrals)
     return np.asarray(seen.max() / np.maximum(seen, FAINTEST_PLANE * seen.max()))
+
+
+def _seen(line_integrals: Array) -> NDArray[np.float64]:
+    """Activity seen by every plane, which must not be none at all."""
+    seen = _by_plane(line_integrals)
+    if not seen.sum() > 0:
+        raise InputError("activity: the scanner sees none of it; check that it lies inside the field of view.")
+    return seen
 
 
 def _by_plane(sinogram: Array) -> NDArray[np.float64]:
@@ -156,11 +166,19 @@ def poisson(expected: NDArray[np.floating], seed: int, background: NDArray[np.fl
     """Draw Poisson counts around an expectation, to which `background` is added where it is given.
 
     Sinograms are drawn a view at a time, so that no array of them is made but the result.
+
+    Raises:
+        InputError: a bin expects more counts than it holds.
     """
     rng = np.random.default_rng(seed)
     counts = np.empty_like(expected, dtype=np.uint32)
     for part in _views(expected):
-        counts[part] = rng.poisson(expected[part] if background is None else expected[part] + background[part])
+        mean = expected[part] if background is None else expected[part] + background[part]
+        if not mean.max(initial=0.0) <= MOST_A_BIN:
+            raise InputError(
+                f"simulation/counts: a bin expects {mean.max():.3g} counts and holds {MOST_A_BIN:g} at most; lower the counts."
+            )
+        counts[part] = rng.poisson(mean)
     return counts
 
 

@@ -8,10 +8,9 @@ import torch
 from torch import Tensor
 
 from petbench.physics.projector import MM_PER_CM
-from petbench.physics.scanner import Scanner, field_of_view
+from petbench.physics.scanner import TOF_SIGMAS, Scanner, field_of_view
 
 ELEMENTS = 1 << 26  # of the largest temporary array; lines are worked on in pieces that need no more
-TOF_SIGMAS = 3.0
 
 
 @dataclass(frozen=True, eq=False)

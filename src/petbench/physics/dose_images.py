@@ -101,14 +101,19 @@ def image_of(
         **options: Further arguments of `osem` and `listmode_osem`, such as `callback`, `at` and `progress`.
 
     Returns:
-        Activity in Bq/ml, shape (x, y, z).
+        Activity in Bq/ml, shape (x, y, z); zero everywhere if there are no events.
+
+    Raises:
+        InputError: a number is out of range, or there are fewer events than subsets.
     """
-    operators = resolution(reconstruction["psf_mm"], scanner)
+    operators = resolution(reconstruction["psf_mm"], scanner, threads)
     passes = (reconstruction["iterations"], reconstruction["subsets"])
     if isinstance(scan.data, Sinogram):
         projector = projector_of(scanner, scan.geometry, scan.tof, threads)
         model = _on(device, ForwardModel(projector, scan.factors, scan.scale, operators, scan.data.background))
         estimate = osem(model, scan.data.prompts, *passes, **options)
+    elif scan.data.counts == 0:  # the estimate of no counts, which has no subsets to come from
+        estimate = np.zeros(scanner.image_shape, dtype=np.float32)
     else:
         from petbench.physics.listmode import ListModeProjector
 
@@ -120,7 +125,7 @@ def image_of(
         model = _on(device, ForwardModel(listed, factors, scan.scale, operators, events.background))
         estimate = listmode_osem(model, sensitivity, *passes, **options)
     image = estimate if isinstance(estimate, np.ndarray) else estimate.cpu().numpy()
-    return post_filter(image, reconstruction["post_filter_mm"], scanner)
+    return post_filter(image, reconstruction["post_filter_mm"], scanner, threads)
 
 
 def _on(device: str, model: ForwardModel) -> ForwardModel:
@@ -187,7 +192,8 @@ def _dose(scan: Acquisition, low: Acquisition, dose: Dose) -> dict[str, Any]:
         "DoseKind": dose.kind,
         "DoseValue": dose.value,
         "DoseFraction": dose.fraction,
-        "DoseRandomsRatio": dose.randoms_ratio,
+        # an independent scan may have its own share of randoms, of which ExpectedRandoms tells
+        "DoseRandomsRatio": None if dose.kind == "counts" and dose.draw == "independent" else dose.randoms_ratio,
         "DoseDraw": "standard" if whole else dose.draw,
         "Counts": low.data.counts,
         **{f"Expected{name.capitalize()}": total for name, total in expected.items()},
@@ -200,7 +206,7 @@ def _dose(scan: Acquisition, low: Acquisition, dose: Dose) -> dict[str, Any]:
 def _standard_expected(scan: Acquisition, dose: Dose) -> float | None:
     """Expected prompts of the whole standard dose."""
     expected = scan.metadata.get("expected")
-    if expected is None:
+    if not expected:
         return None
     if dose.draw == "thinning":
         return float(sum(expected.values()))

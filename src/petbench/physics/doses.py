@@ -3,6 +3,8 @@
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -14,8 +16,14 @@ from petbench.physics.scanner import Scanner
 Block = Mapping[str, Any]
 
 KINDS = ("fraction", "drf", "seconds", "activity", "counts")
+DRAWS = ("thinning", "independent")
 STANDARD: Block = {"fraction": 1.0}
 DEFAULT_ISOTOPE = "F18"
+TOLERANCE_DB = 0.1
+
+POSITIVE = ("counts", "seconds", "activity", "scatter_fwhm_mm")
+FROM_ZERO = ("psf_mm", "randoms_fraction", "scatter_fraction")
+CHOICES = {"geometry": ("direct", "oblique"), "counts_scope": ("volume", "slice"), "format": ("sinogram", "list_mode")}
 
 
 @dataclass(frozen=True)
@@ -26,8 +34,9 @@ class Dose:
         kind: How it was given, one of `KINDS`.
         value: The number given, or drawn where a range was given: share of counts, dose reduction factor, s, MBq or expected prompts.
         draw: `thinning` keeps each count of the standard dose with probability `fraction`; `independent` is a scan of its own.
-        fraction: Expected trues and scatter over those of the standard dose; the ratio of the count scales.
-        randoms_ratio: Expected randoms over those of the standard dose.
+        fraction: Expected trues and scatter over those of the standard dose; the ratio of the count scales. An independent scan of
+            `counts` may have another share of randoms and scatter: there it is the ratio of expected prompts.
+        randoms_ratio: Expected randoms over those of the standard dose, if it has their share of the prompts.
         seconds: Duration of the scan, None where the standard dose's is not given.
         activity_mbq: Injected activity, None where the standard dose's is not given.
     """
@@ -50,7 +59,8 @@ def resolve_dose(block: Block, standard: Block, seed: int) -> Dose:
     Args:
         block: Exactly one of `fraction` in (0, 1], `drf` (1 / fraction), `seconds`, `activity` (MBq) and `counts` (expected prompts, or
             the ends of a range that each subject draws from uniformly); optionally `draw`. Independent draws may have `simulation`
-            and `reconstruction`, differences from those of the standard dose, which the caller merges.
+            and `reconstruction`, differences from those of the standard dose, which the caller merges; `randoms_fraction` and
+            `scatter_fraction` may differ with `counts` only, as the other kinds fix trues, scatter and randoms.
         standard: Of the standard dose: `counts`, and where the kind needs it `seconds`, `activity`, `isotope`.
         seed: The subject's seed.
 
@@ -62,7 +72,7 @@ def resolve_dose(block: Block, standard: Block, seed: int) -> Dose:
         raise InputError(f"doses: give exactly one of {', '.join(KINDS)} (here: {' and '.join(given) or 'none'}).")
     kind = given[0]
     draw = draw_of(block)
-    if draw not in ("thinning", "independent"):
+    if draw not in DRAWS:
         raise InputError(f"doses/draw: {draw!r} is neither thinning nor independent.")
     if draw == "thinning":
         if kind == "activity":
@@ -70,6 +80,9 @@ def resolve_dose(block: Block, standard: Block, seed: int) -> Dose:
         for key in ("simulation", "reconstruction"):
             if key in block:
                 raise InputError(f"doses/{key}: a thinned dose shares the scan of the standard dose; set draw to independent or remove it.")
+    for key in ("randoms_fraction", "scatter_fraction"):
+        if kind != "counts" and key in block.get("simulation", {}):
+            raise InputError(f"doses/simulation/{key}: {kind} keeps the standard dose's share; give the dose in counts or remove the key.")
     value = _number(block, kind, seed)
     fraction = _FRACTIONS[kind](value, standard)
     if draw == "thinning" and fraction > 1:
@@ -99,13 +112,34 @@ def check_fraction(fraction: float) -> None:
         raise InputError(f"doses/fraction: {fraction:g} is outside (0, 1]; give the share of the standard dose's counts.")
 
 
-def check_simulation(simulation: Block, scanner: Scanner) -> None:
-    """Check that the scanner can do what a simulation asks for, and that the parts of the simulation fit each other.
+def is_amount(value: Any) -> bool:
+    """Whether a value is a finite number from zero."""
+    return isinstance(value, Real) and 0 <= float(value) < np.inf
+
+
+def check_settings(simulation: Block) -> None:
+    """Check each setting of a simulation by itself.
 
     Raises:
-        InputError: they do not.
+        InputError: a number is out of range or none, or a choice or the isotope is unknown.
     """
-    isotope(simulation.get("isotope", DEFAULT_ISOTOPE))
+    for key in (*POSITIVE, *FROM_ZERO):
+        value, wanted = simulation.get(key, 1), "number from zero" if key in FROM_ZERO else "positive number"
+        if not is_amount(value) or (value == 0 and key in POSITIVE):
+            raise InputError(f"simulation/{key}: {value!r} is no {wanted}; give one.")
+    for key, choices in CHOICES.items():
+        if (value := simulation.get(key, choices[0])) not in choices:
+            raise InputError(f"simulation/{key}: {value!r} is unknown; choose {' or '.join(choices)}.")
+    isotope(str(simulation.get("isotope", DEFAULT_ISOTOPE)))
+
+
+def check_simulation(simulation: Block, scanner: Scanner) -> None:
+    """Check a simulation's settings, that the scanner can do what they ask for, and that they fit each other.
+
+    Raises:
+        InputError: a setting is out of range, or they do not.
+    """
+    check_settings(simulation)
     if simulation.get("tof", False) and scanner.tof is None:
         raise InputError(f"simulation/tof: {scanner.name} has no time of flight; add tof to the scanner entry or set tof to false.")
     oblique = simulation.get("geometry", "direct") == "oblique"
@@ -118,7 +152,7 @@ def check_simulation(simulation: Block, scanner: Scanner) -> None:
 
 
 def check_doses(doses: Mapping[str, Block], simulation: Block, reconstruction: Block, scanner: Scanner) -> None:
-    """Check a data set's simulation and all its doses before anything runs.
+    """Check a data set's simulation and all its doses, those in `psnr` too, before anything runs.
 
     Raises:
         InputError: one of them cannot be simulated or reconstructed; names the dose.
@@ -126,13 +160,38 @@ def check_doses(doses: Mapping[str, Block], simulation: Block, reconstruction: B
     check_simulation(simulation, scanner)
     for name, dose in doses.items():
         try:
-            resolve_dose(dose, simulation, seed=0)
-            check_simulation({**simulation, **dose.get("simulation", {})}, scanner)
-            subsets = dose.get("reconstruction", reconstruction).get("subsets", 1)
+            own = {**simulation, **dose.get("simulation", {})}
+            if "psnr" in dose:
+                check_target(dose, own)
+            else:
+                resolve_dose(dose, simulation, seed=0)
+            for end in dose["counts"] if isinstance(dose.get("counts"), list | tuple) else ():
+                resolve_dose({**dose, "counts": end}, simulation, seed=0)
+            check_simulation(own, scanner)
+            subsets = {**reconstruction, **dose.get("reconstruction", {})}.get("subsets", 1)
             if subsets > scanner.views:
                 raise InputError(f"reconstruction/subsets: {subsets} subsets exceed the scanner's {scanner.views} views; lower it.")
         except InputError as error:
             raise InputError(f"doses/{name}: {str(error).removeprefix('doses: ').removeprefix('doses/')}") from None
+
+
+def check_target(dose: Block, simulation: Block) -> None:
+    """Check a dose given as the PSNR its image is to have, for which the standard dose's counts are thinned.
+
+    Raises:
+        InputError: a number is out of range, the dose is given otherwise too, is no thinning, or events would have to be thinned.
+    """
+    target, tolerance = dose["psnr"], dose.get("tolerance_db", TOLERANCE_DB)
+    if not isfinite(target):
+        raise InputError(f"doses/psnr: {target} is not finite; give the PSNR in dB.")
+    if not 0 < tolerance < np.inf:
+        raise InputError(f"doses/tolerance_db: {tolerance:g} is not positive; give the difference in dB that is small enough.")
+    if also := [kind for kind in KINDS if kind in dose]:
+        raise InputError(f"doses/psnr: the counts follow from it, and {also[0]} gives them too; remove either.")
+    if draw_of(dose) != "thinning":
+        raise InputError("doses/draw: a PSNR is met by thinning the standard dose; remove draw, or give the dose in counts.")
+    if simulation.get("format", "sinogram") != "sinogram":
+        raise InputError("simulation/format: a PSNR is met by thinning a sinogram; use sinogram.")
 
 
 def decayed_fraction(seconds: float, standard_seconds: float, half_life_s: float) -> float:

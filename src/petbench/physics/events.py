@@ -1,6 +1,7 @@
 """The two forms of a scan's data: counts by bin (sinogram) and counts one by one (list mode), and the ways from one to the other."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +50,7 @@ class Events:
 
     radial: NDArray[np.uint16]
     view: NDArray[np.uint16]
-    plane: NDArray[np.uint16]
+    plane: NDArray[np.uint32]
     tof: NDArray[np.uint16] | None
     time_ms: NDArray[np.uint32]
     background: Array
@@ -60,7 +61,7 @@ class Events:
         return int(self.radial.size)
 
     @property
-    def bins(self) -> tuple[NDArray[np.uint16], ...]:
+    def bins(self) -> tuple[NDArray[np.unsignedinteger[Any]], ...]:
         """Index arrays of the events' bins along each axis of a sinogram."""
         line = (self.radial, self.view, self.plane)
         return line if self.tof is None else (*line, self.tof)
@@ -90,14 +91,16 @@ def events_from_sinogram(sinogram: Sinogram, seconds: float, isotope_name: str, 
     bins = _occupied_bins(sinogram.prompts)
     rng.shuffle(bins)
     stored = sinogram.background.swapaxes(0, 1)
-    index = np.empty((stored.ndim, bins.size), dtype=np.uint16)
+    view, radial, tof = (np.empty(bins.size, dtype=np.uint16) for _ in range(3))
+    plane = np.empty(bins.size, dtype=np.uint32)  # of a long scanner there are more than 16 bits count
+    index = (view, radial, plane, tof)[: stored.ndim]
     for start in range(0, bins.size, AT_A_TIME):
         part = slice(start, start + AT_A_TIME)
-        index[:, part] = np.unravel_index(bins[part], stored.shape)
-    view, radial, plane, *tof = index
-    background = stored[tuple(index)]
+        for whole, values in zip(index, np.unravel_index(bins[part], stored.shape), strict=True):
+            whole[part] = values
+    background = stored[index]
     time_ms = _times_ms(bins.size, seconds, isotope(isotope_name).half_life_s, rng)
-    return Events(radial, view, plane, tof[0] if tof else None, time_ms, background)
+    return Events(radial, view, plane, tof if stored.ndim == 4 else None, time_ms, background)
 
 
 def sinogram_from_events(events: Events, shape: tuple[int, ...]) -> NDArray[np.uint32]:
@@ -137,11 +140,12 @@ def thinned(data: Sinogram | Events, dose: Dose, seed: int) -> Sinogram | Events
     return Events(kept.radial, kept.view, kept.plane, kept.tof, kept.time_ms, kept.background * fraction)
 
 
-def check_events(events: Events, shape: tuple[int, ...], path: str) -> None:
-    """Check events against the sinogram they belong to.
+def check_events(events: Events, shape: tuple[int, ...], seconds: float | None, path: str) -> None:
+    """Check events against the sinogram they belong to and the duration of the scan, None where it is not known.
 
     Raises:
-        InputError: the arrays differ in length, an event lies outside the sinogram, or times fall; names the file.
+        InputError: the arrays differ in length, an event lies outside the sinogram, or times fall or go beyond the scan; names the
+            file.
     """
     for name, array in vars(events).items():
         if array is not None and array.shape != (events.counts,):
@@ -151,6 +155,8 @@ def check_events(events: Events, shape: tuple[int, ...], path: str) -> None:
             raise InputError(f"{path}: events/{name} rises to {index.max()}, the scanner has {size}; read it with its own scanner entry.")
     if (events.time_ms[1:] < events.time_ms[:-1]).any():
         raise InputError(f"{path}: events/time_ms falls; sort the events by time.")
+    if seconds is not None and events.counts and events.time_ms[-1] > seconds * MS_PER_S:
+        raise InputError(f"{path}: events/time_ms rises to {events.time_ms[-1]}, beyond the scan's {seconds:g} s; give its duration.")
 
 
 def _occupied_bins(prompts: NDArray[np.uint32]) -> NDArray[np.int64]:

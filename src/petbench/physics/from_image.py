@@ -15,7 +15,7 @@ from petbench.files import write_json
 from petbench.physics.acquisition import Acquisition
 from petbench.physics.counts import thin
 from petbench.physics.dose_images import at_dose, image_of, sidecar
-from petbench.physics.doses import STANDARD, Block, derived_seed, resolve_dose
+from petbench.physics.doses import STANDARD, TOLERANCE_DB, Block, check_target, derived_seed, resolve_dose
 from petbench.physics.events import Sinogram
 from petbench.physics.operators import FWHM_PER_SIGMA
 from petbench.physics.scanner import Scanner, image_affine
@@ -23,7 +23,6 @@ from petbench.physics.simulate import OUTSIDE, acquire, check_values
 
 Array = NDArray[np.float32]
 
-TOLERANCE_DB = 0.1
 SMALLEST_FRACTION = 1e-5
 MOST_TRIALS = 25
 EDGE = 1e-3  # voxels, the rounding of affines
@@ -34,12 +33,14 @@ def from_image(
     scanner: Scanner,
     simulation: Block,
     dose: Block,
+    name: str,
     reconstruction: Block,
     seed: int,
     out_image: str | Path,
     out_sidecar: str | Path,
     attenuation: Image | None = None,
     threads: int | None = None,
+    device: str = "cpu",
 ) -> None:
     """Make the low dose of a standard-dose PET image and write it on the image's own grid.
 
@@ -53,17 +54,21 @@ def from_image(
         simulation: As for `petbench.physics.simulate.acquire`.
         dose: Block of a dose (`petbench.physics.doses.resolve_dose`); or `psnr`, the PSNR in dB of the result against the image that is
             to be met (R the maximum of the image, over the whole volume), and optionally `tolerance_db` (0.1).
+        name: Name of the dose; independent draws of different names have noise of their own.
         reconstruction: As for `petbench.physics.dose_images.reconstruct`.
         seed: The subject's seed.
         out_image: `.nii.gz` to write.
         out_sidecar: `.json` to write; names the fraction of the counts that was kept.
         attenuation: Linear attenuation at 511 keV per cm in the same space; None for none.
         threads: Threads of the projector, None for all.
+        device: Where it is reconstructed: `cpu`, or a torch device such as `cuda`.
 
     Raises:
         InputError: an image is negative or empty or does not fit the field of view, a number is out of range, or no fraction of the
             counts has the PSNR asked for.
     """
+    if "psnr" in dose:
+        check_target(dose, simulation)
     reference = np.asarray(image.dataobj, dtype=np.float32)
     check_values(reference, "activity")
     _check_inside(image, reference, scanner)
@@ -74,10 +79,11 @@ def from_image(
 
     standard = resolve_dose(STANDARD, simulation, seed)
     wanted = standard if "psnr" in dose else resolve_dose(dose, simulation, seed)
-    scan = acquire(truth, mu, scanner, simulation, wanted if wanted.draw == "independent" else standard, seed, threads=threads)
+    drawn, label = (wanted, name) if wanted.draw == "independent" else (standard, "standard")
+    scan = acquire(truth, mu, scanner, simulation, drawn, seed, label, threads)
 
     def result(low: Acquisition) -> Array:
-        return _from_scanner(image_of(low, reconstruction, scanner, threads), image, scanner)
+        return _from_scanner(image_of(low, reconstruction, scanner, threads, device), image, scanner)
 
     found: dict[str, Any] = {}
     if "psnr" in dose:
@@ -87,7 +93,7 @@ def from_image(
         low = at_dose(scan, wanted, seed)
     estimate = result(low)
     write_volume(out_image, estimate, image)
-    content = sidecar(scan, low, wanted, reconstruction, scanner) | {"SimulatedFrom": "a reconstructed image", **found}
+    content = sidecar(scan, low, wanted, reconstruction, scanner, device) | {"SimulatedFrom": "a reconstructed image", **found}
     content |= {"Units": "arbitrary", "PSNR": psnr(estimate, reference)}
     if attenuation is None:
         content["AttenuationCorrection"] = "none, no attenuation simulated"
@@ -113,10 +119,7 @@ def _thinned_to(
         The thinned scan, the fraction of the counts that it kept, and what the sidecar says of the search.
     """
     target, tolerance = float(wanted["psnr"]), float(wanted.get("tolerance_db", TOLERANCE_DB))
-    if not tolerance > 0:
-        raise InputError(f"doses/tolerance_db: {tolerance:g} is not positive; give the difference in dB that is small enough.")
-    if not isinstance(scan.data, Sinogram):
-        raise InputError("simulation/format: a PSNR is met by thinning a sinogram; use sinogram.")
+    assert isinstance(scan.data, Sinogram)  # `check_target` refuses list mode
     background = scan.data.background
     fraction, prompts, low = 1.0, scan.data.prompts, scan
     reached, trials = psnr_of(low), 1

@@ -10,14 +10,13 @@ from petbench.errors import InputError
 from petbench.physics.lines import half_chords
 from petbench.physics.planes import Segment, planes_of
 from petbench.physics.projector import CELLS_PER_VOXEL, MM_PER_CM, SinogramProjector, bin_table, check_shape, numba_threads
-from petbench.physics.scanner import Scanner, TimeOfFlight, field_of_view, radial_positions, view_angles
+from petbench.physics.scanner import TOF_SIGMAS, Scanner, TimeOfFlight, field_of_view, radial_positions, view_angles
 
 if TYPE_CHECKING:
     from petbench.physics.kernels_oblique import Grid, Lines, Runs, Timing
 
 Array = NDArray[np.float32]
 
-TOF_SIGMAS = 3.0  # where the Gaussian of the timing resolution is cut off
 TABLE_PER_SIGMA = 256  # steps of the table of TOF weights; interpolation errs by 5e-7
 TILE = 8  # pixels; the loops work through the image tile by tile, so that neighbours share the lines that are in the cache
 

@@ -147,8 +147,7 @@ class ForwardModel:
         image = self.projector.adjoint(self._weighted(data))
         for operator in reversed(self.image_operators):
             image = operator.adjoint(image)
-        image *= like(self._field_of_view, image)
-        return image
+        return image * like(self._field_of_view, image)
 
     def expected(self, image: Any) -> Any:
         """Expected prompts of an image in Bq/ml: trues and background."""

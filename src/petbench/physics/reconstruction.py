@@ -233,6 +233,15 @@ def _check_data(model: ForwardModel, counts: Any) -> None:
             raise InputError(f"reconstruction/{name}: shape {tuple(data.shape)} is not that of the data, {shape}; give one value a bin.")
         if not _is_usable(data):
             raise InputError(f"reconstruction/{name}: holds values that are negative or not finite; give counts, not corrected data.")
+    if not (model.scale > 0 and np.isfinite(model.scale)):
+        raise InputError(f"reconstruction/scale: {model.scale} is not positive; give the counts per Bq/ml cm.")
+    if model.factors is None:
+        return
+    found = tuple(model.factors.shape)
+    if found not in (shape, shape[:3]):
+        raise InputError(f"reconstruction/factors: shape {found} is not that of the data, {shape[:3]}; give one a line.")
+    if not _is_usable(model.factors):
+        raise InputError("reconstruction/factors: hold values that are negative or not finite; give attenuation factors, not mu.")
 
 
 def _check_image(model: ForwardModel, image: Any, name: str) -> None:
@@ -253,14 +262,14 @@ def subset_order(subsets: int) -> list[int]:
     return [index * step % subsets for index in range(subsets)]
 
 
-def post_filter(image: Array, fwhm_mm: float, scanner: Scanner) -> Array:
+def post_filter(image: Array, fwhm_mm: float, scanner: Scanner, threads: int | None = None) -> Array:
     """Gaussian filter of an image of shape (x, y, z) inside the field of view.
 
     Normalised at the edges: a constant stays constant up to the first and last slice.
     """
     if fwhm_mm <= 0:
         return image
-    blur = GaussianBlur(fwhm_mm, scanner.voxel_mm)
+    blur = GaussianBlur(fwhm_mm, scanner.voxel_mm, threads)
     inside = np.broadcast_to(field_of_view(scanner)[:, :, None], image.shape).astype(np.float32)
     weight = blur(inside)
     return np.asarray(_quotient(blur(image * inside), weight * inside, otherwise=0.0), dtype=np.float32)

@@ -11,6 +11,9 @@ from petbench.errors import InputError
 
 LIGHT_MM_PER_PS = 0.299792458
 
+TOF_SIGMAS = 3.0
+"""Where the Gaussian of the timing resolution is cut off."""
+
 
 @dataclass(frozen=True)
 class TimeOfFlight:
@@ -139,6 +142,8 @@ def _check(scanner: Scanner) -> None:
         )
     if scanner.rings is not None and scanner.max_ring_difference is not None and scanner.span is not None:
         _check_oblique(scanner.planes, scanner.rings, scanner.max_ring_difference, scanner.span)
+    if scanner.tof is not None:
+        _check_tof(scanner.tof, scanner.fov_mm)
 
 
 def _check_oblique(planes: int, rings: int, max_ring_difference: int, span: int) -> None:
@@ -150,6 +155,16 @@ def _check_oblique(planes: int, rings: int, max_ring_difference: int, span: int)
         )
     if span < 1 or span % 2 == 0:
         raise InputError(f"scanner/oblique/span: {span} is even or below one; a segment is symmetric, use an odd number.")
+
+
+def _check_tof(tof: TimeOfFlight, fov_mm: float) -> None:
+    """The bins must catch every event: list-mode reconstruction takes the sensitivity of whole lines."""
+    needed_mm = fov_mm / 2 + TOF_SIGMAS * tof.sigma_mm
+    if tof.edges_mm[-1] < needed_mm:
+        raise InputError(
+            f"scanner/tof/bins: {tof.bins} bins of {tof.bin_ps:g} ps do not cover the field of view and its blur; use at least"
+            f" {int(np.ceil(2 * needed_mm / tof.bin_mm))} or a smaller fov_mm."
+        )
 
 
 def radial_positions(scanner: Scanner) -> NDArray[np.float64]:

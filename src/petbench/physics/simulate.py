@@ -93,7 +93,7 @@ def acquire(
     geometry, scope = simulation.get("geometry", "direct"), simulation.get("counts_scope", "volume")
     factors = line_factors(mu, scanner, geometry, threads)
     projector = projector_of(scanner, geometry, simulation.get("tof", False), threads)
-    model = ForwardModel(projector, factors, image_operators=resolution(simulation["psf_mm"], scanner))
+    model = ForwardModel(projector, factors, image_operators=resolution(simulation["psf_mm"], scanner, threads))
     line_integrals = model(truth)
     if scope == "slice":
         weights = plane_weights(line_integrals).astype(np.float32)
@@ -141,9 +141,15 @@ def line_factors(mu: Array | None, scanner: Scanner, geometry: str, threads: int
     return np.tile(pairs, (views, bins, 1)).swapaxes(0, 1)
 
 
-def resolution(psf_mm: float, scanner: Scanner) -> tuple[GaussianBlur, ...]:
-    """Image operators of a resolution, FWHM; none for 0."""
-    return (GaussianBlur(psf_mm, scanner.voxel_mm),) if psf_mm > 0 else ()
+def resolution(psf_mm: float, scanner: Scanner, threads: int | None = None) -> tuple[GaussianBlur, ...]:
+    """Image operators of a resolution, FWHM; none for 0.
+
+    Raises:
+        InputError: the width is negative or not finite.
+    """
+    if not 0 <= psf_mm < np.inf:
+        raise InputError(f"psf_mm: {psf_mm} is negative or not finite; give the FWHM in mm, 0 for none.")
+    return (GaussianBlur(psf_mm, scanner.voxel_mm, threads),) if psf_mm > 0 else ()
 
 
 def checked(image: Image, name: str, scanner: Scanner) -> Array:

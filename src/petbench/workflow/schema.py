@@ -2,6 +2,7 @@
 
 import copy
 import difflib
+import math
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -45,13 +46,25 @@ def check(content: Any, schema: Schema, where: str, partial: bool = False) -> No
         partial: Accept missing keys and nulls (which remove a key when entries are merged).
 
     Raises:
-        InputError: one line with the key, the reason and the mend.
+        InputError: one line with the key, the reason and the mend; numbers must be finite.
     """
+    for path, number in _numbers(content):
+        if not math.isfinite(number):
+            raise InputError(f"{where}: {'/'.join(path) + ': ' if path else ''}{number} is not a finite number; give one.")
     validator = (_Partial if partial else jsonschema.Draft202012Validator)(schema)
     error = jsonschema.exceptions.best_match(validator.iter_errors(content))
     if error is not None:
         key = "/".join(str(part) for part in error.absolute_path)
         raise InputError(f"{where}: {key + ': ' if key else ''}{_sentence(error)}")
+
+
+def _numbers(content: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], float]]:
+    """Every floating-point number in `content`, with the keys that lead to it."""
+    if isinstance(content, float):
+        yield path, content
+    items = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+    for key, value in items:
+        yield from _numbers(value, (*path, str(key)))
 
 
 def _sentence(error: jsonschema.ValidationError) -> str:
