@@ -1,7 +1,7 @@
 """What every method is to the training engine and to whoever restores an image."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple, NotRequired, TypedDict
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -28,8 +28,8 @@ class Step(NamedTuple):
     logs: dict[str, Tensor]
 
 
-class Restorer(nn.Module):
-    """Restores standard-dose PET from low-dose PET, MR, or both.
+class Trained(nn.Module):
+    """What the engine trains.
 
     `transient` names the sub-modules that training needs on resuming but that do not belong to the weights, for they hold images.
     """
@@ -38,14 +38,10 @@ class Restorer(nn.Module):
 
     def optimised(self) -> dict[str, Iterable[nn.Parameter]]:
         """Parameters by the name of the optimiser, a key of the entry's `train.optimiser`."""
-        return {"restorer": self.parameters()}
-
-    def losses(self, batch: Batch) -> Iterator[Step]:
-        """Yield one step an optimiser, in order; each is backpropagated and applied before the next is asked for."""
         raise NotImplementedError
 
-    def restore(self, low_dose: Tensor | None, mr: Tensor | None) -> Tensor:
-        """Restore windows (B, 1, *spatial), scaled as in training; the same shape, without gradients."""
+    def losses(self, batch: Any) -> Iterator[Step]:
+        """Yield one step an optimiser, in order; each is backpropagated and applied before the next is asked for."""
         raise NotImplementedError
 
     def weights(self) -> dict[str, Tensor]:
@@ -70,6 +66,18 @@ class Restorer(nn.Module):
 
     def _is_transient(self, name: str) -> bool:
         return name.split(".", 1)[0] in self.transient
+
+
+class Restorer(Trained):
+    """Restores standard-dose PET from low-dose PET, MR, or both; its batches are `Batch`."""
+
+    def optimised(self) -> dict[str, Iterable[nn.Parameter]]:
+        """All parameters under one optimiser, `restorer`, unless a method says otherwise."""
+        return {"restorer": self.parameters()}
+
+    def restore(self, low_dose: Tensor | None, mr: Tensor | None) -> Tensor:
+        """Restore windows (B, 1, *spatial), scaled as in training; the same shape, without gradients."""
+        raise NotImplementedError
 
 
 def need(image: Tensor | None, name: str) -> Tensor:

@@ -1,9 +1,10 @@
 """Training windows: views into memory-mapped volumes, in an order that follows from a seed and the step alone."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -15,6 +16,16 @@ from petbench.methods.base import Batch
 from petbench.preprocess.windows import spatial_shape, window_slices
 
 VOLUMES = ("low_dose", "mr", "standard_dose")
+
+
+class Samples(Protocol):
+    """What the engine trains on: samples by number."""
+
+    def batch(self, numbers: Sequence[int], /) -> Mapping[str, Any]:
+        """Gather some samples: a batch of tensors for each kind of data."""
+        ...
+
+    def __len__(self) -> int: ...
 
 
 @dataclass(frozen=True)

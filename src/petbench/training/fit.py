@@ -18,12 +18,12 @@ from tqdm import tqdm
 from petbench.device import device_name, peak_mb
 from petbench.errors import InputError
 from petbench.files import atomic, checksum, digest, read_json, write_json
-from petbench.methods.base import Batch, Restorer
+from petbench.methods.base import Restorer, Trained
 from petbench.methods.build import build
 from petbench.restoration.weights import Description, fill, save_weights
 from petbench.training.average import MovingAverage
 from petbench.training.checkpoint import locked, random_state, restore_random_state
-from petbench.training.data import Windows, batch_numbers, open_windows
+from petbench.training.data import Samples, batch_numbers, open_windows
 
 OPTIMISERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 HISTORY_ROWS = 200
@@ -56,36 +56,74 @@ def fit(
     Raises:
         InputError: another process trains this fold, starting weights do not fit, or the loss is no longer finite.
     """
-    train = description.train
+    windows = open_windows(prepared)
+    identity = {
+        "train": description.train,
+        "module": description.module,
+        "code": description.code,
+        "data": [read_json(path) for path in prepared],
+        "init": checksum(init) if init else None,
+    }
+
+    def make() -> Restorer:
+        restorer = build(description.module, description.train)
+        if init:
+            fill(restorer, init)
+        return restorer
+
+    def save(restorer: Trained) -> None:
+        save_weights(out["weights"], restorer.weights(), description)
+
+    fit_model(make, windows, description.train, identity, checkpoints, device, threads, out, save, checkpoint_seconds)
+
+
+def fit_model(
+    make: Callable[[], Trained],
+    samples: Samples,
+    train: Mapping[str, Any],
+    identity: Mapping[str, Any],
+    checkpoints: str | Path,
+    device: str,
+    threads: int,
+    out: Mapping[str, str],
+    save: Callable[[Trained], None],
+    checkpoint_seconds: float = 60.0,
+) -> None:
+    """Train anything that says what it minimises on samples taken by number: what `fit` and the PSF predictor's training share.
+
+    Args:
+        make: Builds what is trained, from torch's random state, which is seeded before.
+        samples: What it is trained on.
+        train: The engine's keys: `optimiser`, `batch_size`, `steps` or `epochs`, `seed`, `precision`, and, where wanted, `schedule`, `ema`
+            and `clip_gradient`.
+        identity: All the weights depend on, JSON-like: a checkpoint of anything else is not resumed.
+        checkpoints: Folder for resume checkpoints; one process at a time may train there.
+        device: `cpu` or `cuda`.
+        threads: CPU threads.
+        out: Files to write: `history` (TSV) and `cost` (JSON); `save` writes its own.
+        save: Writes the weights of what was trained.
+        checkpoint_seconds: Time between checkpoints.
+
+    Raises:
+        InputError: another process trains this, or the loss is no longer finite.
+    """
     torch.set_num_threads(threads)
     precision: Literal["bf16-mixed", "32-true"] = "bf16-mixed" if device == "cuda" and train["precision"] == "bf16" else "32-true"
     # A training is one process, also in a job of SLURM's.
     fabric = Fabric(accelerator=device, devices=1, precision=precision, plugins=LightningEnvironment())
-    windows = open_windows(prepared)
-    steps = train["steps"] if "steps" in train else train["epochs"] * math.ceil(len(windows) / train["batch_size"])
-    key = digest(
-        {
-            "train": train,
-            "module": description.module,
-            "code": description.code,
-            "data": [read_json(path) for path in prepared],
-            "init": checksum(init) if init else None,
-        }
-    )
-    with locked(checkpoints, key) as checkpoint:
+    steps = train["steps"] if "steps" in train else train["epochs"] * math.ceil(len(samples) / train["batch_size"])
+    with locked(checkpoints, digest(identity)) as checkpoint:
         torch.manual_seed(train["seed"])
-        restorer = build(description.module, train)
-        if init:
-            fill(restorer, init)
-        run = _Run(fabric, restorer.to(device).train(), train, steps)
+        model = make()
+        run = _Run(fabric, model.to(device).train(), train, steps)
         state = checkpoint.load()
         if state is not None:
             run.load(state)
             print(f"resuming at step {run.step} of {steps}")
-        _train(run, windows, steps, lambda: checkpoint.save(run.state()), checkpoint_seconds)
+        _train(run, samples, steps, lambda: checkpoint.save(run.state()), checkpoint_seconds)
         if run.average is not None:
-            run.average.copy_to(restorer)
-        save_weights(out["weights"], restorer.weights(), description)
+            run.average.copy_to(model)
+        save(model)
         _write_history(out["history"], run.history)
         _write_cost(out["cost"], run, device, precision)
         checkpoint.remove()
@@ -94,7 +132,7 @@ def fit(
 class _Run:
     """A training in progress: all that a checkpoint holds."""
 
-    def __init__(self, fabric: Fabric, restorer: Restorer, train: Mapping[str, Any], steps: int) -> None:
+    def __init__(self, fabric: Fabric, restorer: Trained, train: Mapping[str, Any], steps: int) -> None:
         self.fabric, self.restorer, self.train, self.steps = fabric, restorer, train, steps
         self.parameters = {name: [p for p in parameters if p.requires_grad] for name, parameters in restorer.optimised().items()}
         missing = sorted(set(self.parameters) - set(train["optimiser"]))
@@ -109,7 +147,7 @@ class _Run:
         self.sums: dict[str, torch.Tensor] = {}
         self.since = 0
 
-    def advance(self, batch: Batch) -> None:
+    def advance(self, batch: Any) -> None:
         """Make one training step."""
         factor = rate_factor(self.train.get("schedule"), self.step, self.steps)
         self.restorer.train()
@@ -176,12 +214,12 @@ class _Run:
         self.sums = {name: self.fabric.to_device(value) for name, value in state["sums"].items()}
 
 
-def _train(run: _Run, windows: Windows, steps: int, save: Callable[[], None], checkpoint_seconds: float) -> None:
+def _train(run: _Run, samples: Samples, steps: int, save: Callable[[], None], checkpoint_seconds: float) -> None:
     every = max(1, steps // HISTORY_ROWS)
     started, saved, before = time.perf_counter(), time.perf_counter(), run.seconds
     bar = tqdm(total=steps, initial=run.step, desc="training", unit="step", file=sys.__stderr__, disable=None)
     with bar:
-        for batch in _batches(run, windows, steps):
+        for batch in _batches(run, samples, steps):
             run.advance(batch)
             bar.update()
             if run.step % every == 0 or run.step == steps:
@@ -192,12 +230,12 @@ def _train(run: _Run, windows: Windows, steps: int, save: Callable[[], None], ch
                 saved = time.perf_counter()
 
 
-def _batches(run: _Run, windows: Windows, steps: int) -> Iterator[Batch]:
+def _batches(run: _Run, samples: Samples, steps: int) -> Iterator[Any]:
     """Batches of the steps still to do, the next one gathered while the present one trains."""
     size, seed = run.train["batch_size"], run.train["seed"]
 
-    def gather(step: int) -> Batch:
-        return windows.batch(batch_numbers(len(windows), size, step, seed))
+    def gather(step: int) -> Mapping[str, Any]:
+        return samples.batch(batch_numbers(len(samples), size, step, seed))
 
     with ThreadPoolExecutor(max_workers=1) as reader:
         ahead = reader.submit(gather, run.step) if run.step < steps else None
@@ -205,7 +243,7 @@ def _batches(run: _Run, windows: Windows, steps: int) -> Iterator[Batch]:
             assert ahead is not None
             batch = ahead.result()
             ahead = reader.submit(gather, step + 1)
-            yield Batch(**{kind: run.fabric.to_device(tensor) for kind, tensor in batch.items()})  # type: ignore[typeddict-item]
+            yield {kind: run.fabric.to_device(tensor) for kind, tensor in batch.items()}
 
 
 def _optimiser(parameters: Sequence[torch.nn.Parameter], settings: Mapping[str, Any]) -> torch.optim.Optimizer:
