@@ -9,6 +9,14 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import yaml
+from filelock import FileLock
+
+from petbench.physics.operators import GaussianBlur
+from petbench.physics.projector import DirectProjector
+from petbench.physics.scanner import Scanner
+
 ROOT = Path(__file__).parents[2]
 PARALLEL = ("--cores", "2", "--resources", "gpu=2", "--set-threads", "train=1", "restore_subject=1")
 
@@ -21,7 +29,7 @@ class Repo:
 
     @property
     def environment(self) -> dict[str, str]:
-        return os.environ | {"PYTHONPATH": str(self.path / "src"), "NUMBA_CACHE_DIR": str(Path(tempfile.gettempdir()) / "petbench-numba")}
+        return os.environ | {"PYTHONPATH": str(self.path / "src")}
 
     def snakemake(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "snakemake", *arguments]
@@ -61,4 +69,17 @@ def copy_of_project(path: Path) -> Repo:
         if (ROOT / name).is_file():
             (path / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, path / name)
+    compile_projector()
+    for cached in (ROOT / "src").rglob("*.nb[ic]"):
+        target = path / cached.relative_to(ROOT)
+        target.parent.mkdir(exist_ok=True)
+        shutil.copy2(cached, target)
     return Repo(path)
+
+
+def compile_projector() -> None:
+    """Compile what simulates and reconstructs, once for all copies: numba keeps it beside the source, and it goes by the file's time."""
+    with FileLock(Path(tempfile.gettempdir()) / "petbench-compiling.lock"):
+        scanner = Scanner.from_entry(yaml.safe_load((ROOT / "config/scanners/tiny.yaml").read_text()))
+        projector, image = DirectProjector(scanner), np.ones(scanner.image_shape, dtype=np.float32)
+        GaussianBlur(8.0, scanner.voxel_mm)(projector.adjoint(projector(image)))

@@ -1,0 +1,182 @@
+"""Positron-range operators on torch tensors: what runs when an image lies on an accelerator. Importing this module registers them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from petbench.physics.device_operators import make
+from petbench.positron_range.convolution import Convolution
+from petbench.positron_range.ddconv import DDConv
+from petbench.positron_range.operators import NoCorrection
+from petbench.positron_range.stored_kernels import LARGEST_CODE, Block, padded_indices, window_offsets
+from petbench.positron_range.svtd import SVTD
+
+# Elements of stored kernels expanded at a time; each takes some 16 bytes on the way.
+EXPANDED = 2**26
+
+
+class DeviceConvolution:
+    """A convolution by fast Fourier transform, and its transpose."""
+
+    def __init__(self, convolution: Convolution, device: torch.device) -> None:
+        self.shape, self.padded = convolution.shape, convolution.padded
+        self.transfer = torch.from_numpy(convolution.transfer).to(device)
+
+    def spectrum(self, image: Tensor) -> Tensor:
+        """Transform of an image of `shape`, zero beyond it."""
+        transformed: Tensor = torch.fft.rfftn(image, s=self.padded)
+        return transformed
+
+    def inverse(self, spectrum: Tensor) -> Tensor:
+        """The image of a transform."""
+        image: Tensor = torch.fft.irfftn(spectrum, s=self.padded)
+        return image[tuple(slice(size) for size in self.shape)]
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Scatter."""
+        return self.inverse(self.spectrum(image) * self.transfer)
+
+    def transpose(self, image: Tensor) -> Tensor:
+        """Gather."""
+        return self.inverse(self.spectrum(image) * self.transfer.conj())
+
+
+def unrounded(out: Tensor, image: Tensor) -> Tensor:
+    """Set to zero what a transform's rounding made negative, where image and kernels are not."""
+    return out.clamp_(min=0) if bool(image.min() >= 0) else out
+
+
+@dataclass(frozen=True)
+class DeviceBlock:
+    """A block of stored kernels on a device: see `Block`; `centres` and `offsets` are indices into the flattened padded image."""
+
+    voxels: Tensor
+    centres: Tensor
+    offsets: Tensor
+    which: Tensor
+    roots: Tensor
+    scales: Tensor
+
+    @classmethod
+    def of(cls, block: Block, shape: tuple[int, ...], margin: int, device: torch.device) -> "DeviceBlock":
+        """Move a block, for images of a shape padded by a margin."""
+        offsets = window_offsets(shape, block.margin, margin)
+        flat = block.roots.reshape(len(block.roots), -1)
+        # Not every operation takes unsigned numbers: the bits travel as signed ones.
+        flat = flat.view(np.int16) if flat.dtype == np.uint16 else flat
+        arrays = (block.voxels, padded_indices(block.voxels, shape, margin), offsets, block.which, flat, block.scales)
+        return cls(*(torch.from_numpy(array).to(device) for array in arrays))
+
+    def scatter(self, out: Tensor, image: Tensor) -> None:
+        """Add each voxel's value times its kernel to the flattened padded image."""
+        for part, targets, kernels in self._expanded():
+            values = image[self.voxels[part], None] * kernels
+            out.index_add_(0, targets.reshape(-1), values.reshape(-1))
+
+    def gather(self, padded: Tensor, out: Tensor) -> None:
+        """Set each voxel to the sum of the flattened padded image weighted by its kernel."""
+        for part, targets, kernels in self._expanded():
+            out[self.voxels[part]] = (padded[targets] * kernels).sum(dim=1)
+
+    def _expanded(self) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        step = max(1, EXPANDED // self.offsets.numel())
+        for start in range(0, self.voxels.numel(), step):
+            part = slice(start, start + step)
+            which = self.which[part].long()
+            roots = self.roots[which]
+            roots = roots if roots.is_floating_point() else (roots.int() & LARGEST_CODE).float()
+            yield part, self.centres[part, None] + self.offsets, roots.square() * self.scales[which, None]
+
+
+class DeviceDDConv:
+    """DDConv; the order of a scattered sum, and so its last digits, may vary from run to run on a GPU."""
+
+    def __init__(self, operator: DDConv, device: torch.device) -> None:
+        self.operator, self.device = operator, device
+        self.blocks = [self._moved(block) for block in operator.blocks]
+        self.shared = [
+            (part.box, torch.from_numpy(part.mask).to(device), DeviceConvolution(part.convolution, device)) for part in operator.shared
+        ]
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """Scatter an image (x, y, z)."""
+        margin, shape = self.operator.margin, self.operator.image_shape
+        padded = image.new_zeros([size + 2 * margin for size in shape])
+        for block in self._all_blocks():
+            block.scatter(padded.view(-1), image.reshape(-1))
+        out = padded[tuple(slice(margin, margin + size) for size in shape)].contiguous()
+        for box, mask, convolution in self.shared:
+            out[box] += convolution.forward(image[box] * mask)
+        return unrounded(out, image)
+
+    def adjoint(self, image: Tensor) -> Tensor:
+        """Gather from an image (x, y, z)."""
+        padded = torch.nn.functional.pad(image, (self.operator.margin,) * 6).reshape(-1)
+        out = torch.zeros_like(image).reshape(-1)
+        for block in self._all_blocks():
+            block.gather(padded, out)
+        out = out.reshape(image.shape)
+        for box, mask, convolution in self.shared:
+            out[box] += convolution.transpose(image[box]) * mask
+        return unrounded(out, image)
+
+    def _all_blocks(self) -> Iterator[DeviceBlock]:
+        yield from self.blocks
+        if self.operator.unstored is not None:
+            yield from (self._moved(block) for block in self.operator.unstored.blocks())
+
+    def _moved(self, block: Block) -> DeviceBlock:
+        return DeviceBlock.of(block, self.operator.image_shape, self.operator.margin, self.device)
+
+
+class DeviceSVTD:
+    """SVTD."""
+
+    def __init__(self, operator: SVTD, device: torch.device) -> None:
+        self.masks = [torch.from_numpy(mask).to(device) for mask in operator.masks]
+        self.convolutions = [DeviceConvolution(convolution, device) for convolution in operator.convolutions]
+        self.weights = torch.from_numpy(operator.weights).to(device)
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """Scatter an image (x, y, z)."""
+        spectrum = self.convolutions[0].spectrum(image * self.weights)
+        out = torch.zeros_like(image)
+        for mask, convolution in zip(self.masks, self.convolutions, strict=True):
+            out += convolution.inverse(spectrum * convolution.transfer) * mask
+        return unrounded(out, image)
+
+    def adjoint(self, image: Tensor) -> Tensor:
+        """Gather from an image (x, y, z)."""
+        pairs = zip(self.masks, self.convolutions, strict=True)
+        spectra = [convolution.spectrum(image * mask) * convolution.transfer.conj() for mask, convolution in pairs]
+        return unrounded(self.convolutions[0].inverse(torch.stack(spectra).sum(dim=0)) * self.weights, image)
+
+
+class DeviceNoCorrection:
+    """The identity."""
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """A copy of the image."""
+        return image.clone()
+
+    def adjoint(self, image: Tensor) -> Tensor:
+        """A copy of the image."""
+        return image.clone()
+
+
+@make.register
+def _(operator: DDConv, device: torch.device) -> DeviceDDConv:
+    return DeviceDDConv(operator, device)
+
+
+@make.register
+def _(operator: SVTD, device: torch.device) -> DeviceSVTD:
+    return DeviceSVTD(operator, device)
+
+
+@make.register
+def _(operator: NoCorrection, device: torch.device) -> DeviceNoCorrection:
+    return DeviceNoCorrection()
