@@ -213,6 +213,12 @@ def test_measured_scans_cannot_be_turned(project):
     assert "lab.yaml: rotations: scans as measured cannot be turned" in message
 
 
+def test_a_simulation_of_a_labs_data_needs_all_of_its_parts(project):
+    message = refused(project, scale("lab.yaml", override={"datasets": {"lab": {"scanner": "tiny"}}}))
+    assert "lab.yaml: " in message
+    assert "'scanner'" in message
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -33,6 +33,13 @@ def test_docstrings_comments_and_titles_rerun_no_stage(changed):
     assert changed.rules(*SCALE) <= {"table", "page", "latest"}
 
 
+def test_a_scanners_views_make_new_scans_of_the_same_heads(changed):
+    changed.edit("config/scanners/tiny.yaml", "views: 48", "views: 44")
+    rules = changed.rules(*SCALE)
+    assert {"simulate", "reconstruct"} <= rules
+    assert "acquire" not in rules
+
+
 def test_a_docstring_alone_reruns_nothing(changed):
     changed.edit("src/petbench/networks/unet.py", "as a regression network", "as a network for regression")
     assert changed.planned(*SCALE) == []
