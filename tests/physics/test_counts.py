@@ -3,7 +3,7 @@ import pytest
 from scipy import stats
 
 from petbench.errors import InputError
-from petbench.physics.counts import FAINTEST_PLANE, expectation, log_likelihood, plane_weights, poisson, thin
+from petbench.physics.counts import FAINTEST_PLANE, expectation, plane_weights, poisson, thin
 from petbench.physics.planes import planes_of
 from petbench.physics.scanner import Scanner, radial_positions
 
@@ -183,11 +183,3 @@ def test_whole_fraction_keeps_every_count_and_seeds_repeat() -> None:
 def test_fractions_out_of_range_are_refused(fraction: float) -> None:
     with pytest.raises(InputError, match="outside"):
         thin(np.ones(3, dtype=np.uint32), fraction, seed=0)
-
-
-def test_likelihood_is_that_of_scipy_up_to_a_constant() -> None:
-    rng = np.random.default_rng(0)
-    counts = rng.poisson(6.0, 50)
-    first, second = rng.uniform(2, 9, (2, 50))
-    difference = stats.poisson(first).logpmf(counts).sum() - stats.poisson(second).logpmf(counts).sum()
-    assert log_likelihood(counts, first) - log_likelihood(counts, second) == pytest.approx(difference)

@@ -203,11 +203,3 @@ def _views(array: NDArray[np.generic]) -> Iterator[Any]:
         return
     for view in range(array.shape[1]):
         yield slice(None), view
-
-
-def log_likelihood(counts: NDArray[np.integer], expected: NDArray[np.floating]) -> float:
-    """Poisson log-likelihood of counts, without the term that depends on the counts alone."""
-    seen = counts > 0
-    with np.errstate(divide="ignore"):
-        logs = np.log(expected[seen], dtype=np.float64)
-    return float((counts[seen] * logs).sum() - expected.sum(dtype=np.float64))

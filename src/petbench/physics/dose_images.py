@@ -13,7 +13,7 @@ from petbench.files import write_json
 from petbench.physics.acquisition import Acquisition, read_acquisition
 from petbench.physics.doses import Block, Dose, derived_seed, is_independent, resolve_dose
 from petbench.physics.events import Sinogram, thinned
-from petbench.physics.operators import ForwardModel
+from petbench.physics.operators import ForwardModel, Operator
 from petbench.physics.projector import projector_of
 from petbench.physics.reconstruction import listmode_osem, osem, post_filter
 from petbench.physics.scanner import Scanner, image_affine
@@ -107,25 +107,56 @@ def image_of(
         InputError: a number is out of range, or there are fewer events than subsets.
     """
     operators = resolution(reconstruction["psf_mm"], scanner, threads)
-    passes = (reconstruction["iterations"], reconstruction["subsets"])
+    iterations, subsets = reconstruction["iterations"], reconstruction["subsets"]
+    estimate = estimate_of(scan, operators, iterations, subsets, scanner, threads, device, **options)
+    return post_filter(estimate, reconstruction["post_filter_mm"], scanner, threads)
+
+
+def estimate_of(
+    scan: Acquisition,
+    image_operators: tuple[Operator, ...],
+    iterations: int,
+    subsets: int,
+    scanner: Scanner,
+    threads: int | None = None,
+    device: str = "cpu",
+    **options: Any,
+) -> Array:
+    """Reconstruct a scan with some image operators by OSEM, in list mode where its data are, without any filter afterwards.
+
+    Args:
+        scan: Counts with their model.
+        image_operators: As for `ForwardModel`.
+        iterations: Passes through the data.
+        subsets: Subsets of views or events.
+        scanner: The geometry.
+        threads: Threads of the projector, None for all.
+        device: `cpu`, or a torch device such as `cuda`.
+        **options: As for `image_of`.
+
+    Returns:
+        Activity in Bq/ml, shape (x, y, z); zero everywhere if there are no events.
+
+    Raises:
+        InputError: a number is out of range, or there are fewer events than subsets.
+    """
     if isinstance(scan.data, Sinogram):
         projector = projector_of(scanner, scan.geometry, scan.tof, threads)
-        model = _on(device, ForwardModel(projector, scan.factors, scan.scale, operators, scan.data.background))
-        estimate = osem(model, scan.data.prompts, *passes, **options)
+        model = _on(device, ForwardModel(projector, scan.factors, scan.scale, image_operators, scan.data.background))
+        estimate = osem(model, scan.data.prompts, iterations, subsets, **options)
     elif scan.data.counts == 0:  # the estimate of no counts, which has no subsets to come from
         estimate = np.zeros(scanner.image_shape, dtype=np.float32)
     else:
         from petbench.physics.listmode import ListModeProjector
 
         events = scan.data
-        lines = ForwardModel(projector_of(scanner, scan.geometry, threads=threads), scan.factors, scan.scale, operators)
+        lines = ForwardModel(projector_of(scanner, scan.geometry, threads=threads), scan.factors, scan.scale, image_operators)
         sensitivity = _on(device, lines).sensitivity()
         listed = ListModeProjector(scanner, scan.geometry, events.radial, events.view, events.plane, events.tof, threads)
         factors = scan.factors[events.radial, events.view, events.plane]
-        model = _on(device, ForwardModel(listed, factors, scan.scale, operators, events.background))
-        estimate = listmode_osem(model, sensitivity, *passes, **options)
-    image = estimate if isinstance(estimate, np.ndarray) else estimate.cpu().numpy()
-    return post_filter(image, reconstruction["post_filter_mm"], scanner, threads)
+        model = _on(device, ForwardModel(listed, factors, scan.scale, image_operators, events.background))
+        estimate = listmode_osem(model, sensitivity, iterations, subsets, **options)
+    return estimate if isinstance(estimate, np.ndarray) else np.asarray(estimate.cpu().numpy())
 
 
 def _on(device: str, model: ForwardModel) -> ForwardModel:

@@ -15,12 +15,10 @@ from petbench.data.nifti import volume, write_volume
 from petbench.errors import InputError
 from petbench.files import checksum
 from petbench.physics.acquisition import Acquisition
+from petbench.physics.dose_images import estimate_of
 from petbench.physics.doses import Block
 from petbench.physics.events import Sinogram
 from petbench.physics.linear import LinearOperator
-from petbench.physics.operators import ForwardModel
-from petbench.physics.projector import projector_of
-from petbench.physics.reconstruction import listmode_osem, osem
 from petbench.physics.scanner import Scanner, image_affine
 from petbench.physics.simulate import resolution
 from petbench.positron_range.operators import NoCorrection
@@ -78,28 +76,11 @@ def reconstructed(
 
     # The identity would cost a copy of the image, and needs no counterpart on the device.
     ranges = () if isinstance(operator, NoCorrection) else (operator,)
-    operators = (*ranges, *resolution(reconstruction.get("psf_mm", 4.4), scanner))
-    passes = (at[-1], int(reconstruction.get("subsets", 1)))
+    operators = (*ranges, *resolution(reconstruction.get("psf_mm", 4.4), scanner, threads))
     options: dict[str, Any] = {"callback": keep, "at": at, "progress": None}
-    if isinstance(scan.data, Sinogram):
-        projector = projector_of(scanner, scan.geometry, scan.tof, threads)
-        model = _on(device, ForwardModel(projector, scan.factors, scan.scale, operators, scan.data.background))
-        osem(model, scan.data.prompts, *passes, **options)
-        return images
-    from petbench.physics.listmode import ListModeProjector
-
-    events = scan.data
-    lines = ForwardModel(projector_of(scanner, scan.geometry, threads=threads), scan.factors, scan.scale, operators)
-    sensitivity = _on(device, lines).sensitivity()
-    listed = ListModeProjector(scanner, scan.geometry, events.radial, events.view, events.plane, events.tof, threads)
-    factors = scan.factors[events.radial, events.view, events.plane]
-    model = _on(device, ForwardModel(listed, factors, scan.scale, operators, events.background))
-    listmode_osem(model, sensitivity, *passes, **options)
-    return images
-
-
-def _on(device: str, model: ForwardModel) -> ForwardModel:
-    return model if device == "cpu" else model.to(device)
+    last = estimate_of(scan, operators, at[-1], int(reconstruction.get("subsets", 1)), scanner, threads, device, **options)
+    # Without any events nothing is iterated, and every estimate is the last one, zero.
+    return {iteration: images.get(iteration, last) for iteration in at}
 
 
 def write_images(path: str | Path, images: Sequence[Array], scanner: Scanner) -> None:
