@@ -18,6 +18,8 @@ rule table:
         "<logs>/table/{experiment}.log",
     benchmark:
         "<benchmarks>/table/{experiment}.tsv"
+    wildcard_constraints:
+        experiment=wildcard_choice(IMAGED),
     localrule: True
     conda:
         "../envs/petbench.yaml"

@@ -6,6 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from petbench.evaluation.scores import read_scores
 from petbench.evaluation.table import read_tables
 from petbench.files import checksum, read_json
 from petbench.report.page import History, Picture, ReportContent
@@ -31,7 +32,7 @@ def collect(
     Args:
         entries: The resolved configuration.
         note: What the scale's file says of it.
-        files: Paths by kind: `metrics`; `histories` and `costs`, one a training; `registrations` (PNG); `images`, whose checksums are
+        files: Paths by kind: `metrics`; `scores` of diagnosis studies, if any; `histories` and `costs`, one a training; `registrations` (PNG); `images`, whose checksums are
             shown; `volumes`; `sidecars` of restored images; `published` and `papers`.
         trainings: Data set, dose, method and fold of each training.
         registrations: Data set and subject of each picture, and of each of `images` in turn.
@@ -54,6 +55,7 @@ def collect(
     return ReportContent(
         entries=entries,
         metrics=read_tables(files["metrics"]),
+        scores=read_scores(files["scores"]) if files.get("scores") else None,
         published={Path(path).stem: read_published(path) for path in files["published"]},
         papers=read_papers(files["papers"][0]),
         note=note,

@@ -17,6 +17,7 @@ from petbench.evaluation.statistics import MIN_SUBJECTS
 from petbench.files import atomic
 from petbench.report import figures, summaries
 from petbench.report.notes import leaking_datasets, scale_notes
+from petbench.report.diagnosis import build_diagnosis, roc_curves
 from petbench.report.published import Quoted, grid, sources
 from petbench.report.tables import ARROWS, REFERENCES, TITLES, Table, build_table, caption, few_subjects, has_reference
 from petbench.report.viewer import STANDARD_DOSE, Unit, ViewerSubject, load, unit_of, viewer_data
@@ -56,6 +57,7 @@ class ReportContent:
         entries: Resolved configuration: `scale` (its name), `run` (experiment ids in order), `datasets`, `methods`, `experiments` (each a
             mapping of name to entry).
         metrics: Long table of every method, data set and dose, see `petbench.evaluation.table`.
+        scores: Scores of the diagnosis studies, see `petbench.evaluation.scores`; None where there is no study.
         published: Printed values, see `petbench.report.published`, by the name that experiments give under `published`.
         papers: By short name, a mapping with `name` and `citation`.
         note: What the scale's file says of it, shown at the head of the page.
@@ -71,6 +73,7 @@ class ReportContent:
 
     entries: Mapping[str, Any]
     metrics: "DataFrame"
+    scores: "DataFrame | None" = None
     published: Mapping[str, tuple[Quoted, ...]] = field(default_factory=dict)
     papers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     note: str = ""
@@ -149,6 +152,8 @@ def _papers(content: ReportContent, titles: Mapping[str, str]) -> list[dict[str,
 def _experiment(name: str, experiment: Mapping[str, Any], content: ReportContent, titles: Mapping[str, str]) -> dict[str, Any]:
     published = content.published.get(experiment.get("published", ""), ())
     notes = scale_notes(content.entries, experiment, content.note)
+    if experiment["kind"] in ("diagnosis", "roc"):
+        return _diagnosis(name, experiment, content, titles, notes)
     table = build_table(experiment, content.metrics, published, titles, notes=notes)
     others = [other for other in REFERENCES if other != table.reference and has_reference(experiment, content.metrics, other)]
     again = {key: value for key, value in experiment.items() if key != "cost"}  # a cost is the same against any reference
@@ -159,6 +164,26 @@ def _experiment(name: str, experiment: Mapping[str, Any], content: ReportContent
         "tables": [table, *(build_table(again, content.metrics, published, titles, other) for other in others)],
         "published": published,
         "figure": _drawn(partial(_panels, experiment, table)) if experiment["kind"] == "figure" else None,
+        "curves": None,
+    }
+
+
+def _diagnosis(
+    name: str, experiment: Mapping[str, Any], content: ReportContent, titles: Mapping[str, str], notes: Sequence[str]
+) -> dict[str, Any]:
+    if content.scores is None:
+        raise InputError(f"{name}: has no scores; classify first.")
+    published = content.published.get(experiment.get("published", ""), ())
+    resamplings = content.entries["classifiers"][experiment["classifier"]]["bootstrap"]
+    scores = content.scores
+    return {
+        "id": name,
+        "title": experiment["title"],
+        "differs": experiment["differs"],
+        "tables": [build_diagnosis(experiment, scores, published, titles, resamplings, notes)],
+        "published": published,
+        "figure": _drawn(lambda path: roc_curves(experiment, scores, titles, [path])) if experiment["kind"] == "roc" else None,
+        "curves": _drawn(lambda path: roc_curves(experiment, scores, titles, [path])) if experiment["kind"] == "diagnosis" else None,
     }
 
 
@@ -199,6 +224,8 @@ def _curves(histories: Sequence[History], titles: Mapping[str, str]) -> list[tup
     """One figure a data set, dose and method, with a line a fold; its heading and picture."""
     groups: dict[tuple[str, str, str], dict[str, Path]] = {}
     for history in histories:
+        if history.path.read_text().split("\n", 1)[0] == "step":  # nothing was optimised, so there is no curve
+            continue
         groups.setdefault((history.dataset, history.dose, history.method), {})[f"fold {history.fold}"] = history.path
 
     def draw(runs: Mapping[str, Path], path: Path) -> None:

@@ -18,6 +18,7 @@ COST = "cost"
 TIMED = ("train_seconds", "train_peak_mb", "restore_seconds", "restore_peak_mb")
 ARROWS = {"higher": "↑", "lower": "↓", "zero": "→ 0", "one": "→ 1", "none": ""}
 TITLES = {"low_dose": "Low dose", "standard_dose": "Standard dose", "true_activity": "True activity"}
+DIAGNOSIS = "diagnosis"
 REFERENCES = {"standard_dose": "the standard-dose image", "true_activity": "the true activity"}
 
 
@@ -58,6 +59,7 @@ class Table:
         published_rows: Method entry name to the paper's name of it.
         notes: Sentences that belong below the table.
         differs: How the experiment differs from the published one.
+        intervals: Whether confidence intervals stand in every form of the table, not on the page alone.
     """
 
     title: str
@@ -72,6 +74,7 @@ class Table:
     published_rows: Mapping[str, str]
     notes: tuple[str, ...]
     differs: str = ""
+    intervals: bool = False
 
     def blocks(self) -> list[tuple[str, str, tuple[Metric, ...]]]:
         """Column key, heading and metrics of each block of columns, from left to right."""
@@ -124,7 +127,7 @@ def build_table(
                 method: _cell(summary, key, method, f"{metric.name} against {reference} in region {region}")
                 for method in experiment["rows"]
             }
-            cells |= {(method, key, metric.name): cell for method, cell in _ranked(found, metric).items()}
+            cells |= {(method, key, metric.name): cell for method, cell in ranked(found, metric).items()}
         left_out += 0 if summary is None else int(summary["left_out"].sum())
     for method in experiment["rows"]:
         cells |= {(method, COST, metric.name): _cost(own, method, metric.name) for metric in cost}
@@ -168,6 +171,11 @@ def few_subjects(table: Table) -> list[str]:
 
 def caption(table: Table, intervals: bool) -> str:
     """What the numbers are, for below the table; `intervals` says whether confidence intervals stand in its cells."""
+    if table.reference == DIAGNOSIS:
+        return (
+            "Mean ± SD over repeated trainings, of all people tested, pooled over folds; in brackets the 95 % interval of the AUC and of its"
+            " gain over MR alone, bootstrapped over people. Best in bold, second underlined."
+        )
     brackets = ", with the 95 % confidence interval of the mean in brackets" if intervals else ""
     against = f"against {REFERENCES[table.reference]}; region: {table.region}"
     return f"Mean ± SD over subjects{brackets}, {against}. Best in bold, second underlined."
@@ -210,7 +218,7 @@ def _copies(metrics: "DataFrame") -> Iterator[str]:
             )
 
 
-def _ranked(cells: Mapping[str, Cell], metric: Metric) -> dict[str, Cell]:
+def ranked(cells: Mapping[str, Cell], metric: Metric) -> dict[str, Cell]:
     """The same cells, the best and second-best mean marked; equal means share a place, and one row alone is no best."""
     ranked = dict(cells)
     known = {method: cell.mean for method, cell in cells.items() if not math.isnan(cell.mean)}
