@@ -61,6 +61,7 @@ def study_folds():
     return list(found)
 
 
+@cache
 def study_rows(dataset, classifier):
     """Rows of all experiments that a data set is studied in with a classifier, so that one job serves them all."""
     rows = {}
@@ -71,6 +72,7 @@ def study_rows(dataset, classifier):
     return sorted(rows)
 
 
+@cache
 def study_in(dataset, classifier, fold):
     """One fold of a diagnosis study."""
     rows, train_pet = study_rows(dataset, classifier), CLASSIFIERS[classifier]["train_pet"]
@@ -456,9 +458,9 @@ def restoring_inputs(wildcards):
     dataset, subject = wildcards.dataset, wildcards.subject
     return {
         "prepared": prepared(dataset, wildcards.dose, domain, subject),
-        "image": grey_matter_map(dataset, subject)
-        if dataset in SYNTHETIC
-        else pet_image(dataset, subject, wildcards.dose),
+        "image": (
+            grey_matter_map(dataset, subject) if dataset in SYNTHETIC else pet_image(dataset, subject, wildcards.dose)
+        ),
         "weights": weights_file(training),
     }
 
@@ -522,6 +524,7 @@ def truth(dataset, subject, kind):
     return f"<results>/{dataset}/truth/sub-{subject}/sub-{subject}_{names[kind]}"
 
 
+@cache
 def tested(dataset):
     """Subjects of a data set that some fold tests: those that are restored, measured and shown."""
     return subjects_tested(people_of(DATASETS[dataset]), DATASETS[dataset]["split"])
@@ -538,6 +541,7 @@ def people_tested(wildcards):
     return [people[subject] for subject in tested(wildcards.dataset)]
 
 
+@cache
 def fold_of(dataset, subject):
     """The fold that tests a subject, `all` for one with MR only; a subject without one ends the run in one line."""
     if subject in DATASETS[dataset].get("mr_only", []):
@@ -642,7 +646,10 @@ def bootstrap_of(wildcards):
 def experiment_files(experiments):
     """Tables of some experiments, and the figures of those that are figures."""
     return [f"<results>/tables/{name}.{suffix}" for name in experiments for suffix in ["tsv", "md", "tex"]] + [
-        f"<results>/figures/{name}.{suffix}" for name in experiments if name in [*FIGURES, *ROCS] for suffix in ["png", "svg"]
+        f"<results>/figures/{name}.{suffix}"
+        for name in experiments
+        if name in [*FIGURES, *ROCS]
+        for suffix in ["png", "svg"]
     ]
 
 

@@ -9,7 +9,9 @@ from petbench.workflow.job import job
 with job(snakemake) as run:
     params = run.params
     published = read_published(run.input.published[0]) if run.input.published else ()
-    table = build_diagnosis(params.experiment, read_scores(run.input_lists()["scores"]), published, params.titles, params.bootstrap, params.notes)
+    table = build_diagnosis(
+        params.experiment, read_scores(run.input_lists()["scores"]), published, params.titles, params.bootstrap, params.notes
+    )
     write_tsv(table, run.output.tsv)
     write_markdown(table, run.output.markdown)
     write_latex(table, run.output.latex)

@@ -321,7 +321,8 @@ def test_a_patient_loses_grey_matter_and_uptake_where_the_disease_strikes():
 def test_severities_are_correlated_not_equal_and_the_groups_overlap():
     disease = {"severity": [0.3, 1.0], "control_severity": [0.0, 0.5], "correlation": 0.7}
     drawn = {
-        group: np.array([_severity(disease, group, np.random.SeedSequence(seed)) for seed in range(400)]) for group in ("control", "patient")
+        group: np.array([_severity(disease, group, np.random.SeedSequence(seed)) for seed in range(400)])
+        for group in ("control", "patient")
     }
     for group, (low, high) in {"control": (0.0, 0.5), "patient": (0.3, 1.0)}.items():
         assert low <= drawn[group].min() < drawn[group].max() <= high
@@ -331,7 +332,9 @@ def test_severities_are_correlated_not_equal_and_the_groups_overlap():
 
 @pytest.mark.parametrize("degrees", [0.0, 12.0])
 def test_landmarks_are_where_the_head_has_them_in_the_space_of_its_t1(degrees):
-    head = make_subject({**COARSE, "lesions": NONE, "placement": {"rotation_deg": 0, "translation_mm": 0}}, SHAPE, VOXEL, 7, rotation_deg=degrees)
+    head = make_subject(
+        {**COARSE, "lesions": NONE, "placement": {"rotation_deg": 0, "translation_mm": 0}}, SHAPE, VOXEL, 7, rotation_deg=degrees
+    )
     parameters = _with_defaults(DEFAULTS, {**COARSE, "placement": {"rotation_deg": 0, "translation_mm": 0}}, "phantom")
     anatomy = random_mni_head(parameters, np.random.SeedSequence(7).spawn(5)[0])
     points = np.array(list(head.landmarks.values())).T

@@ -24,6 +24,12 @@ TINY = {
         "network": {"channels": [4, 8], "decoder": [4, 4], "heads": 2, "expansion": 2},
         "discriminator": {"channels": 4, "layers": 2},
     },
+    "pcsa_gan": {
+        "network": {"filters": [[1, 2, 3], [4, 4]], "deep": 8, "residual_blocks": 1},
+        "discriminator": {"channels": [2, 4, 4, 8]},
+    },
+    "cgan_unet": {"network": {"channels": [4, 8]}, "discriminator": {"channels": [2, 4, 4, 8]}},
+    "mean_pet": {},
 }
 
 

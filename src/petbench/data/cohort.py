@@ -71,9 +71,7 @@ def _from_table(entry: Mapping[str, Any]) -> dict[str, Member]:
     return members
 
 
-def _labelled(
-    path: Path, key: str, diagnosis: Mapping[str, str], needed: Sequence[str] = ()
-) -> list[tuple[dict[str, str], str]]:
+def _labelled(path: Path, key: str, diagnosis: Mapping[str, str], needed: Sequence[str] = ()) -> list[tuple[dict[str, str], str]]:
     """Rows of a table with the label of each."""
     try:
         text = path.read_text(encoding="utf-8-sig")

@@ -124,10 +124,10 @@ class MniHead:
 
     def from_template(self, points_mm: Array) -> Array:
         """Where points (3, ...) of the template lie in the world, in mm: the inverse of `to_template`, by iteration."""
-        placed = points_mm
+        placed: Array = points_mm
         for _ in range(INVERSION_STEPS):
-            placed = (placed + points_mm - self._displaced(placed)) / 2
-        return transformed(np.linalg.inv(self.world_to_template), placed)
+            placed = np.asarray((placed + points_mm - self._displaced(placed)) / 2, dtype=np.float32)
+        return transformed(np.asarray(np.linalg.inv(self.world_to_template), dtype=np.float64), placed)
 
     def _displaced(self, placed: Array) -> Array:
         return np.stack([axis(placed) for axis in self.displacement])

@@ -45,7 +45,14 @@ DEFAULTS: dict[str, Any] = {
     "placement": {"rotation_deg": 4.0, "translation_mm": 4.0},
     "head": {"csf_mm": 2.5, "skull_mm": 7.0, "scalp_mm": 6.0, "table_mm": 1.8, "thickness_variation": 0.15},
     "lesions": {"pet_only": 2, "mr_only": 2, "shared": 3, "radius_mm": [4.0, 8.0], "hot": 1.5, "cold": 0.5},
-    "disease": {"severity": [0.3, 1.0], "control_severity": [0.0, 0.0], "correlation": 1.0, "atrophy": 0.4, "hypometabolism": 0.35, "radius_mm": 14.0},
+    "disease": {
+        "severity": [0.3, 1.0],
+        "control_severity": [0.0, 0.0],
+        "correlation": 1.0,
+        "atrophy": 0.4,
+        "hypometabolism": 0.35,
+        "radius_mm": 14.0,
+    },
     "t1": {
         "voxel_mm": 1.0,
         "noise": 0.02,
@@ -134,8 +141,8 @@ def make_subject(
     origin = {"Anatomy": "ICBM152 2009a nonlinear symmetric, deformed"}
     t1_to_head = turn(-rotation_deg) @ images[6]
     world = anatomy.from_template(np.array(list(LANDMARKS_MM.values()), dtype=np.float32).T)
-    found = transformed(np.linalg.inv(t1_to_head), world).T
-    landmarks = {name: tuple(round(float(x), 3) for x in point) for name, point in zip(LANDMARKS_MM, found, strict=True)}
+    found = transformed(np.asarray(np.linalg.inv(t1_to_head), dtype=np.float64), world).T.tolist()
+    landmarks = {name: (round(x, 3), round(y, 3), round(z, 3)) for name, (x, y, z) in zip(LANDMARKS_MM, found, strict=True)}
     return Phantom(*images, seed, group, severity, rotation_deg, origin, landmarks)
 
 

@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -109,17 +110,17 @@ def classify(
     inputs = {name: [checksum(path) for path in paths] for name, paths in sorted(files.items())}
     scores, histories = [], []
     for row, volumes in channels.items():
+        make = partial(_make, volumes.shape[1], classifier["network"], float(ill[:last].mean()))
         for repeat in range(classifier["repeats"]):
             train = {**classifier["train"], "seed": classifier["train"]["seed"] + repeat}
+            identity = {"train": train, "network": classifier["network"], "row": row, "plan": plan, "inputs": inputs, "code": code}
             trained: list[Trained] = []
             with tempfile.TemporaryDirectory(prefix="petbench-") as folder:
                 fit_model(
-                    make=lambda width=volumes.shape[1]: Classification(
-                        VolumeClassifier(width, **classifier["network"]), float(ill[:last].mean())
-                    ),
+                    make=make,
                     samples=People(volumes[:last], ill[:last]),
                     train=train,
-                    identity={"train": train, "network": classifier["network"], "row": row, "plan": plan, "inputs": inputs, "code": code},
+                    identity=identity,
                     checkpoints=Path(checkpoints) / f"{row}-{repeat}",
                     device=device,
                     threads=threads,
@@ -128,12 +129,17 @@ def classify(
                     checkpoint_seconds=checkpoint_seconds,
                 )
                 histories.append(pd.read_csv(f"{folder}/history.tsv", sep="\t").assign(row=row, repeat=repeat))
-            predicted = predict(trained[0], volumes[last:], train["batch_size"], device)
-            scores.append(pd.DataFrame({"row": row, "repeat": repeat, "subject": plan["test"], "ill": ill[last:].astype(int), "score": predicted}))
+            score = predict(trained[0], volumes[last:], train["batch_size"], device)
+            tested = {"subject": plan["test"], "ill": ill[last:].astype(int), "score": score}
+            scores.append(pd.DataFrame({"row": row, "repeat": repeat, **tested}))
     place = {name: plan[name] for name in ("dataset", "dose", "classifier", "study", "fold")}
     with atomic(out["history"]) as temporary:
         pd.concat(histories).to_csv(temporary, sep="\t", index=False)
     write_scores(out["scores"], pd.concat(scores).assign(**place))
+
+
+def _make(width: int, network: Mapping[str, Any], patients: float) -> Classification:
+    return Classification(VolumeClassifier(width, **network), patients)
 
 
 @torch.inference_mode()
@@ -142,7 +148,8 @@ def predict(trained: Trained, volumes: Array, batch_size: int, device: str) -> N
     trained.eval()
     parts = [torch.from_numpy(volumes[first : first + batch_size]).to(device) for first in range(0, len(volumes), batch_size)]
     assert isinstance(trained, Classification)
-    return np.concatenate([trained.network(part).float().sigmoid().cpu().numpy() for part in parts]).astype(np.float64)
+    scores = [trained.network(part).float().sigmoid().cpu().numpy() for part in parts]
+    return np.asarray(np.concatenate(scores), dtype=np.float64)
 
 
 def _channels(
@@ -162,7 +169,9 @@ def _channels(
         for subject in sorted(subjects):
             window = read_json(prepared[subject])["window"]
             if list(description.window) != window:
-                raise InputError(f"{generators[place]}: was trained on windows of {description.window}, and {prepared[subject]} has {window}.")
+                raise InputError(
+                    f"{generators[place]}: was trained on windows of {description.window}, and {prepared[subject]} has {window}."
+                )
             generated[place, subject] = stitch(restorer, None, mr[subject], window, window, 1, device)
 
     def pet(subject: str, place: int | None) -> Array:

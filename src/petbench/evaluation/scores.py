@@ -1,6 +1,6 @@
 """How well two groups of people are told apart: the table of scores, what is computed from it, and intervals over people."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,7 +34,7 @@ def read_scores(paths: Iterable[str | Path]) -> "pd.DataFrame":
     """
     import pandas as pd
 
-    kinds = dict.fromkeys(COLUMNS, str) | {"repeat": int, "ill": int, "score": float}
+    kinds: dict[Hashable, type] = {**dict.fromkeys(COLUMNS, str), "repeat": int, "ill": int, "score": float}
     tables = []
     for path in paths:
         try:

@@ -44,17 +44,19 @@ class Synthesis(Adversarial):
 
     def terms(self, restored: Tensor, standard_dose: Tensor) -> dict[str, Tensor]:
         """`l1`, `ssim` and `ms_ssim`, as far as their weight is not 0 (equations 8 and 11)."""
-        terms = {
-            "l1": lambda: l1(restored, standard_dose),
-            "ssim": lambda: 1 - ssim(restored, standard_dose).mean(),
-            "ms_ssim": lambda: 1 - ms_ssim(restored, standard_dose, normalise=self.normalise).mean(),
-        }
-        return {name: term() for name, term in terms.items() if self.loss_weights[name]}
+        terms = {}
+        if self.loss_weights["l1"]:
+            terms["l1"] = l1(restored, standard_dose)
+        if self.loss_weights["ssim"]:
+            terms["ssim"] = 1 - ssim(restored, standard_dose).mean()
+        if self.loss_weights["ms_ssim"]:
+            terms["ms_ssim"] = 1 - ms_ssim(restored, standard_dose, normalise=self.normalise).mean()
+        return terms
 
 
 def build_synthesis(generator: nn.Module, train: Mapping[str, Any]) -> Synthesis:
     """The method from its generator and an entry's blocks `discriminator` and `loss`."""
-    conditional = train["discriminator"].get("conditional", True)
+    conditional = train["discriminator"]["conditional"]
     discriminator = construct(_discriminator, train, "discriminator")
     return construct(_assemble, train, "loss", generator=generator, discriminator=discriminator, conditional=conditional)
 

@@ -37,7 +37,7 @@ def ms_ssim(first: Tensor, second: Tensor, weights: Sequence[float] = WEIGHTS, n
         for scale, weight in enumerate(weights):
             if scale:
                 first, second = pool(first, 2), pool(second, 2)
-            luminance, structure = _compare(first, second, data_range)
+            luminance, structure = compare(first, second, data_range)
             compared = luminance * structure if scale == len(weights) - 1 else structure
             # Clamped just above zero, where a root has no gradient that is finite.
             similarity = similarity * compared.flatten(1).mean(dim=1).clamp(min=1e-6) ** (weight / total)
@@ -49,8 +49,8 @@ def ssim(first: Tensor, second: Tensor, data_range: float = 1.0) -> Tensor:
     return ms_ssim(first, second, (1.0,), data_range=data_range)
 
 
-def _compare(first: Tensor, second: Tensor, data_range: float) -> tuple[Tensor, Tensor]:
-    """Luminance, and contrast times structure, at each voxel."""
+def compare(first: Tensor, second: Tensor, data_range: float) -> tuple[Tensor, Tensor]:
+    """Luminance, and contrast times structure, at each voxel of images (B, 1, *grid)."""
     c1, c2 = (K1 * data_range) ** 2, (K2 * data_range) ** 2
     mean_first, mean_second = _blur(first), _blur(second)
     variances = _blur(first * first) - mean_first**2 + _blur(second * second) - mean_second**2
@@ -60,7 +60,7 @@ def _compare(first: Tensor, second: Tensor, data_range: float) -> tuple[Tensor, 
 
 
 def _blur(images: Tensor) -> Tensor:
-    taps = torch.exp(-torch.arange(-RADIUS, RADIUS + 1, device=images.device, dtype=images.dtype) ** 2 / (2 * SIGMA**2))
+    taps = torch.exp(-(torch.arange(-RADIUS, RADIUS + 1, device=images.device, dtype=images.dtype) ** 2) / (2 * SIGMA**2))
     taps = taps / taps.sum()
     for axis in range(3):
         shape, padding = [1, 1, 1, 1, 1], [0] * 6

@@ -55,8 +55,7 @@ class PCSAGenerator(nn.Module):
             raise InputError(f"network/filters: {len(filters)} blocks; there are {len(KERNELS)}.")
         first, second = (sum(block) for block in filters)
         self.down = nn.ModuleList(
-            PyramidBlock(width, kernels, block, gate, pyramid)
-            for width, kernels, block in zip((1, first), KERNELS, filters, strict=True)
+            PyramidBlock(width, kernels, block, gate, pyramid) for width, kernels, block in zip((1, first), KERNELS, filters, strict=True)
         )
         self.deepest = nn.Sequential(
             convolution(3, second, deep, 3, stride=2),
@@ -82,7 +81,7 @@ class PCSAGenerator(nn.Module):
         require_divisible(mr, 16)
         half = self.down[0](mr)
         quarter = self.down[1](half)
-        features = self.deepest(quarter)
+        features: Tensor = self.deepest(quarter)
         for stage, (convolve, factor, skip) in enumerate(zip(self.up, UP, (None, quarter, half), strict=True)):
             if stage == self.attention_stage and self.attention is not None:
                 features = self.attention(features)

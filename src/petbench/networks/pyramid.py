@@ -29,20 +29,19 @@ class ChannelAttention(nn.Module):
             raise InputError(f"network/gate: {gate!r} is unknown; choose one of {', '.join(GATES)}.")
         self.gate, self.channels = gate, channels
         hidden = max(1, channels // 4)
-        self.average, self.largest = (
-            nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels)) for _ in range(2)
-        )
+        self.average, self.largest = (nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels)) for _ in range(2))
 
     def weights(self, features: Tensor) -> Tensor:
         """The weight of each channel, (B, channels), of features (B, channels, *spatial)."""
         flat = features.flatten(2)
         scores = self.average(flat.mean(dim=2)) + self.largest(flat.amax(dim=2))
-        return self.channels * scores.softmax(dim=1) if self.gate == "softmax" else scores.sigmoid()
+        weights: Tensor = self.channels * scores.softmax(dim=1) if self.gate == "softmax" else scores.sigmoid()
+        return weights
 
     def forward(self, features: Tensor) -> Tensor:
         """Features (B, channels, *spatial), each channel times its weight."""
         weights = self.weights(features)
-        return features * weights.reshape(*weights.shape, *[1] * (features.ndim - 2))
+        return features * weights[..., None, None, None]
 
 
 class PyramidBlock(nn.Module):

@@ -27,7 +27,7 @@ TISSUES = ("csf", "grey", "white")
 # Middle of the box that the normalised volumes cover, in MNI mm: the middle of the brain.
 CENTRE_MM = (0.0, -18.0, 8.0)
 # The template is a brain alone; around it lies what a head adds, which the registration of a head must not look at.
-MARGIN_MM = 6.0
+MARGIN_MM = 6
 RAS_TO_LPS = np.array([-1.0, -1.0, 1.0])
 # A brain fills this share of its head or more; less was found where there is none.
 LEAST_GREY_ML, MOST_GREY_ML = 250.0, 1500.0
@@ -53,23 +53,30 @@ def min_max(data: NDArray[np.floating], name: str) -> tuple[Array, float, float]
 
 
 @cache
-def template(working_mm: float) -> dict[str, Image]:
+def template(working_mm: int) -> dict[str, Image]:
     """The ICBM152 brain, its mask and its tissue maps (`csf`, `grey`, `white`), in voxels of `working_mm`, with room around the brain."""
     from nilearn.datasets import load_mni152_gm_template, load_mni152_template, load_mni152_wm_template
 
     t1, grey, white = (load(resolution=1) for load in (load_mni152_template, load_mni152_gm_template, load_mni152_wm_template))
-    shape = tuple(int(np.ceil(size / working_mm)) for size in (200, 236, 204))
-    affine = grid_affine(shape, working_mm)
+    edges = [-(size + 2 * MARGIN_MM) % working_mm for size in t1.shape]
+    padding = [(MARGIN_MM, MARGIN_MM + edge) for edge in edges]
+    affine = np.asarray(t1.affine, dtype=np.float64) @ np.diag([*[working_mm] * 3, 1.0])
+    affine[:3, 3] = t1.affine[:3, 3] - MARGIN_MM + (working_mm - 1) / 2
 
-    def sampled(image: Image) -> Array:
-        data = ndimage.gaussian_filter(image.get_fdata(dtype=np.float32), np.sqrt(max(working_mm**2 - 1, 0) / 12))
-        return ndimage.affine_transform(data, np.linalg.inv(image.affine) @ affine, output_shape=shape, order=1)
+    def averaged(data: NDArray[np.floating]) -> Array:
+        padded = np.pad(data.astype(np.float32), padding)
+        blocks = padded.reshape([part for size in padded.shape for part in (size // working_mm, working_mm)])
+        return np.asarray(blocks.mean(axis=(1, 3, 5)))
 
-    brain = np.clip(sampled(volume((t1.get_fdata() > 0).astype(np.float32), t1.affine)), 0, 1)
-    maps = {"grey": np.clip(sampled(grey), 0, 1), "white": np.clip(sampled(white), 0, 1)}
-    maps["csf"] = np.clip(brain - maps["grey"] - maps["white"], 0, 1)
-    found = {"t1": sampled(t1), "brain": (brain > 0.5).astype(np.float32), **maps}
-    return {name: volume(np.asarray(data, dtype=np.float32), affine) for name, data in found.items()}
+    brain, grey_map, white_map = (averaged(data) for data in (t1.get_fdata() > 0, grey.get_fdata(), white.get_fdata()))
+    found = {
+        "t1": averaged(t1.get_fdata()),
+        "brain": (brain > 0.5).astype(np.float32),
+        "csf": np.clip(brain - grey_map - white_map, 0, 1),
+        "grey": grey_map,
+        "white": white_map,
+    }
+    return {name: volume(data, affine) for name, data in found.items()}
 
 
 def normalise_mr(
@@ -107,7 +114,8 @@ def normalise_mr(
         reach = max(1, round(MARGIN_MM / settings["working_mm"]))
         around = ants.morphology(space["brain"], "dilate", reach)
         native = to_ants(image)
-        head = ants.n4_bias_field_correction(native, mask=ants.get_mask(native), shrink_factor=4, convergence={"iters": [30, 20], "tol": 1e-6})
+        smooth = {"iters": [30, 20], "tol": 1e-6}
+        head = ants.n4_bias_field_correction(native, mask=ants.get_mask(native), shrink_factor=4, convergence=smooth)
         levels = pyramid(template(settings["working_mm"])["t1"])
         rigid = ants.registration(space["t1"], head, "Rigid", mask=around, outprefix=f"{folder}/rigid", **levels)
         posed = ants.apply_transforms(space["t1"], head, rigid["fwdtransforms"])
@@ -137,7 +145,9 @@ def normalise_mr(
         tissues = found["segmentation"].numpy()
         millilitres = float(grey.numpy().sum() * settings["working_mm"] ** 3 / 1000)
         if not LEAST_GREY_ML < millilitres < MOST_GREY_ML:
-            raise InputError(f"{t1w}: {millilitres:.0f} ml of grey matter were found in it; check that it is a T1-weighted image of a head.")
+            raise InputError(
+                f"{t1w}: {millilitres:.0f} ml of grey matter were found in it; check that it is a T1-weighted image of a head."
+            )
         quality: dict[str, Any] = {"GreyMatterMl": millilitres, "TemplateOverlap": _overlap(warped.numpy(), space["grey"].numpy())}
         if labels is not None and truth is not None:
             quality |= _against_truth(ants, posed, tissues, labels, truth, rigid["fwdtransforms"][0], warp)
@@ -252,9 +262,7 @@ def dice(found: NDArray[np.bool_], expected: NDArray[np.bool_]) -> float:
     return float(2 * np.count_nonzero(found & expected) / total) if total else float("nan")
 
 
-def _against_truth(
-    ants: Any, posed: Any, tissues: NDArray[np.floating], labels: str, truth: str, rigid: str, warp: str
-) -> dict[str, Any]:
+def _against_truth(ants: Any, posed: Any, tissues: NDArray[np.floating], labels: str, truth: str, rigid: str, warp: str) -> dict[str, Any]:
     """How far the segmentation and the registration of a phantom are from what is known of it."""
     import SimpleITK
 
@@ -267,7 +275,8 @@ def _against_truth(
     to_native, to_posed = (SimpleITK.ReadTransform(path) for path in (rigid, warp))
 
     def moved(point: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.asarray(to_native.TransformPoint(to_posed.TransformPoint((point * RAS_TO_LPS).tolist()))) * RAS_TO_LPS
+        there = to_native.TransformPoint(to_posed.TransformPoint((point * RAS_TO_LPS).tolist()))
+        return np.asarray(np.asarray(there) * RAS_TO_LPS, dtype=np.float64)
 
     errors = {name: float(np.linalg.norm(moved(np.array(place)) - known.landmarks[name])) for name, place in LANDMARKS_MM.items()}
     # Voxels of the posed MR, taken to the MR's own space, on to the PET's, and to its labels.

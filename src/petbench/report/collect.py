@@ -32,8 +32,8 @@ def collect(
     Args:
         entries: The resolved configuration.
         note: What the scale's file says of it.
-        files: Paths by kind: `metrics`; `scores` of diagnosis studies, if any; `histories` and `costs`, one a training; `registrations` (PNG); `images`, whose checksums are
-            shown; `volumes`; `sidecars` of restored images; `published` and `papers`.
+        files: Paths by kind: `metrics`; `scores` of diagnosis studies, if any; `histories` and `costs`, one a training; `registrations`
+            (PNG); `images`, whose checksums are shown; `volumes`; `sidecars` of restored images; `published` and `papers`.
         trainings: Data set, dose, method and fold of each training.
         registrations: Data set and subject of each picture, and of each of `images` in turn.
         volumes: Data set, dose, subject and kind (a method, `standard_dose`, `true_activity`, `labels` or `truth`) of each of `volumes`.

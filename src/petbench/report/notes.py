@@ -25,9 +25,7 @@ def scale_notes(entries: Mapping[str, Any], experiment: Mapping[str, Any], note:
             " PET made of MR says nothing of activity."
         )
     if registered := [
-        name
-        for name, entry in datasets.items()
-        if name not in normalised and _block(entry, "registration").get("fixed") == "standard"
+        name for name, entry in datasets.items() if name not in normalised and _block(entry, "registration").get("fixed") == "standard"
     ]:
         where = "" if len(registered) == len(datasets) else f"{_titles(registered, datasets)}: "
         notes.append(

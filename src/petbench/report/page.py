@@ -16,8 +16,8 @@ from petbench.evaluation.definitions import DEFINITIONS
 from petbench.evaluation.statistics import MIN_SUBJECTS
 from petbench.files import atomic
 from petbench.report import figures, summaries
-from petbench.report.notes import leaking_datasets, scale_notes
 from petbench.report.diagnosis import build_diagnosis, roc_curves
+from petbench.report.notes import leaking_datasets, scale_notes
 from petbench.report.published import Quoted, grid, sources
 from petbench.report.tables import ARROWS, REFERENCES, TITLES, Table, build_table, caption, few_subjects, has_reference
 from petbench.report.viewer import STANDARD_DOSE, Unit, ViewerSubject, load, unit_of, viewer_data

@@ -173,7 +173,7 @@ def caption(table: Table, intervals: bool) -> str:
     """What the numbers are, for below the table; `intervals` says whether confidence intervals stand in its cells."""
     if table.reference == DIAGNOSIS:
         return (
-            "Mean ± SD over repeated trainings, of all people tested, pooled over folds; in brackets the 95 % interval of the AUC and of its"
+            "Mean ± SD over repeated trainings, of all people tested, pooled over folds; in brackets the 95 % interval of AUC and of its"
             " gain over MR alone, bootstrapped over people. Best in bold, second underlined."
         )
     brackets = ", with the 95 % confidence interval of the mean in brackets" if intervals else ""

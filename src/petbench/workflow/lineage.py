@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from petbench.errors import InputError
-from petbench.preprocess.splits import ALL, fold_testing, folds, pair_of, people_of, train_subjects
+from petbench.preprocess.splits import ALL, folds, pair_of, people_of, train_subjects
 
 
 @dataclass(frozen=True, order=True)
@@ -129,9 +129,13 @@ def study_of(entries: Mapping[str, Any], dataset: str, dose: str, rows: Sequence
         rows: `mr`, `real_pet`, or methods.
         train_pet: `generated`, or `real` to train the classifiers of generated PET on real PET.
         fold: A fold of the data set, or `all`.
+
+    Raises:
+        InputError: generated PET to train on is wanted of somebody whom no fold tests.
     """
     entry = entries["datasets"][dataset]
     people, split = people_of(entry), entry["split"]
+    fold_by_subject = {subject: own for own, tests in folds(people, split).items() for subject in tests}
     train = train_subjects(people, split, fold)
     test = list(entry["mr_only"]) if fold == ALL else folds(people, split)[fold]
 
@@ -140,7 +144,12 @@ def study_of(entries: Mapping[str, Any], dataset: str, dose: str, rows: Sequence
             return weights_of(entries, Training(dataset, dose, method, fold))
         if train_pet == "real":
             return None
-        own = fold_testing(people, split, subject)
+        if subject not in fold_by_subject:
+            raise InputError(
+                f"config/datasets/{dataset}.yaml: split: no fold tests {subject!r}, so that no PET of it is generated out of fold;"
+                " split by k_fold, or give the classifier train_pet: real."
+            )
+        own = fold_by_subject[subject]
         return weights_of(entries, Training(dataset, dose, method, own if fold == ALL else pair_of(fold, own)))
 
     pet = {
@@ -160,11 +169,14 @@ def check_study(entries: Mapping[str, Any], dataset: str, dose: str, study: Stud
     tested = {_identity(entries, dataset, subject) for subject in study.test}
     if both := [subject for subject in study.train if _identity(entries, dataset, subject) in tested]:
         raise InputError(f"config/datasets/{dataset}.yaml: subject {both[0]!r} trains the classifier that it tests; list it once.")
+    by_maker: dict[Training, set[tuple[str, str, str]]] = {}
     for row, makers in study.pet.items():
         for subject, maker in makers.items():
             if maker is None:
                 continue
-            known = {_identity(entries, sample.dataset, sample.subject) for sample in seen(entries, maker)}
+            if maker not in by_maker:
+                by_maker[maker] = {_identity(entries, sample.dataset, sample.subject) for sample in seen(entries, maker)}
+            known = by_maker[maker]
             if found := known & (tested | {_identity(entries, dataset, subject)}):
                 raise InputError(
                     f"config/methods/{row}.yaml: PET of subject {subject!r} of {dataset!r} is made by weights ({maker.method} on"
@@ -173,8 +185,8 @@ def check_study(entries: Mapping[str, Any], dataset: str, dose: str, study: Stud
                 )
             if not known:
                 raise InputError(
-                    f"config/datasets/{dataset}.yaml: split/folds: fold {maker.fold} leaves nobody to train a generator on; give three folds"
-                    " or more."
+                    f"config/datasets/{dataset}.yaml: split/folds: fold {maker.fold} leaves nobody to train a generator on;"
+                    " give three folds or more."
                 )
 
 
@@ -185,6 +197,6 @@ def _identity(entries: Mapping[str, Any], dataset: str, subject: str) -> tuple[s
     entries are different people.
     """
     entry = entries["datasets"][dataset]
-    folder = {kind: str(Path(entry.get(kind, "")).resolve()) for kind in ("bids", "table")}
-    place = {**folder, "brainweb": ""}.get(entry["source"], dataset)
-    return entry["source"], place, people_of(entry).get(subject, subject)
+    source = entry["source"]
+    place = str(Path(entry[source]).resolve()) if source in ("bids", "table") else {"brainweb": ""}.get(source, dataset)
+    return source, place, entry.get("phantoms", {}).get(subject, {}).get("phantom", subject)
