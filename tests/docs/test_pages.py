@@ -15,7 +15,8 @@ from .pages import PAGES, ROOT, blocks, rows, without_code
 README, ARCHITECTURE, CONFIGURATION, DEVIATIONS = (
     ROOT / name for name in ("README.md", "docs/architecture.md", "docs/configuration.md", "docs/deviations.md")
 )
-SCHEMAS = ["scale", "dataset", "phantom", "brainweb", "scanner", "method", "experiment", "methods/mak_gan", "methods/m_unet"]
+SCHEMAS = ["scale", "dataset", "phantom", "brainweb", "scanner", "method", "experiment", "classifier", "methods/mak_gan", "methods/m_unet"]
+SCHEMAS += ["methods/pcsa_gan", "methods/cgan_unet", "methods/mean_pet"]
 
 
 def name(page: Path) -> str:

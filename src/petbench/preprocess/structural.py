@@ -124,7 +124,9 @@ def normalise_mr(
         mask = ants.threshold_image(ants.apply_transforms(posed, space["brain"], **back), 0.5, 2)
         priors = [ants.apply_transforms(posed, space[tissue], **back) for tissue in TISSUES]
         brain = posed * mask
-        found = ants.atropos(a=brain, x=mask, i=priors, m="[0.1,1x1x1]", c="[5,0]", priorweight=settings["prior_weight"])
+        # Its sampling has a seed of its own, which is fixed only if asked.
+        options = {"m": "[0.1,1x1x1]", "c": "[5,0]", "priorweight": settings["prior_weight"], "use-random-seed": 0}
+        found = ants.atropos(a=brain, x=mask, i=priors, **options)
         grey = found["probabilityimages"][TISSUES.index("grey")]
         warp = ants.registration(
             space["t1"],
@@ -203,7 +205,7 @@ def normalise_pet(
         native = to_ants(image)
         # A PET as coarse as the grid must not be smoothed across its own voxels' edges before it is sampled: in between, as fine as the MR.
         fine = to_ants(template(settings["working_mm"])["t1"])
-        warped = ants.apply_transforms(fine, native, [back, rigid, warp][::-1])
+        warped = ants.apply_transforms(fine, native, [back, rigid, warp])
         target = to_ants(volume(np.zeros(grid["shape"], np.float32), grid_affine(grid["shape"], grid["voxel_mm"])))
         sampled = ants.apply_transforms(target, ants.smooth_image(warped, settings["smoothing_mm"], FWHM=True), []).numpy()
     normalised, low, high = min_max(sampled, pet)

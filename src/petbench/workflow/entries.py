@@ -16,7 +16,7 @@ from typing import Any
 from petbench.errors import InputError
 from petbench.evaluation.definitions import COSTS, DEFINITIONS, DIAGNOSTIC, REGIONS
 from petbench.files import digest
-from petbench.preprocess.splits import folds, people_of, train_subjects
+from petbench.preprocess.splits import folds, people_of, subjects_tested, train_subjects
 from petbench.preprocess.windows import slice_axis
 from petbench.workflow.lineage import MR_ALONE, REAL_PET
 from petbench.workflow.schema import Schema, check, read_yaml
@@ -319,6 +319,8 @@ def _check_study(classifier: Entry, dataset: Entry, column: Entry, where: str) -
         raise InputError(f"{where}: everybody in data set {name!r} has PET; leave the study mr_only out.")
     if column["study"] == "paired":
         people = people_of(dataset)
+        if len({dataset["labels"][subject] for subject in subjects_tested(people, dataset["split"])}) < 2:
+            raise InputError(f"{where}: the split of data set {name!r} tests one group alone; test more subjects, or take another seed.")
         for fold in folds(people, dataset["split"]):
             if len({dataset["labels"][subject] for subject in train_subjects(people, dataset["split"], fold)}) < 2:
                 raise InputError(f"{where}: fold {fold} of data set {name!r} trains on one group alone; give fewer folds or more subjects.")
