@@ -34,6 +34,8 @@ def add_range_experiment(library: "Library", experiment: Mapping[str, Any], wher
             found[kind][name] = library.resolve_whole(kind, name, asked_by)
         return found[kind][name]
 
+    if "published" in experiment and not (library.resources / f"{experiment['published']}.tsv").is_file():
+        raise InputError(f"{where}: published: there is no {experiment['published']!r} in resources/published; correct the name.")
     if "scan" in experiment:
         _check_scan(experiment["scan"], where)
     psf_sets, torsos = [(name, f"{where}: runs") for name in experiment.get("runs", [])], []
