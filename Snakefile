@@ -35,6 +35,7 @@ include: "rules/patches.smk"
 include: "rules/train.smk"
 include: "rules/restore.smk"
 include: "rules/classify.smk"
+include: "rules/positron_range.smk"
 include: "rules/evaluate.smk"
 include: "rules/report.smk"
 

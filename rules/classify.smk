@@ -81,7 +81,7 @@ rule roc:
     benchmark:
         "<benchmarks>/roc/{experiment}.tsv"
     wildcard_constraints:
-        experiment=wildcard_choice(ROCS),
+        experiment=wildcard_choice(set(FIGURES) & set(DIAGNOSES)),
     localrule: True
     conda:
         "../envs/petbench.yaml"

@@ -16,6 +16,8 @@ README, ARCHITECTURE, CONFIGURATION, DEVIATIONS = (
     ROOT / name for name in ("README.md", "docs/architecture.md", "docs/configuration.md", "docs/deviations.md")
 )
 SCHEMAS = ["scale", "dataset", "phantom", "brainweb", "scanner", "method", "experiment", "classifier", "methods/mak_gan", "methods/m_unet"]
+SCHEMAS += ["psf_set", "predictor", "torso"]
+SCHEMAS += [f"experiments/{path.stem}" for path in sorted((ROOT / "config/schemas/experiments").glob("*.yaml"))]
 SCHEMAS += ["methods/pcsa_gan", "methods/cgan_unet", "methods/mean_pet"]
 
 
@@ -68,6 +70,7 @@ def test_architecture_tells_which_package_imports_which():
 def keys(schema: Any, definitions: Any) -> set[str]:
     """Paths of all keys of a schema; `*` stands for names that users give."""
     schema = definitions.get(schema.get("$ref", "").rpartition("/")[2], schema)
+    schema = schema.get("items", schema)
     found = set()
     free = schema.get("additionalProperties")
     children = schema.get("properties", {}) | ({"*": free} if isinstance(free, dict) else {})
@@ -77,11 +80,11 @@ def keys(schema: Any, definitions: Any) -> set[str]:
 
 
 def known_keys() -> set[str]:
-    found = set()
+    found, shared = set(), yaml.safe_load((ROOT / "config/schemas/range.yaml").read_text())["$defs"]
     for kind in SCHEMAS:
         schema = yaml.safe_load((ROOT / f"config/schemas/{kind}.yaml").read_text())
         prefix = {"methods": "train/", "phantom": "phantom/", "brainweb": "brainweb/"}.get(kind.split("/")[0] if "/" in kind else kind, "")
-        found |= {prefix + key for key in keys(schema, schema.get("$defs", {}))}
+        found |= {prefix + key for key in keys(schema, shared | schema.get("$defs", {}))}
     return found
 
 
