@@ -60,11 +60,17 @@ def compare(first: Tensor, second: Tensor, data_range: float) -> tuple[Tensor, T
 
 
 def _blur(images: Tensor) -> Tensor:
-    taps = torch.exp(-(torch.arange(-RADIUS, RADIUS + 1, device=images.device, dtype=images.dtype) ** 2) / (2 * SIGMA**2))
-    taps = taps / taps.sum()
-    for axis in range(3):
-        shape, padding = [1, 1, 1, 1, 1], [0] * 6
-        shape[2 + axis] = len(taps)
-        padding[2 * (2 - axis)] = padding[2 * (2 - axis) + 1] = RADIUS
-        images = nn.functional.conv3d(nn.functional.pad(images, padding, mode="replicate"), taps.reshape(shape))
+    for axis in (2, 3, 4):
+        images = (images.movedim(axis, -1) @ _blurring(images.shape[axis], images.device).T).movedim(-1, axis)
     return images
+
+
+def _blurring(size: int, device: torch.device) -> Tensor:
+    """The window along an axis as a matrix, (size, size): products of matrices are fast, convolutions of one channel are not."""
+    shifts = torch.arange(-RADIUS, RADIUS + 1, device=device)
+    taps = torch.exp(-(shifts**2) / (2 * SIGMA**2))
+    places = torch.arange(size, device=device)
+    matrix = torch.zeros(size, size, device=device)
+    for shift, tap in zip(shifts, taps / taps.sum(), strict=True):
+        matrix[places, (places + shift).clamp(0, size - 1)] += tap
+    return matrix
