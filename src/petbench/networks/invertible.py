@@ -80,7 +80,7 @@ class CouplingNode(nn.Module):
             raise InputError(f"network/channels: {channels} channels have no halves; use an even number.")
         if mixing not in MIXINGS:
             raise InputError(f"network/mixing: {mixing!r} is unknown; choose one of {', '.join(MIXINGS)}.")
-        self.mixing = ChannelReversal() if mixing == "permutation" else OrthogonalMixing(channels)
+        self.mixing: ChannelReversal | OrthogonalMixing = ChannelReversal() if mixing == "permutation" else OrthogonalMixing(channels)
         self.scale = inverted_residual(spatial_dims, channels // 2, expansion)
         self.shift = inverted_residual(spatial_dims, channels // 2, expansion)
 
@@ -96,9 +96,7 @@ class CouplingNode(nn.Module):
     def invert(self, features: Tensor) -> Tensor:
         """What `forward` made `features` of, to rounding."""
         changed, kept = features.chunk(2, dim=1)
-        before = torch.cat([(changed - self.shift(kept)) * (-self.log_scale(kept)).exp(), kept], dim=1)
-        undone: Tensor = self.mixing.invert(before)
-        return undone
+        return self.mixing.invert(torch.cat([(changed - self.shift(kept)) * (-self.log_scale(kept)).exp(), kept], dim=1))
 
 
 class InvertibleBranch(nn.Module):
@@ -125,5 +123,6 @@ class InvertibleBranch(nn.Module):
     def invert(self, features: Tensor) -> Tensor:
         """What `forward` made `features` of, to rounding."""
         for node in reversed(self.nodes):
+            assert isinstance(node, CouplingNode)
             features = node.invert(features)
         return features

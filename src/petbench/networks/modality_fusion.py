@@ -76,8 +76,9 @@ class ModalityFusion(nn.Module):
         def encoder() -> nn.Module:
             return nn.Sequential(convolution(spatial_dims, 1, channels, kernel_size=3), *blocks(encoder_blocks))
 
-        self.encoders = nn.ModuleList(encoder() for _ in range(2))
-        self.extractors = nn.ModuleList(nn.ModuleList(layer(branch, nodes) for branch in branches) for _ in range(2))
+        self.pet_encoder, self.mr_encoder = encoder(), encoder()
+        self.pet_branches = nn.ModuleList(layer(branch, nodes) for branch in branches)
+        self.mr_branches = nn.ModuleList(layer(branch, nodes) for branch in branches)
         self.aggregate = nn.ModuleList(
             convolution(spatial_dims, 2 * channels, channels, kernel_size=1) if aggregation == "concatenation" else nn.Identity()
             for _ in branches
@@ -92,13 +93,10 @@ class ModalityFusion(nn.Module):
         Raises:
             InputError: windows of attention do not tile the images.
         """
-        of_modality = []
-        for image, encode, extractors in zip((low_dose, mr), self.encoders, self.extractors, strict=True):
-            features = encode(image)
-            of_modality.append([extract(features) for extract in extractors])
+        pet, anatomy = self.pet_encoder(low_dose), self.mr_encoder(mr)
         fused = []
-        for pet, anatomy, aggregate, fuse in zip(*of_modality, self.aggregate, self.fuse, strict=True):
-            joined = pet + anatomy if self.summed else torch.cat([pet, anatomy], dim=1)
-            fused.append(fuse(aggregate(joined)))
+        for of_pet, of_mr, aggregate, fuse in zip(self.pet_branches, self.mr_branches, self.aggregate, self.fuse, strict=True):
+            parts = of_pet(pet), of_mr(anatomy)
+            fused.append(fuse(aggregate(parts[0] + parts[1] if self.summed else torch.cat(parts, dim=1))))
         feature: Tensor = self.decoder(torch.cat(fused, dim=1))
         return feature

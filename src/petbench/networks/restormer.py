@@ -79,31 +79,29 @@ class WindowAttention(_Attention):
         grid = features.shape[2:]
         if any(side % self.window for side in grid):
             size = "x".join(map(str, grid))
-            raise InputError(
-                f"window: {size} is not tiled by attention windows of {self.window} (train/fusion/window); make every side a multiple of it."
-            )
-        tokens = self._tokens(self.project(features)).unflatten(-1, (3, self.heads, -1))
-        query, key, value = tokens.movedim(-3, 0).transpose(-3, -2).unbind()
+            raise InputError(f"window: {size} is not tiled by attention windows of {self.window}; make every side a multiple of it.")
+        tokens = self._windows(self.project(features)).unflatten(2, (3, self.heads, -1)).transpose(-2, -1)
+        query, key, value = tokens.unbind(2)
         query = nn.functional.normalize(query, dim=-1) * self.temperature
         mixed = nn.functional.scaled_dot_product_attention(query, nn.functional.normalize(key, dim=-1), value, scale=1.0)
-        mixed = mixed.transpose(-3, -2).flatten(-2)
-        output: Tensor = self.output(self._grid(mixed, grid))
+        output: Tensor = self.output(self._joined(mixed.transpose(-2, -1).flatten(2, 3), grid))
         return output
 
-    def _tokens(self, features: Tensor) -> Tensor:
-        """(B, C, *grid) to (B, windows, voxels of a window, C)."""
-        dims = features.ndim - 2
-        for axis in range(dims):
-            features = features.unflatten(2 + 2 * axis, (-1, self.window))
-        places, inside = range(2, 2 + 2 * dims, 2), range(3, 3 + 2 * dims, 2)
-        return features.permute(0, *places, *inside, 1).flatten(1, dims).flatten(2, 1 + dims)
+    def _windows(self, features: Tensor) -> Tensor:
+        """(B, C, *grid) to (B, windows, C, voxels of a window)."""
+        batch, channels, *grid = features.shape
+        split = features.reshape(batch, channels, *(size for side in grid for size in (side // self.window, self.window)))
+        places = [2 + 2 * axis for axis in range(len(grid))]
+        moved = split.permute(0, *places, 1, *(place + 1 for place in places))
+        return moved.reshape(batch, -1, channels, self.window ** len(grid))
 
-    def _grid(self, tokens: Tensor, grid: Sequence[int]) -> Tensor:
-        """The reverse of `_tokens`."""
+    def _joined(self, windows: Tensor, grid: Sequence[int]) -> Tensor:
+        """The reverse of `_windows`."""
+        batch, _, channels, _ = windows.shape
         dims = len(grid)
-        split = tokens.unflatten(2, (self.window,) * dims).unflatten(1, [side // self.window for side in grid])
-        pairs = [axis for pair in zip(range(1, 1 + dims), range(1 + dims, 1 + 2 * dims), strict=True) for axis in pair]
-        return split.permute(0, -1, *pairs).reshape(len(tokens), tokens.shape[-1], *grid)
+        split = windows.reshape(batch, *(side // self.window for side in grid), channels, *(self.window,) * dims)
+        pairs = [axis for place in range(1, 1 + dims) for axis in (place, place + 1 + dims)]
+        return split.permute(0, 1 + dims, *pairs).reshape(batch, channels, *grid)
 
 
 class GatedFeedForward(nn.Module):
