@@ -80,7 +80,8 @@ class WindowAttention(_Attention):
         if any(side % self.window for side in grid):
             size = "x".join(map(str, grid))
             raise InputError(f"window: {size} is not tiled by attention windows of {self.window}; make every side a multiple of it.")
-        tokens = self._windows(self.project(features)).unflatten(2, (3, self.heads, -1)).transpose(-2, -1)
+        windows = self._windows(self.project(features))
+        tokens = windows.reshape(*windows.shape[:2], 3, self.heads, -1, windows.shape[-1]).transpose(-2, -1)
         query, key, value = tokens.unbind(2)
         query = nn.functional.normalize(query, dim=-1) * self.temperature
         mixed = nn.functional.scaled_dot_product_attention(query, nn.functional.normalize(key, dim=-1), value, scale=1.0)
