@@ -58,9 +58,9 @@ def resolve_dose(block: Block, standard: Block, seed: int) -> Dose:
 
     Args:
         block: Exactly one of `fraction` in (0, 1], `drf` (1 / fraction), `seconds`, `activity` (MBq) and `counts` (expected prompts, or
-            the ends of a range that each subject draws from uniformly), or `activity` with `seconds`; optionally `draw`. Independent draws may have `simulation`
-            and `reconstruction`, differences from those of the standard dose, which the caller merges; `randoms_fraction` and
-            `scatter_fraction` may differ with `counts` only, as the other kinds fix trues, scatter and randoms.
+            the ends of a range that each subject draws from uniformly), or `activity` with `seconds`; optionally `draw`. Independent
+            draws may have `simulation` and `reconstruction`, differences from those of the standard dose, which the caller merges;
+            `randoms_fraction` and `scatter_fraction` may differ with `counts` only, as the other kinds fix trues, scatter and randoms.
         standard: Of the standard dose: `counts`, and where the kind needs it `seconds`, `activity`, `isotope`.
         seed: The subject's seed.
 
