@@ -27,7 +27,7 @@ class Summary:
 
 
 def scale_facts(entries: Mapping[str, Any], metrics: "DataFrame") -> dict[str, list[dict[str, str]]]:
-    """What was run: a row a data set (name, source, subjects, doses, folds), a trained method (title, steps or epochs), and a simulation."""
+    """What was run: a row a data set (name, source, subjects, doses, folds), a training (title, steps or epochs), and a simulation."""
     datasets, methods = [], []
     for name, entry in entries["datasets"].items():
         subjects, phantoms = entry.get("subjects", ""), {copy["phantom"] for copy in entry.get("phantoms", {}).values()}

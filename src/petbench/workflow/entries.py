@@ -401,11 +401,28 @@ def _add_method(
         raise InputError(f"{path}: restore: key {missing[0]!r} is missing; add it.")
     if "train" in entry and ("steps" in entry["train"]) == ("epochs" in entry["train"]):
         raise InputError(f"{path}: train: give either steps or epochs, not both or neither (null removes an inherited key).")
-    source = entry
-    while "weights_of" in source:
-        source = methods[source["weights_of"].get("method", name)]
-    _check_restoring(library, entry["restore"], source, str(path))
+    _check_restoring(library, entry["restore"], _trained(methods, entry), str(path))
+    if "train" in entry and "init_from" in entry:
+        _check_start(entry, _trained(methods, methods[entry["init_from"]["method"]]), str(path))
     methods[name] = entry
+
+
+def _trained(methods: Mapping[str, Entry], entry: Entry) -> Entry:
+    """The entry whose training makes the weights that one runs with; references to an entry itself were refused as circles."""
+    return _trained(methods, methods[entry["weights_of"]["method"]]) if "weights_of" in entry else entry
+
+
+def _check_start(entry: Entry, start: Entry, where: str) -> None:
+    """Check that a training can begin with another's weights; what an entry does not tell is found when they are loaded."""
+
+    def shape(of: Entry, key: str) -> Any:
+        block = of.get("module") if key == "module" else of.get("train", {}).get(key)
+        return {name: value for name, value in block.items() if name != "dropout"} if isinstance(block, dict) else block
+
+    for key in ("module", "network", "discriminator", "conditions"):
+        if shape(entry, key) != shape(start, key):
+            named = key if key == "module" else f"train/{key}"
+            raise InputError(f"{where}: init_from: those weights are of another {named} ({start['title']}); give both the same.")
 
 
 def _check_restoring(library: Library, restore: Entry, source: Entry, where: str) -> None:
