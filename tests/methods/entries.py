@@ -9,7 +9,8 @@ CONFIG = Path(__file__).parents[2] / "config"
 
 
 def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    return base | {key: merged(base[key], value) if isinstance(base.get(key), dict) else value for key, value in over.items()}
+    deeper = {key for key, value in over.items() if isinstance(base.get(key), dict) and isinstance(value, dict)}
+    return base | {key: merged(base[key], value) if key in deeper else value for key, value in over.items()}
 
 
 def entry(name: str) -> dict[str, Any]:
