@@ -339,6 +339,7 @@ def _check_windows(library: Library, rows: Sequence[str], methods: Mapping[str, 
                 f"{path}: restore/stride: {method['restore']['stride']} steps over voxels of {name!r}'s windows, {window}; shorten it."
             )
         _check_network(library, method, window, f"{path}: train/network", f"{name!r}'s domain {domain!r}")
+        _check_fusion(method["train"].get("fusion"), window, f"{path}: train/fusion", f"{name!r}'s domain {domain!r}")
 
 
 def _check_network(library: Library, method: Entry, window: Sequence[int], where: str, domain: str) -> None:
@@ -354,6 +355,19 @@ def _check_network(library: Library, method: Entry, window: Sequence[int], where
                 f"{where}/{halvings['levels']}: the sides of {domain}'s windows {window} must be divisible by {factor};"
                 " take fewer levels or another window."
             )
+
+
+def _check_fusion(fusion: Entry | None, window: Sequence[int], where: str, domain: str) -> None:
+    """Check that a fusion of modalities takes windows of this size: their dimensions, and that windows of its attention tile them."""
+    sides = [size for size in window if size > 1]
+    if fusion is None:
+        return
+    if fusion["spatial_dims"] != len(sides):
+        raise InputError(f"{where}/spatial_dims: {fusion['spatial_dims']}, and {domain} has windows {window}; choose another domain.")
+    if fusion["attention"] == "window" and any(side % fusion["window"] for side in sides):
+        raise InputError(
+            f"{where}/window: {fusion['window']} does not divide the sides of {domain}'s windows {window}; choose a divisor of all of them."
+        )
 
 
 def _add_method(
