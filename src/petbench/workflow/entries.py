@@ -17,7 +17,7 @@ from petbench.errors import InputError
 from petbench.evaluation.definitions import COSTS, DEFINITIONS, REGIONS
 from petbench.files import digest
 from petbench.preprocess.splits import folds, people_of
-from petbench.preprocess.windows import slice_axis
+from petbench.preprocess.windows import slice_positions, thin_axis
 from petbench.workflow.schema import Schema, check, read_yaml
 from petbench.workflow.subjects import with_subjects
 
@@ -266,9 +266,11 @@ def _check_domain(domain: Entry, shape: Sequence[int], where: str) -> None:
             )
     if "slices" in domain:
         try:
-            slice_axis(shape, domain["window"], domain["slices"])
+            slice_positions(shape, domain["window"], domain["slices"])
         except InputError as error:
             raise InputError(f"{where}/{error}") from None
+    if "empty_below" in domain and thin_axis(domain["window"]) is None:
+        raise InputError(f"{where}/empty_below: only windows one voxel thick along one axis are slices; remove it.")
 
 
 def _check_dose(datasets: Mapping[str, Entry], dataset: str, dose: str, where: str) -> None:
@@ -325,7 +327,18 @@ def _add_method(
         raise InputError(f"{path}: restore: key {missing[0]!r} is missing; add it.")
     if "train" in entry and ("steps" in entry["train"]) == ("epochs" in entry["train"]):
         raise InputError(f"{path}: train: give either steps or epochs, not both or neither (null removes an inherited key).")
+    if "wavelet" in entry["restore"]:
+        _check_wavelet(entry["restore"]["wavelet"], path)
     methods[name] = entry
+
+
+def _check_wavelet(wavelet: str, path: Path) -> None:
+    import pywt
+
+    known = pywt.wavelist(kind="discrete")
+    if wavelet not in known:
+        close = difflib.get_close_matches(wavelet, known, n=3) or ["haar", "db2", "sym4"]
+        raise InputError(f"{path}: restore/wavelet: PyWavelets has no discrete wavelet {wavelet!r}; give one such as {', '.join(close)}.")
 
 
 def _check_distinct(rows: Sequence[str], methods: Mapping[str, Entry], where: str) -> None:
