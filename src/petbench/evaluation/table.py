@@ -51,3 +51,10 @@ def read_tables(paths: Iterable[str | Path]) -> "pd.DataFrame":
     if not tables:
         raise InputError("tables: no metrics table was given; name at least one metrics.tsv.")
     return pd.concat(tables, ignore_index=True)
+
+
+def no_metrics() -> "pd.DataFrame":
+    """The table of a run that measures nothing."""
+    import pandas as pd
+
+    return pd.DataFrame(columns=list(COLUMNS)).astype({"value": float})

@@ -14,9 +14,7 @@ Slices = Sequence[int] | Mapping[str, int]
 """Positions of slices, or `{"uniform": n}`: n of them, evenly spaced over the volume."""
 
 
-def window_starts(
-    shape: Sequence[int], window: Sequence[int], stride: Sequence[int], slices: Slices | None = None
-) -> NDArray[np.int32]:
+def window_starts(shape: Sequence[int], window: Sequence[int], stride: Sequence[int], slices: Slices | None = None) -> NDArray[np.int32]:
     """First voxels of the windows that cover a volume, or chosen slices of it.
 
     Windows step by `stride`; a last one is added flush with the far edge where the steps do not reach it, so that every voxel is covered.

@@ -15,6 +15,7 @@ from typing import Any
 
 from petbench.errors import InputError
 from petbench.evaluation.definitions import COSTS, DEFINITIONS, REGIONS
+from petbench.evaluation.settings import LPIPS_EDGE
 from petbench.files import digest
 from petbench.preprocess.splits import folds, people_of
 from petbench.preprocess.windows import slice_positions, thin_axis
@@ -184,6 +185,8 @@ def load(config: Mapping[str, Any], basedir: str | Path) -> Entry:
             _check_dose(datasets, column["dataset"], column["dose"], f"{where}: columns")
             _check_windows(library, experiment["rows"], methods, datasets[column["dataset"]], column["dataset"])
         _check_distinct(experiment["rows"], methods, where)
+        if "similarity" in experiment:
+            _check_time_step(experiment, methods, where)
     scanners = {
         entry["scanner"]: library.resolve_whole("scanners", entry["scanner"], f"{library.files['datasets'][dataset]}: scanner")
         for dataset, entry in datasets.items()
@@ -217,11 +220,12 @@ def _check_experiment(experiment: Entry, basedir: Path, where: str) -> None:
             )
 
     rows = experiment["rows"]
-    for metric in experiment["metrics"]:
+    for metric in experiment.get("metrics", []):
         one_of("metrics", metric, [name for name in DEFINITIONS if name not in COSTS])
     for metric in experiment.get("cost", []):
         one_of("cost", metric, COSTS)
-    one_of("region", experiment["region"], REGIONS)
+    if "region" in experiment:
+        one_of("region", experiment["region"], REGIONS)
     if "statistics" in experiment:
         one_of("statistics/metric", experiment["statistics"]["metric"], experiment["metrics"])
         one_of("statistics/against", experiment["statistics"]["against"], rows)
@@ -230,6 +234,8 @@ def _check_experiment(experiment: Entry, basedir: Path, where: str) -> None:
             one_of("panels/ticks", tick["method"], rows)
     for method in experiment.get("published_rows", {}):
         one_of("published_rows", method, rows)
+    for metric in experiment.get("published_metrics", {}):
+        one_of("published_metrics", metric, [*experiment.get("metrics", []), *experiment.get("cost", [])])
     if "published" in experiment:
         one_of("published", experiment["published"], sorted(path.stem for path in (basedir / "resources" / "published").glob("*.tsv")))
 
@@ -252,9 +258,21 @@ def _add_dataset(library: Library, name: str, where: str, datasets: dict[str, En
         if fixed not in (STANDARD, *entry["doses"]):
             known = ", ".join([STANDARD, *entry["doses"]])
             raise InputError(f"{path}: preprocess/registration/fixed: there is no dose {fixed!r}; give one of {known}.")
+        if "lpips" in entry.get("evaluation", {}):
+            _check_lpips(entry, path)
         for domain, spec in entry["domains"].items():
             _check_domain(spec, entry["preprocess"]["grid"]["shape"], f"{path}: domains/{domain}")
         datasets[name] = entry
+
+
+def _check_lpips(entry: Entry, path: Path) -> None:
+    """Check that AlexNet can see the slices; where the grid has voxels of its own, only the evaluation knows how many they are."""
+    grid, axis = entry["preprocess"]["grid"], entry["evaluation"].get("slice_axis", 2)
+    edges = [size for number, size in enumerate(grid["shape"]) if number != axis]
+    if "voxel_mm" not in grid and min(edges) < LPIPS_EDGE:
+        raise InputError(
+            f"{path}: evaluation/lpips: slices of {edges} pixels are too small for AlexNet, which takes {LPIPS_EDGE}; remove it."
+        )
 
 
 def _check_domain(domain: Entry, shape: Sequence[int], where: str) -> None:
@@ -352,6 +370,22 @@ def _check_distinct(rows: Sequence[str], methods: Mapping[str, Entry], where: st
                 f"{where}: rows {seen[content]!r} and {row!r} are the same at this scale; keep their difference in the override."
             )
         seen[content] = row
+
+
+def _check_time_step(experiment: Entry, methods: Mapping[str, Entry], where: str) -> None:
+    """Check that layers are compared in a diffusion, at a step that it has."""
+    (row,) = experiment["rows"]
+    trained = methods.get(row, {})
+    while "weights_of" in trained:
+        trained = methods[trained["weights_of"]["method"]]
+    steps = trained.get("train", {}).get("diffusion", {}).get("timesteps")
+    if steps is None:
+        raise InputError(f"{where}: rows: {row} is no diffusion method, so its layers see no time step; compare another.")
+    if experiment["similarity"]["time_step"] >= steps:
+        raise InputError(
+            f"{where}: similarity/time_step: {experiment['similarity']['time_step']} is not among the {steps} steps of {row}"
+            f" (0 to {steps - 1}); lower it."
+        )
 
 
 def wildcard_choice(names: Sequence[str]) -> str:
