@@ -303,6 +303,7 @@ def test_collected_files_stand_where_the_page_looks_for_them(content, tmp_path):
         "images": [image],
         "volumes": kinds,
         "sidecars": [tmp_path / "b.json", tmp_path / "a.json"],
+        "figures": [],
         "published": [],
         "papers": [ROOT / "resources/published/papers.tsv"],
     }

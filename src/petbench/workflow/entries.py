@@ -340,14 +340,36 @@ def _add_method(
     if len(kinds) != 1:
         have = " and ".join(kinds) or "none"
         raise InputError(f"{path}: an entry has exactly one of train, weights_of and ensemble (here: {have}); keep one.")
-    needed = {"fuse"} if "ensemble" in entry else {"inputs", "stride", "batch_size"}
+    needed = {"fuse"} if "ensemble" in entry else {"inputs", "batch_size"}
     if missing := sorted(needed - entry["restore"].keys()):
         raise InputError(f"{path}: restore: key {missing[0]!r} is missing; add it.")
     if "train" in entry and ("steps" in entry["train"]) == ("epochs" in entry["train"]):
         raise InputError(f"{path}: train: give either steps or epochs, not both or neither (null removes an inherited key).")
     if "wavelet" in entry["restore"]:
         _check_wavelet(entry["restore"]["wavelet"], path)
+    source = entry
+    while "weights_of" in source:
+        source = methods[source["weights_of"].get("method", name)]
+    _check_restoring(library, entry["restore"], source, str(path))
     methods[name] = entry
+
+
+def _check_restoring(library: Library, restore: Entry, source: Entry, where: str) -> None:
+    """Check that a `restore` block fits the `train` block of the weights that it runs with (none: an ensemble)."""
+    timesteps = source.get("train", {}).get("diffusion", {}).get("timesteps")
+    sampler = restore.get("sampler")
+    if timesteps is None and sampler is not None:
+        raise InputError(f"{where}: restore/sampler: this method does not sample; remove it.")
+    if timesteps is not None and sampler is None:
+        raise InputError(f"{where}: restore: this method samples and has no sampler; add restore/sampler.")
+    if sampler is not None and sampler["steps"] > timesteps:
+        raise InputError(
+            f"{where}: restore/sampler/steps: {sampler['steps']} exceed the {timesteps} that the method is trained with"
+            " (train/diffusion/timesteps); take fewer."
+        )
+    if "module" in source:
+        path = library.folders[0] / "schemas" / "methods" / f"{source['module']}.yaml"
+        check({"train": source["train"], "restore": restore}, read_yaml(path).get("together", {}), where)
 
 
 def _check_wavelet(wavelet: str, path: Path) -> None:
