@@ -102,8 +102,8 @@ def prepare(
 def training_starts(low_dose: NDArray[np.float32], domain: Mapping[str, Any]) -> tuple[NDArray[np.int32], int]:
     """First voxels of a subject's training windows.
 
-    Slices that are nearly empty teach nothing and are left out, unless their positions are listed one by one. The low dose alone decides, so
-    that the reference is not needed to know which. Restoring covers them all.
+    Slices that are nearly empty teach nothing and are left out, unless their positions are listed one by one. The low dose decides, not the
+    reference. Restoring covers them all.
 
     Args:
         low_dose: Volume (x, y, z).
