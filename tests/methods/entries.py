@@ -24,6 +24,17 @@ TINY = {
         "network": {"channels": [4, 8], "decoder": [4, 4], "heads": 2, "expansion": 2},
         "discriminator": {"channels": 4, "layers": 2},
     },
+    "iddpm": {"network": {"width": 4, "multipliers": [1, 2], "blocks": 1, "attention": [2], "heads": 2, "dropout": 0.0}},
+    "m2diff": {
+        "network": {
+            "width": 4,
+            "multipliers": [1, 2],
+            "blocks": 1,
+            "attention": [2],
+            "heads": 2,
+            "dropout": {"encoder": 0.0, "pet_decoder": 0.0, "mr_decoder": 0.0},
+        }
+    },
 }
 
 
