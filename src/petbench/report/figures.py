@@ -15,6 +15,8 @@ from petbench.files import atomic
 from petbench.report.viewer import Unit, display_window
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from petbench.report.tables import Table
 
 Volume = NDArray[np.floating]
@@ -341,12 +343,10 @@ def heat_maps(table: Path, paths: Sequence[str | Path]) -> None:
     import pandas
 
     found = pandas.read_csv(table, sep="\t")
-    parts = list(dict.fromkeys(found["part"]))
-    first = found.iloc[0]
+    first, matrices = found.iloc[0], similarity_matrices(found)
     with _plain_style() as pyplot:
-        figure, axes = pyplot.subplots(1, len(parts), figsize=(3.9 * len(parts), 3.6), layout="constrained", squeeze=False)
-        for axis, part in zip(axes.flat, parts, strict=True):
-            matrix = found[found["part"] == part].pivot_table(index="row_layer", columns="column_layer", values="cka", dropna=False)
+        figure, axes = pyplot.subplots(1, len(matrices), figsize=(3.9 * len(matrices), 3.6), layout="constrained", squeeze=False)
+        for axis, (part, matrix) in zip(axes.flat, matrices.items(), strict=True):
             shown = axis.imshow(matrix, vmin=0, vmax=1, cmap="viridis", origin="lower")
             axis.set(
                 xlabel=f"{first['column_branch']} branch, layer", ylabel=f"{first['row_branch']} branch, layer", title=part.capitalize()
@@ -359,3 +359,9 @@ def heat_maps(table: Path, paths: Sequence[str | Path]) -> None:
         caption = f"Unbiased HSIC of {first['samples']} held-out windows at step {first['time_step']}; layers in the order that they run."
         figure.supxlabel(caption, fontsize=8, color="0.35")
         save(figure, paths)
+
+
+def similarity_matrices(table: "DataFrame") -> "dict[str, DataFrame]":
+    """The matrix of each part of the network: layers of one branch down, of the other across; NaN where a layer does not vary."""
+    parts = dict.fromkeys(table["part"])
+    return {part: table[table["part"] == part].pivot(index="row_layer", columns="column_layer", values="cka") for part in parts}
