@@ -60,7 +60,7 @@ class M2Diff(Diffusion):
         pet, other = self.network(noised.noisy, time, low_dose, mr if present else None, known.bool() if self.mr_dropout else None)
         terms = {"pet": pet} | ({} if other is None else {"mr": other})
         counted = {"pet": torch.ones_like(known), "mr": known}
-        loss, logs = torch.zeros((), device=known.device), {}
+        loss, logs = torch.zeros((), device=known.device), dict[str, Tensor]()
         for head, output in terms.items():
             squared, bound = ((error * counted[head]).mean() for error in self.process.errors(output, noised))
             loss = loss + self.recovery * squared + self.process.vlb_weight * bound
