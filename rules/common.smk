@@ -14,23 +14,30 @@ from petbench.files import checksum, digest
 from petbench.physics.doses import STANDARD as STANDARD_DOSE
 from petbench.physics.doses import check_doses, is_independent
 from petbench.physics.scanner import Scanner
+from petbench.positron_range.study import STRATEGIES
 from petbench.preprocess.splits import fold_testing, folds, people_of, subjects_tested, validation_subjects
 from petbench.report.notes import scale_notes
+from petbench.report.range_figures import FIGURES as RANGE_FIGURES
 from petbench.workflow.code import PACKAGE, code_hash
 from petbench.workflow.entries import LOW_DOSE, STANDARD, wildcard_choice
+from petbench.workflow.range_entries import RANGE_KINDS
 from petbench.workflow.lineage import Training, check_unseen, starting_point, training_samples, weights_of
 
 RUN = ENTRIES["run"]
-DATASETS, METHODS, EXPERIMENTS = ENTRIES["datasets"], ENTRIES["methods"], ENTRIES["experiments"]
+DATASETS, METHODS = ENTRIES["datasets"], ENTRIES["methods"]
+RANGE = {name: entry for name, entry in ENTRIES["experiments"].items() if entry["kind"] in RANGE_KINDS}
+EXPERIMENTS = {name: entry for name, entry in ENTRIES["experiments"].items() if name not in RANGE}
+MEDIA_KEYS = ["materials", "size", "voxel_mm", "media"]
+PSF_SETS, PREDICTORS, TORSOS = ENTRIES["psf_sets"], ENTRIES["predictors"], ENTRIES["torsos"]
 PHANTOMS = [name for name, entry in DATASETS.items() if entry["source"] in ("phantom", "brainweb")]
 LABS = [name for name in DATASETS if name not in PHANTOMS]
 TRAINED = [name for name, entry in METHODS.items() if "train" in entry]
 FUSED = [name for name, entry in METHODS.items() if "ensemble" in entry]
-FIGURES = [name for name in RUN if EXPERIMENTS[name]["kind"] in ("figure", "similarity")]
-MAPS = [name for name in RUN if EXPERIMENTS[name]["kind"] == "similarity"]
+FIGURES = [name for name, entry in EXPERIMENTS.items() if entry["kind"] in ("figure", "similarity")]
+MAPS = [name for name, entry in EXPERIMENTS.items() if entry["kind"] == "similarity"]
+PAPERS = {name: ENTRIES["experiments"][name]["paper"] for name in RUN}
 TARGETS = {name: [name] for name in RUN} | {
-    paper: [name for name in RUN if EXPERIMENTS[name]["paper"] == paper]
-    for paper in {EXPERIMENTS[name]["paper"] for name in RUN}
+    paper: [name for name in RUN if PAPERS[name] == paper] for paper in dict.fromkeys(PAPERS.values())
 }
 
 
@@ -75,7 +82,13 @@ wildcard_constraints:
     method=wildcard_choice([*METHODS, LOW_DOSE]),
     fold=r"\d+|all",
     domain="[a-z0-9]+",
-    experiment=wildcard_choice(RUN),
+    experiment=wildcard_choice(EXPERIMENTS),
+    psf_set=wildcard_choice(PSF_SETS),
+    predictor=wildcard_choice(PREDICTORS),
+    torso=wildcard_choice(TORSOS),
+    strategy=wildcard_choice(STRATEGIES),
+    chunk=r"\d+",
+    realisation=r"\d+",
 
 
 def code_of(script, modules=lambda wildcards: []):
@@ -488,7 +501,7 @@ def metrics_of(experiments):
         {
             f"<results>/{column['dataset']}/{column['dose']}/{method}/metrics.tsv"
             for name in experiments
-            if name not in MAPS
+            if name in EXPERIMENTS and name not in MAPS
             for column in EXPERIMENTS[name]["columns"]
             for method in EXPERIMENTS[name]["rows"]
         }
@@ -496,13 +509,14 @@ def metrics_of(experiments):
 
 
 def experiment_files(experiments):
-    """Tables of some experiments, and the figures of those that are figures."""
-    tables = [
+    """Tables of some experiments, and the figures of those that have some."""
+    figures = [name for name in experiments if name in FIGURES]
+    figures += [f"{name}-{figure}" for name in experiments if name in RANGE for figure in figures_of(name)]
+    return [
         f"<results>/tables/{name}.{suffix}"
         for name in experiments
         for suffix in (["tsv"] if name in MAPS else ["tsv", "md", "tex"])
-    ]
-    return tables + [figure_file(name, suffix) for name in experiments if name in FIGURES for suffix in ["png", "svg"]]
+    ] + [figure_file(name, suffix) for name in figures for suffix in ["png", "svg"]]
 
 
 def figure_file(experiment, suffix):
@@ -542,6 +556,11 @@ def similarity_inputs(wildcards):
         "weights": weights_file(training),
         "prepared": [prepared(dataset, column["dose"], domain, subject) for subject in subjects],
     }
+
+
+def figures_of(experiment):
+    """Names of the figures of an experiment on positron range."""
+    return list(RANGE_FIGURES[RANGE[experiment]["kind"]])
 
 
 def descriptions():
@@ -610,7 +629,7 @@ def notes_of(wildcards):
 def shown_columns():
     """Methods of all experiments by data set and dose, each once and in order."""
     shown = {}
-    for experiment in [EXPERIMENTS[name] for name in RUN if name not in MAPS]:
+    for experiment in [entry for name, entry in EXPERIMENTS.items() if name not in MAPS]:
         for column in experiment["columns"]:
             methods = shown.setdefault((column["dataset"], column["dose"]), [])
             methods += [method for method in experiment["rows"] if method not in methods]
@@ -722,3 +741,188 @@ def own_scan(wildcards):
         }
     except InputError as error:
         stop(error)
+
+
+# Positron range.
+def psf_file(name):
+    """Path of a whole PSF set."""
+    return f"<results>/positron_range/psf_sets/{name}/psf.h5"
+
+
+def psf_chunks(wildcards):
+    """The chunks of a PSF set, in order."""
+    folder = Path(psf_file(wildcards.psf_set)).parent
+    return [f"{folder}/chunk-{chunk}.h5" for chunk in range(PSF_SETS[wildcards.psf_set]["chunks"])]
+
+
+def predictor_psfs(wildcards):
+    """The PSF sets that a predictor is trained on."""
+    return [psf_file(name) for name in PREDICTORS[wildcards.predictor]["psf_sets"]]
+
+
+def kernel_sources(predictor):
+    """What strategies take their kernels from: the trained predictor and the homogeneous materials."""
+    return {
+        "weights": f"<results>/positron_range/predictors/{predictor}/model.safetensors",
+        "kernels": psf_file(PREDICTORS[predictor]["kernels"]),
+    }
+
+
+def torso_volumes(torso):
+    """Paths of a torso's volumes."""
+    return {kind: f"<results>/positron_range/torsos/{torso}/{kind}.nii.gz" for kind in ["activity", "mu", "lesions"]}
+
+
+def supplied_volumes(wildcards):
+    """The volumes of a torso that a lab supplies."""
+    supplied = TORSOS[wildcards.torso]["torso"].get("supplied", {})
+    return [supplied[kind] for kind in ["activity", "mu", "lesions"] if kind in supplied]
+
+
+def annihilations(torso, part):
+    """Path of a torso's annihilations, of one half or all."""
+    return f"<results>/positron_range/torsos/{torso}/annihilations-{part}.h5"
+
+
+def annihilation_chunks(wildcards):
+    """Chunks of a torso's annihilations: of either half, which are independent runs, or all."""
+    chunks = TORSOS[wildcards.torso]["chunks"]
+    chosen = {"1": range(chunks // 2), "2": range(chunks // 2, chunks), "all": range(chunks)}[wildcards.part]
+    folder = Path(annihilations(wildcards.torso, "all")).parent
+    return [f"{folder}/chunk-{chunk}.h5" for chunk in chosen]
+
+
+def kernel_comparison(wildcards):
+    """Two runs of GATE, and what a predictor's kernels are made from."""
+    runs = [psf_file(name) for name in RANGE[wildcards.experiment]["runs"]]
+    return {"runs": runs, **kernel_sources(wildcards.predictor)}
+
+
+def torso_comparison(wildcards):
+    """Two runs of a torso, and what blurs it: the experiment's first predictor."""
+    entry = RANGE[wildcards.experiment]
+    runs = [annihilations(entry["torso"], part) for part in ["1", "2"]]
+    return {"runs": runs, **kernel_sources(entry["predictors"][0]), **torso_volumes(entry["torso"])}
+
+
+def scanned(experiment):
+    """The block of an experiment that says what is scanned."""
+    entry = RANGE[experiment]
+    return entry.get("scan", entry)
+
+
+def scanned_torso(wildcards):
+    """A torso and where its positrons annihilate."""
+    torso = scanned(wildcards.experiment)["torso"]
+    return {"annihilations": annihilations(torso, "all"), **torso_volumes(torso)}
+
+
+def range_scanner(wildcards):
+    """Entry of the scanner of an experiment on positron range."""
+    block = scanned(wildcards.experiment)
+    return ENTRIES["scanners"][block["scanner"] if "scanner" in block else TORSOS[block["torso"]]["scanner"]]
+
+
+def of_kind(kind):
+    """Experiments on positron range of a kind."""
+    return [name for name, entry in RANGE.items() if entry["kind"] == kind]
+
+
+def predictor_titles(wildcards):
+    """Titles of the predictors of an experiment on positron range."""
+    entry = RANGE[wildcards.experiment]
+    return {name: PREDICTORS[name]["title"] for name in entry.get("predictors", [entry.get("predictor")])}
+
+
+def of_range(*keys):
+    """A function of wildcards: those of an experiment's keys that it gives; the others are the library's to choose."""
+
+    def of(wildcards):
+        return {key: RANGE[wildcards.experiment][key] for key in keys if key in RANGE[wildcards.experiment]}
+
+    return of
+
+
+def kernel_options(wildcards):
+    """How kernels are compared, and which media share one."""
+    settings = RANGE[wildcards.experiment].get("settings", {})
+    shared = {key: settings[key] for key in ["heterogeneous_above"] if key in settings}
+    return of_range("epsilon")(wildcards) | shared
+
+
+def realisations(experiment):
+    """Numbers of an experiment's noise realisations."""
+    return range(1, RANGE[experiment].get("realisations", 1) + 1)
+
+
+def range_results(experiment, name):
+    """Path of a result of an experiment on positron range."""
+    return f"<results>/positron_range/{experiment}/{name}"
+
+
+def scanned_realisation(wildcards):
+    """A scan of a torso, and what a strategy takes its kernels from."""
+    entry = RANGE[wildcards.experiment]
+    return {
+        "acquisition": range_results(wildcards.experiment, f"realisation-{wildcards.realisation}.h5"),
+        **strategy_sources(wildcards.strategy, entry["predictor"]),
+        **torso_volumes(entry["torso"]),
+    }
+
+
+def strategy_sources(strategy, predictor):
+    """What a strategy takes its kernels from; without correction nothing."""
+    return {} if strategy == "none" else kernel_sources(predictor)
+
+
+def range_measures(wildcards):
+    """The measures of every strategy and realisation."""
+    entry = RANGE[wildcards.experiment]
+    return [
+        range_results(wildcards.experiment, f"{strategy}/measures-{number}.tsv")
+        for strategy in entry["strategies"]
+        for number in realisations(wildcards.experiment)
+    ]
+
+
+def corrected_scan(wildcards):
+    """A lab's scan and attenuation, or those simulated in their place, and what a strategy takes its kernels from."""
+    entry = RANGE[wildcards.experiment]
+    scan = entry["scan"]
+    simulated = "torso" in scan
+    return {
+        "acquisition": range_results(wildcards.experiment, "realisation-1.h5") if simulated else scan["acquisition"],
+        "mu": torso_volumes(scan["torso"])["mu"] if simulated else scan["mu"],
+        **strategy_sources(wildcards.strategy, entry["predictor"]),
+    }
+
+
+def range_inputs(wildcards):
+    """All that the tables and figures of an experiment on positron range show, by kind."""
+    name, entry = wildcards.experiment, RANGE[wildcards.experiment]
+    if entry["kind"] == "range_accuracy":
+        of_predictors = [f"kernels/{predictor}" for predictor in entry["predictors"]]
+        return {
+            "distances": [range_results(name, f"{place}/distances.tsv") for place in of_predictors],
+            "profiles": range_results(name, f"{of_predictors[0]}/profiles.tsv"),
+            "kernels": range_results(name, f"{of_predictors[0]}/kernels.h5"),
+            "torso_distances": range_results(name, "torso/distances.tsv"),
+            "torso_profiles": range_results(name, "torso/profiles.tsv"),
+            "torso_images": range_results(name, "torso/images.h5"),
+            "lesions": torso_volumes(entry["torso"])["lesions"],
+            "truncation": range_results(name, "truncation.tsv"),
+        }
+    strategies = entry["strategies"]
+    if entry["kind"] == "range_reconstruction":
+        return {
+            "summary": range_results(name, "summary.tsv"),
+            "profiles": [range_results(name, f"{strategy}/profiles-1.tsv") for strategy in strategies],
+            "images": [range_results(name, f"{strategy}/realisation-1.nii.gz") for strategy in strategies],
+            "sidecars": [range_results(name, f"{strategy}/realisation-1.json") for strategy in strategies],
+            **torso_volumes(entry["torso"]),
+        }
+    return {
+        "profiles": range_results(name, "profiles.tsv"),
+        "images": [range_results(name, f"{strategy}/scan.nii.gz") for strategy in strategies],
+        "sidecars": [range_results(name, f"{strategy}/scan.json") for strategy in strategies],
+    }
