@@ -427,7 +427,9 @@ def lpips_files(dataset):
     for name, source in DATASETS[dataset].get("evaluation", {}).get("lpips", {}).items():
         if isinstance(source, str):
             if not Path(source).is_file():
-                stop(f"data set {dataset}: evaluation/lpips/{name}: {source}: no such file; correct the path, or remove lpips.")
+                stop(
+                    f"data set {dataset}: evaluation/lpips/{name}: {source}: no such file; correct the path, or remove lpips."
+                )
             files[name] = ancient(source)
         else:
             files[name] = ancient(f"results/downloads/weights/{source['sha256']}.pth")
@@ -599,7 +601,10 @@ def titles_of(wildcards):
 
 def sources_of(wildcards):
     """Where each data set of an experiment comes from, on which the unit of its images depends."""
-    return {column["dataset"]: DATASETS[column["dataset"]]["source"] for column in EXPERIMENTS[wildcards.experiment]["columns"]}
+    return {
+        column["dataset"]: DATASETS[column["dataset"]]["source"]
+        for column in EXPERIMENTS[wildcards.experiment]["columns"]
+    }
 
 
 def cost_files(wildcards):
