@@ -667,6 +667,10 @@ def page_plan():
         "restorations": [[*row, subject] for row in behind for subject in tested(row[0])],
         "behind": [[*row, [place[training] for training in several]] for row, several in behind.items()],
         "left_out": sum(max(0, len(tested(dataset)) - most) for dataset, _ in shown),
+        "range_files": [
+            [name, kind] for name in RANGE for kind, files in range_results_of(name).items() for _ in aslist(files)
+        ],
+        "range_figures": [[name, figure] for name in RANGE for figure in figures_of(name)],
     }
 
 
@@ -685,6 +689,8 @@ def page_inputs(wildcards):
         "images": [pet_image(dataset, subject, STANDARD) for dataset, subject in plan["registrations"]],
         "volumes": [shown_volume(*volume) for volume in plan["volumes"]],
         "sidecars": [restored(*restoration).removesuffix(".nii.gz") + ".json" for restoration in plan["restorations"]],
+        "range_files": [path for name in RANGE for files in range_results_of(name).values() for path in aslist(files)],
+        "range_figures": [f"<results>/figures/{name}-{figure}.svg" for name, figure in plan["range_figures"]],
         "published": [ancient(published_path(name)) for name in page_published()],
         "papers": ancient(published_path("papers")),
         "figures": [figure_file(name, "png" if "views" in EXPERIMENTS[name] else "svg") for name in FIGURES],
@@ -693,7 +699,8 @@ def page_inputs(wildcards):
 
 def page_published():
     """Names of the files of printed values on the page."""
-    return list(dict.fromkeys(entry["published"] for entry in EXPERIMENTS.values() if "published" in entry))
+    entries = [*EXPERIMENTS.values(), *RANGE.values()]
+    return list(dict.fromkeys(entry["published"] for entry in entries if "published" in entry))
 
 
 def page_parts():
@@ -904,7 +911,17 @@ def corrected_scan(wildcards):
 
 def range_inputs(wildcards):
     """All that the tables and figures of an experiment on positron range show, by kind."""
-    name, entry = wildcards.experiment, RANGE[wildcards.experiment]
+    return range_results_of(wildcards.experiment)
+
+
+def aslist(files):
+    """One file or several, as a list."""
+    return [files] if isinstance(files, str) else files
+
+
+def range_results_of(name):
+    """Results of an experiment on positron range, by kind."""
+    entry = RANGE[name]
     if entry["kind"] == "range_accuracy":
         of_predictors = [f"kernels/{predictor}" for predictor in entry["predictors"]]
         return {

@@ -62,7 +62,7 @@ def _kernels(experiment: Mapping[str, Any], files: Files, paths: Paths) -> None:
         figure, axes = pyplot.subplots(
             len(chosen), len(cubes), figsize=(1.5 * len(cubes) + 0.8, 1.5 * len(chosen) + 0.3), layout="constrained", squeeze=False
         )
-        shown = None
+        shown, norm = None, LogNorm(10.0**-DECADES, 1.0)
         for row, index in zip(axes, chosen, strict=True):
             top = float(cubes["gate"][index].max())
             for axis, (name, values) in zip(row, cubes.items(), strict=True):
@@ -70,15 +70,14 @@ def _kernels(experiment: Mapping[str, Any], files: Files, paths: Paths) -> None:
                 if name == "mu":
                     axis.imshow(plane, cmap="bone", origin="lower", vmin=0, vmax=0.18)
                 else:
-                    norm = LogNorm(top / 10**DECADES, top)
-                    shown = axis.imshow(np.maximum(plane, top / 10**DECADES), cmap="inferno", origin="lower", norm=norm)
+                    shown = axis.imshow(np.maximum(plane / top, 10.0**-DECADES), cmap="inferno", origin="lower", norm=norm)
                 axis.set_xticks([])
                 axis.set_yticks([])
             row[0].set_ylabel(media[index].removeprefix("geometric-"))
         for axis, name in zip(axes[0], cubes, strict=True):
             axis.set_title("medium" if name == "mu" else STRATEGIES[name])
         if shown is not None:
-            figure.colorbar(shown, ax=axes.ravel().tolist(), label="share of annihilations (last row's scale)", shrink=0.8)
+            figure.colorbar(shown, ax=axes.ravel().tolist(), label="over the largest of GATE", shrink=0.8)
         save(figure, paths)
 
 
@@ -102,9 +101,10 @@ def _torso(experiment: Mapping[str, Any], files: Files, paths: Paths) -> None:
     slice_ = _coronal_through(lesions)
     with h5py.File(files["torso_images"][0]) as file:
         images = {name: file[name][:, slice_].T for name in ("mu", "activity", "gate", "none", "svtd", "ddconv") if name != "none"}
-    top = float(np.percentile(images["gate"], 99.9))
+    top = float(np.percentile(images["activity"], 99.9))
+    high, wide = images["mu"].shape
     with plain_style() as pyplot:
-        figure, axes = pyplot.subplots(2, 3, figsize=(8, 4.6), layout="constrained", squeeze=False)
+        figure, axes = pyplot.subplots(2, 3, figsize=(8, 2 * (8 / 3 * high / wide + 0.3)), layout="constrained", squeeze=False)
         for axis, (name, image) in zip(axes.flat, images.items(), strict=False):
             attenuation = name == "mu"
             axis.imshow(image, cmap="bone" if attenuation else "gray_r", origin="lower", vmin=0, vmax=0.18 if attenuation else top)
@@ -140,17 +140,18 @@ def _images(experiment: Mapping[str, Any], files: Files, paths: Paths) -> None:
     planes = {name: [stack[..., k].T for k in range(len(iterations))] for name, stack in stacks.items()}
     top = max(float(np.percentile(own[-1], 99.8)) for own in planes.values()) or 1.0
     with plain_style() as pyplot:
-        size = (1.9 * len(iterations) + 0.8, 1.3 * len(strategies) + 0.4)
+        high, wide = planes[strategies[0]][0].shape
+        size = (1.9 * len(iterations) + 0.8, (1.9 * high / wide * float(edges[2] / edges[0]) + 0.1) * len(strategies) + 0.3)
         figure, axes = pyplot.subplots(len(strategies), len(iterations), figsize=size, layout="constrained", squeeze=False)
         shown = None
+        for axis, iteration in zip(axes[0], iterations, strict=True):
+            axis.set_title(f"iteration {iteration}")
         for row, name in zip(axes, strategies, strict=True):
-            for axis, plane, iteration in zip(row, planes[name], iterations, strict=True):
+            for axis, plane in zip(row, planes[name], strict=True):
                 aspect = float(edges[2] / edges[0])
                 shown = axis.imshow(plane / 1000, cmap="gray_r", origin="lower", vmin=0, vmax=top / 1000, aspect=aspect)
                 axis.set_xticks([])
                 axis.set_yticks([])
-                if row is axes[0]:
-                    axis.set_title(f"iteration {iteration}")
             row[0].set_ylabel(STRATEGIES[name])
         if shown is not None:
             figure.colorbar(shown, ax=axes.ravel().tolist(), label="kBq/ml", shrink=0.8)
@@ -228,9 +229,11 @@ def _recovery(experiment: Mapping[str, Any], files: Files, paths: Paths) -> None
     lesions = list(dict.fromkeys(whole["lesion"]))
     quantities = {"recovery": ("recovery", 1.0), "recovery_error": ("error of the parts", 0.0)}
     with plain_style() as pyplot:
-        figure, axes = pyplot.subplots(
-            2, len(lesions), figsize=(2.3 * len(lesions) + 0.5, 4.4), layout="constrained", squeeze=False, sharex=True, sharey="row"
-        )
+        size = (2.3 * len(lesions) + 0.5, 4.4)
+        shape = (len(quantities), len(lesions))
+        figure, axes = pyplot.subplots(*shape, figsize=size, layout="constrained", squeeze=False, sharex=True, sharey="row")
+        for axis, lesion in zip(axes[0], lesions, strict=True):
+            axis.set_title(f"lesion {lesion}")
         for row, (quantity, (label, ideal)) in zip(axes, quantities.items(), strict=True):
             for axis, lesion in zip(row, lesions, strict=True):
                 axis.axhline(ideal, color="0.8", linewidth=0.8)
@@ -238,8 +241,6 @@ def _recovery(experiment: Mapping[str, Any], files: Files, paths: Paths) -> None
                     own = whole[(whole["model"] == model) & (whole["lesion"] == lesion) & (whole["quantity"] == quantity)]
                     style = {"color": COLOURS[model], "capsize": 2, "linewidth": 1.1, "marker": "o", "markersize": 3}
                     axis.errorbar(own["iteration"], own["mean"], own["sd"].fillna(0.0), label=STRATEGIES[model], **style)
-                if row is axes[0]:
-                    axis.set_title(f"lesion {lesion}")
             row[0].set_ylabel(label)
         for axis in axes[-1]:
             axis.set_xlabel("iteration")
@@ -263,7 +264,7 @@ FIGURES: Mapping[str, Mapping[str, Draw]] = {
     "range_scan": {"images": _images, "profiles": _scan_profiles},
 }
 CAPTIONS = {
-    "kernels": "Sagittal planes through a source in the middle of experiment 1's phantoms, four powers of ten of each phantom's own scale.",
+    "kernels": "Planes across the x axis through a source in the middle of experiment 1's phantoms: where its positrons annihilate.",
     "kernel_profiles": "Annihilations along each axis, summed over the other two.",
     "torso": "Coronal slice through the lesion on the lung-liver interface: what GATE makes of the activity, and each strategy.",
     "torso_profiles": "Profiles through the middle of each lesion.",

@@ -75,6 +75,11 @@ class Library:
     overrides: Mapping[str, Mapping[str, Entry]]
     scale_name: str
 
+    @property
+    def resources(self) -> Path:
+        """The folder of the papers' printed values."""
+        return self.folders[0].parent / "resources" / "published"
+
     @cached_property
     def files(self) -> dict[str, dict[str, Path]]:
         """Path of each entry file by kind and name; later folders win."""

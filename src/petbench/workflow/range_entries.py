@@ -34,6 +34,8 @@ def add_range_experiment(library: "Library", experiment: Mapping[str, Any], wher
             found[kind][name] = library.resolve_whole(kind, name, asked_by)
         return found[kind][name]
 
+    if "published" in experiment and not (library.resources / f"{experiment['published']}.tsv").is_file():
+        raise InputError(f"{where}: published: there is no {experiment['published']!r} in resources/published; correct the name.")
     if "scan" in experiment:
         _check_scan(experiment["scan"], where)
     psf_sets, torsos = [(name, f"{where}: runs") for name in experiment.get("runs", [])], []
@@ -81,20 +83,13 @@ def _check_psf_set(entry: Mapping[str, Any], path: str) -> None:
 
     try:
         Simulation.from_entry(entry["gate"])
-        count = sum(_number(group, len(entry.get("materials", ("lung", "water", "rib_bone")))) for group in entry["media"])
+        # One random medium a group shows what is wrong with a group, without the time that a thousand take.
+        made = make_media({**entry, "media": [{**group, "count": 1} if "count" in group else group for group in entry["media"]]})
+        count = len(made.names) + sum(group.get("count", 1) - 1 for group in entry["media"])
         if entry["chunks"] > count:
             raise InputError(f"chunks: {entry['chunks']} are more than the {count} media; lower it.")
-        # One random medium a group shows what is wrong with a group, without the time that a thousand take.
-        make_media({**entry, "media": [{**group, "count": 1} if "count" in group else group for group in entry["media"]]})
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-
-
-def _number(group: Mapping[str, Any], materials: int) -> int:
-    from petbench.positron_range.media import GEOMETRIC
-
-    numbers = {"random": group.get("count", 0), "homogeneous": materials, "geometric": len(group.get("phantoms", GEOMETRIC))}
-    return int(numbers[group["kind"]])
 
 
 def _check_torso(entry: Mapping[str, Any], path: str) -> None:
@@ -136,7 +131,8 @@ def _check_sizes(predictors: list[Entry], psf_sets: Mapping[str, Entry], where: 
             scored = psf_sets[name]["gate"].get("kernel_size", 21)
             if size % 2 == 0 or size > scored:
                 raise InputError(
-                    f"{where}: train/kernel_size: {size} of {predictor['title']!r} is even, or larger than the {scored} of {name}."
+                    f"{where}: train/kernel_size: {size} of {predictor['title']!r} is even or larger than the {scored} scored in {name};"
+                    " choose an odd size up to that."
                 )
 
 
