@@ -124,17 +124,28 @@ class Library:
         module = self._key("methods", name, "module") if kind == "methods" else None
         if module is None:
             return schema
-        path = self.folders[0] / "schemas" / "methods" / f"{module}.yaml"
-        if not path.exists():
-            known = ", ".join(sorted(file.stem for file in path.parent.glob("*.yaml")))
-            raise InputError(f"{self.files[kind][name]}: module: there is no method module {module!r}; the modules are {known}.")
-        own = read_yaml(path)
+        try:
+            own = self.module_schema(module)
+        except InputError as error:
+            raise InputError(f"{self.files[kind][name]}: {error}") from None
         schema = copy.deepcopy(schema)
         train = schema["properties"]["train"]
         train["properties"] |= own["properties"]
         train["required"] = [*train.get("required", []), *own.get("required", [])]
         schema["$defs"] = schema.get("$defs", {}) | own.get("$defs", {})
         return schema
+
+    def module_schema(self, module: str) -> Schema:
+        """What a module's `train` takes, and what it asks of the rest of an entry (`together`) and of windows (`halvings`).
+
+        Raises:
+            InputError: there is no such module; names those that exist.
+        """
+        path = self.folders[0] / "schemas" / "methods" / f"{module}.yaml"
+        if not path.exists():
+            known = ", ".join(sorted(file.stem for file in path.parent.glob("*.yaml")))
+            raise InputError(f"module: there is no method module {module!r}; the modules are {known}.")
+        return dict(read_yaml(path))
 
     def _key(self, kind: str, name: str, key: str, seen: tuple[str, ...] = ()) -> str | None:
         """A key that decides the schema, of an entry or of what it extends."""
@@ -347,6 +358,22 @@ def _check_windows(library: Library, rows: Sequence[str], methods: Mapping[str, 
             raise InputError(
                 f"{path}: restore/stride: {method['restore']['stride']} steps over voxels of {name!r}'s windows, {window}; shorten it."
             )
+        _check_network(library, method, window, f"{path}: train/network", f"{name!r}'s domain {domain!r}")
+
+
+def _check_network(library: Library, method: Entry, window: Sequence[int], where: str, domain: str) -> None:
+    """Check that a network takes windows of this size: their dimensions, and that they halve as often as it asks (schema: `halvings`)."""
+    network, sides = method["train"].get("network", {}), [size for size in window if size > 1]
+    if network.get("spatial_dims", len(sides)) != len(sides):
+        raise InputError(f"{where}/spatial_dims: {network['spatial_dims']}, and {domain} has windows {window}; choose another domain.")
+    halvings = library.module_schema(method["module"]).get("halvings")
+    if halvings is not None:
+        factor = 2 ** (len(network[halvings["levels"]]) - halvings["less"])
+        if any(side % factor for side in sides):
+            raise InputError(
+                f"{where}/{halvings['levels']}: the sides of {domain}'s windows {window} must be divisible by {factor};"
+                " take fewer levels or another window."
+            )
 
 
 def _add_method(
@@ -403,8 +430,7 @@ def _check_restoring(library: Library, restore: Entry, source: Entry, where: str
             " (train/diffusion/timesteps); take fewer."
         )
     if "module" in source:
-        path = library.folders[0] / "schemas" / "methods" / f"{source['module']}.yaml"
-        check({"train": source["train"], "restore": restore}, read_yaml(path).get("together", {}), where)
+        check({"train": source["train"], "restore": restore}, library.module_schema(source["module"]).get("together", {}), where)
 
 
 def _check_wavelet(wavelet: str, path: Path) -> None:
