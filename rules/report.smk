@@ -20,7 +20,7 @@ rule table:
     benchmark:
         "<benchmarks>/table/{experiment}.tsv"
     wildcard_constraints:
-        experiment=wildcard_choice(set(RUN) - set(MAPS)),
+        experiment=wildcard_choice(set(EXPERIMENTS) - set(MAPS)),
     localrule: True
     conda:
         "../envs/petbench.yaml"
