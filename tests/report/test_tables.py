@@ -337,3 +337,16 @@ def test_every_key_of_the_schema_is_described():
                 yield from undescribed(part.get("items", {}), f"{path}/{key}")
 
     assert list(undescribed(yaml.safe_load((ROOT / "config/schemas/experiment.yaml").read_text()))) == []
+
+
+def test_several_metrics_are_tested_and_corrected_together():
+    rng = np.random.default_rng(5)
+    own = rng.uniform(25, 30, 8)
+    metrics = study(own - 3 + rng.normal(0, 0.1, 8), own - rng.uniform(0.1, 0.3, 8), own)
+    one = build_table(STARRED, metrics, (), TITLES)
+    two = build_table({**STARRED, "statistics": {**STARRED["statistics"], "metric": ["psnr", "nmse"]}}, metrics, (), TITLES)
+    assert any(note.startswith("*: PSNR or NMSE significantly worse than MAK-GAN") for note in two.notes)
+    for method in ("low_dose", "other"):
+        assert math.isnan(one.cells[method, KEY, "nmse"].p_holm)
+        assert two.cells[method, KEY, "nmse"].mark == "*"
+        assert two.cells[method, KEY, "psnr"].p_holm >= one.cells[method, KEY, "psnr"].p_holm

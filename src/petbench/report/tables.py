@@ -248,7 +248,7 @@ def _marked(
     cells: Mapping[tuple[str, str, str], Cell], statistics: Mapping[str, Any], metrics: "DataFrame", reference: str, region: str
 ) -> dict[tuple[str, str, str], Cell]:
     """The same cells with the corrected p-value and the star of each test of the whole table."""
-    tested = compare(metrics, [statistics["metric"]], statistics["against"], reference, region, statistics["alpha"])
+    tested = compare(metrics, _tested(statistics), statistics["against"], reference, region, statistics["alpha"])
     marked = dict(cells)
     for test in tested.to_dict("records"):
         place = (test["method"], f"{test['dataset']}/{test['dose']}", test["metric"])
@@ -256,9 +256,16 @@ def _marked(
     return marked
 
 
+def _tested(statistics: Mapping[str, Any]) -> list[str]:
+    """Metrics that are tested."""
+    names: str | list[str] = statistics["metric"]
+    return [names] if isinstance(names, str) else names
+
+
 def _sentence(statistics: Mapping[str, Any], titles: Mapping[str, str], cells: Mapping[tuple[str, str, str], Cell]) -> str:
-    metric, against = DEFINITIONS[statistics["metric"]].title, titles.get(statistics["against"], statistics["against"])
-    fewest = min(cell.n for (_, _, name), cell in cells.items() if name == statistics["metric"])
+    names, against = _tested(statistics), titles.get(statistics["against"], statistics["against"])
+    fewest = min((cell.n for (_, _, name), cell in cells.items() if name in names and cell.n), default=0)
+    metric = " or ".join(filter(None, [", ".join(DEFINITIONS[name].title for name in names[:-1]), DEFINITIONS[names[-1]].title]))
     test = f"paired two-tailed t-test on subjects, Holm-corrected within the table, p < {statistics['alpha']:g}"
     text = f"*: {metric} significantly worse than {against} ({test})."
     return text if fewest >= MIN_SUBJECTS else f"{text} Below {MIN_SUBJECTS} subjects nothing is tested and no star is given."

@@ -273,7 +273,9 @@ def _check_experiment(experiment: Entry, basedir: Path, where: str) -> None:
     if "region" in experiment:
         one_of("region", experiment["region"], REGIONS)
     if "statistics" in experiment:
-        one_of("statistics/metric", experiment["statistics"]["metric"], experiment["metrics"])
+        tested = experiment["statistics"]["metric"]
+        for metric in [tested] if isinstance(tested, str) else tested:
+            one_of("statistics/metric", metric, experiment["metrics"])
         one_of("statistics/against", experiment["statistics"]["against"], rows)
     for panel in experiment.get("panels", []):
         for tick in panel["ticks"]:
