@@ -182,7 +182,7 @@ def test_heat_maps_show_every_pair_of_layers_in_its_place(tmp_path):
     table = similarity_table(tmp_path / "table.tsv", encoder, decoder)
     first, second = draw_twice(lambda paths: figures.heat_maps(table, paths), tmp_path)
     assert first == second
-    for words in (b"Encoder", b"Decoder", b"pet branch, layer", b"mr branch, layer", b"32 held-out windows at step 500"):
+    for words in (b"Encoder", b"Decoder", b"PET branch, layer", b"MR branch, layer", b"32 held-out windows at step 500"):
         assert words in first[1], words
     (drawn, _) = figures.similarity_matrices(pd.read_csv(table, sep="\t")).values()
     np.testing.assert_allclose(drawn.to_numpy(), encoder)

@@ -1,5 +1,6 @@
 """Figures: slices with error maps, training curves, points by setting; as PNG and SVG, the same bytes every time."""
 
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -308,26 +309,26 @@ def views(
         figure, axes = pyplot.subplots(
             2 * len(planes), len(volumes), figsize=(1.6 * len(volumes) + 0.7, 3.2 * len(planes)), layout="constrained", squeeze=False
         )
-        for column, title in enumerate(volumes):
-            for row, name in enumerate(planes):
-                along = VIEWS[name]
-                x, y = (edge for place, edge in enumerate(edges_mm) if place != along)
-                look = {"origin": "lower", "interpolation": "nearest", "aspect": y / x}
-                top, bottom = axes[2 * row : 2 * row + 2, column]
-                shown = top.imshow(plane(volumes[title], along), cmap="gray_r", vmin=0, vmax=full_scale / unit.size, **look)
+        for row, name in enumerate(planes):
+            along = VIEWS[name]
+            x, y = (edge for place, edge in enumerate(edges_mm) if place != along)
+            look = {"origin": "lower", "interpolation": "nearest", "aspect": y / x}
+            upper, lower = axes[2 * row], axes[2 * row + 1]
+            for top, bottom, (title, volume) in zip(upper, lower, volumes.items(), strict=True):
+                shown = top.imshow(plane(volume, along), cmap="gray_r", vmin=0, vmax=full_scale / unit.size, **look)
                 if title in errors:
                     difference = bottom.imshow(plane(errors[title], along), cmap="RdBu_r", vmin=-limit, vmax=limit, **look)
                 else:
                     bottom.text(0.5, 0.5, "reference", ha="center", va="center", color="0.45", transform=bottom.transAxes)
-                if column == 0:
-                    top.set_ylabel(name)
-            axes[0, column].set_title(title, wrap=True)
+            upper[0].set_ylabel(name)
+            figure.colorbar(shown, ax=upper.tolist(), label=unit.label, shrink=0.85, pad=0.01)
+            if errors:
+                figure.colorbar(difference, ax=lower.tolist(), label=f"error, {unit.label}", shrink=0.85, pad=0.01)
+        for top, title in zip(axes[0], volumes, strict=True):
+            top.set_title(textwrap.fill(title, 20))
         for axis in axes.flat:
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)
-        figure.colorbar(shown, ax=axes[0::2, :].ravel().tolist(), label=unit.label, shrink=0.6, pad=0.01)
-        if errors:
-            figure.colorbar(difference, ax=axes[1::2, :].ravel().tolist(), label=f"error, {unit.label}", shrink=0.6, pad=0.01)
         save(figure, paths)
 
 
@@ -349,7 +350,9 @@ def heat_maps(table: Path, paths: Sequence[str | Path]) -> None:
         for axis, (part, matrix) in zip(axes.flat, matrices.items(), strict=True):
             shown = axis.imshow(matrix, vmin=0, vmax=1, cmap="viridis", origin="lower")
             axis.set(
-                xlabel=f"{first['column_branch']} branch, layer", ylabel=f"{first['row_branch']} branch, layer", title=part.capitalize()
+                xlabel=f"{first['column_branch'].upper()} branch, layer",
+                ylabel=f"{first['row_branch'].upper()} branch, layer",
+                title=part.capitalize(),
             )
             for set_ticks, labels in ((axis.set_xticks, matrix.columns), (axis.set_yticks, matrix.index)):
                 every = -(-len(labels) // 12)
