@@ -16,7 +16,9 @@ README, ARCHITECTURE, CONFIGURATION, DEVIATIONS = (
     ROOT / name for name in ("README.md", "docs/architecture.md", "docs/configuration.md", "docs/deviations.md")
 )
 METHOD_SCHEMAS = sorted(f"methods/{path.stem}" for path in (ROOT / "config/schemas/methods").glob("*.yaml"))
-SCHEMAS = ["scale", "dataset", "phantom", "brainweb", "scanner", "method", "experiment", "experiments/similarity", *METHOD_SCHEMAS]
+SCHEMAS = ["scale", "dataset", "phantom", "brainweb", "scanner", "method", "experiment", *METHOD_SCHEMAS]
+SCHEMAS += ["psf_set", "predictor", "torso"]
+SCHEMAS += [f"experiments/{path.stem}" for path in sorted((ROOT / "config/schemas/experiments").glob("*.yaml"))]
 
 
 def name(page: Path) -> str:
@@ -68,6 +70,7 @@ def test_architecture_tells_which_package_imports_which():
 def keys(schema: Any, definitions: Any) -> set[str]:
     """Paths of all keys of a schema; `*` stands for names that users give."""
     schema = definitions.get(schema.get("$ref", "").rpartition("/")[2], schema)
+    schema = schema.get("items", schema)
     found = set()
     free = schema.get("additionalProperties")
     children = schema.get("properties", {}) | ({"*": free} if isinstance(free, dict) else {})
@@ -78,7 +81,9 @@ def keys(schema: Any, definitions: Any) -> set[str]:
 
 def known_keys() -> set[str]:
     found = set()
-    shared = yaml.safe_load((ROOT / "config/schemas/method.yaml").read_text())["$defs"]
+    shared = {}
+    for kind in ("method", "range"):
+        shared |= yaml.safe_load((ROOT / f"config/schemas/{kind}.yaml").read_text())["$defs"]
     for kind in SCHEMAS:
         schema = yaml.safe_load((ROOT / f"config/schemas/{kind}.yaml").read_text())
         prefix = {"methods": "train/", "phantom": "phantom/", "brainweb": "brainweb/"}.get(kind.split("/")[0] if "/" in kind else kind, "")

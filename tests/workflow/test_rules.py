@@ -13,7 +13,16 @@ RULES = [
     for path in FILES
     for block in re.findall(r"^rule \w+:\n(?:(?:    .*)?\n)+", path.read_text() + "\n", re.MULTILINE)
 ]
-TRAINS_OR_RESTORES = {"train", "restore_subject", "restore_scan", "similarity"}
+ON_A_GPU = {
+    "train",
+    "restore_subject",
+    "restore_scan",
+    "train_predictor",
+    "compare_torso",
+    "reconstruct_torso",
+    "correct_scan",
+    "similarity",
+}
 
 
 def test_all_rules_are_found():
@@ -25,7 +34,7 @@ def test_a_rule_says_what_it_needs(rule):
     name = re.match(r"rule (\w+)", rule)[1]
     for part in ("output:", "log:", "benchmark:", "threads:", "conda:", "mem_mb=", "runtime="):
         assert part in rule, f"{name} lacks {part}"
-    assert ("gpu=1" in rule) == (name in TRAINS_OR_RESTORES)
+    assert ("gpu=1" in rule) == (name in ON_A_GPU)
     if "script:" in rule:
         assert f'code=code_of("{name}"' in rule
         assert f'"../scripts/{name}.py"' in rule
