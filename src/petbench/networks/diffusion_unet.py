@@ -82,17 +82,18 @@ class SelfAttention(nn.Module):
             raise InputError(f"network/heads: {heads} heads do not divide {channels} channels; choose a divisor.")
         self.heads = heads
         self.normalise = group_norm(channels)
-        self.project = nn.Conv1d(channels, 3 * channels, 1)
-        self.out = _silent(nn.Conv1d(channels, channels, 1))
+        self.project = nn.Linear(channels, 3 * channels)
+        self.out = _silent(nn.Linear(channels, channels))
 
     def forward(self, features: Tensor) -> Tensor:
         """Attend over the grid; PyTorch picks the fused kernel that the device has."""
-        flat = self.normalise(features).flatten(2)
-        batch, channels, positions = flat.shape
-        projected = self.project(flat).reshape(batch, 3, self.heads, channels // self.heads, positions).transpose(-1, -2)
-        attended = nn.functional.scaled_dot_product_attention(*projected.unbind(1))
-        change: Tensor = self.out(attended.transpose(-1, -2).reshape(batch, channels, positions))
-        return features + change.reshape(features.shape)
+        # fused kernels want a head's features next to each other in memory
+        flat = self.normalise(features).flatten(2).transpose(1, 2)
+        batch, positions, channels = flat.shape
+        projected = self.project(flat).reshape(batch, positions, 3, self.heads, channels // self.heads).permute(2, 0, 3, 1, 4)
+        attended = nn.functional.scaled_dot_product_attention(*projected)
+        change: Tensor = self.out(attended.transpose(1, 2).reshape(batch, positions, channels))
+        return features + change.transpose(1, 2).reshape(features.shape)
 
 
 class Resample(nn.Module):
