@@ -89,11 +89,11 @@ def compare_restoring(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--width", type=int, default=16)
+    parser.add_argument("--width", type=int, default=8)
     parser.add_argument("--multipliers", type=int, nargs="+", default=[1, 2, 2])
     parser.add_argument("--attention", type=int, nargs="*", default=[2, 4], help="factors of reduction with attention")
     parser.add_argument("--side", type=int, default=32, help="voxels a side of a slice")
-    parser.add_argument("--slices", type=int, default=8)
+    parser.add_argument("--slices", type=int, default=4)
     parser.add_argument("--ddim", type=int, default=50)
     parser.add_argument("--timesteps", type=int, default=1000)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")

@@ -80,8 +80,8 @@ def keys(schema: Any, definitions: Any) -> set[str]:
 
 
 def known_keys() -> set[str]:
-    found = set()
-    shared = {}
+    found: set[str] = set()
+    shared: dict[str, Any] = {}
     for kind in ("method", "range"):
         shared |= yaml.safe_load((ROOT / f"config/schemas/{kind}.yaml").read_text())["$defs"]
     for kind in SCHEMAS:

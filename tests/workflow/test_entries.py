@@ -333,3 +333,22 @@ def test_a_method_that_samples_needs_a_sampler(project):
     write(project, "methods", "iddpm-none", {"title": "x", "extends": "iddpm", "restore": {"sampler": None}})
     message = refused(project, write_diffusion(project, "iddpm-none"))
     assert "iddpm-none.yaml: restore: this method samples and has no sampler; add restore/sampler." in message
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"network": {"width": 8}}, "another train/network (IDDPM)"),
+        ({"conditions": ["low_dose", "mr"]}, "another train/conditions (IDDPM)"),
+        ({"network": {"dropout": 0.0}}, None),
+    ],
+)
+def test_starting_weights_of_another_shape_are_found_before_anything_is_trained(project, change, words):
+    """A different dropout makes no other weights."""
+    own = {"title": "Second stage", "extends": "iddpm", "init_from": {"method": "iddpm"}, "train": change}
+    write(project, "methods", "second", own | {"restore": {"inputs": ["low_dose", "mr"]}})
+    content = write_diffusion(project, "second")
+    if words is None:
+        assert load(content, project)["methods"]["second"]["init_from"] == {"method": "iddpm"}
+    else:
+        assert words in refused(project, content)

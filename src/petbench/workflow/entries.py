@@ -361,6 +361,7 @@ def _check_windows(library: Library, rows: Sequence[str], methods: Mapping[str, 
                 f"{path}: restore/stride: {method['restore']['stride']} steps over voxels of {name!r}'s windows, {window}; shorten it."
             )
         _check_network(library, method, window, f"{path}: train/network", f"{name!r}'s domain {domain!r}")
+        _check_fusion(method["train"].get("fusion"), window, f"{path}: train/fusion", f"{name!r}'s domain {domain!r}")
 
 
 def _check_network(library: Library, method: Entry, window: Sequence[int], where: str, domain: str) -> None:
@@ -376,6 +377,19 @@ def _check_network(library: Library, method: Entry, window: Sequence[int], where
                 f"{where}/{halvings['levels']}: the sides of {domain}'s windows {window} must be divisible by {factor};"
                 " take fewer levels or another window."
             )
+
+
+def _check_fusion(fusion: Entry | None, window: Sequence[int], where: str, domain: str) -> None:
+    """Check that a fusion of modalities takes windows of this size: their dimensions, and that windows of its attention tile them."""
+    sides = [size for size in window if size > 1]
+    if fusion is None:
+        return
+    if fusion["spatial_dims"] != len(sides):
+        raise InputError(f"{where}/spatial_dims: {fusion['spatial_dims']}, and {domain} has windows {window}; choose another domain.")
+    if fusion["attention"] == "window" and any(side % fusion["window"] for side in sides):
+        raise InputError(
+            f"{where}/window: {fusion['window']} does not divide the sides of {domain}'s windows {window}; choose a divisor of all of them."
+        )
 
 
 def _add_method(
@@ -411,11 +425,28 @@ def _add_method(
         raise InputError(f"{path}: train: give either steps or epochs, not both or neither (null removes an inherited key).")
     if "wavelet" in entry["restore"]:
         _check_wavelet(entry["restore"]["wavelet"], path)
-    source = entry
-    while "weights_of" in source:
-        source = methods[source["weights_of"].get("method", name)]
-    _check_restoring(library, entry["restore"], source, str(path))
+    _check_restoring(library, entry["restore"], _trained(methods, entry), str(path))
+    if "train" in entry and "init_from" in entry:
+        _check_start(entry, _trained(methods, methods[entry["init_from"]["method"]]), str(path))
     methods[name] = entry
+
+
+def _trained(methods: Mapping[str, Entry], entry: Entry) -> Entry:
+    """The entry whose training makes the weights that one runs with; references to an entry itself were refused as circles."""
+    return _trained(methods, methods[entry["weights_of"]["method"]]) if "weights_of" in entry else entry
+
+
+def _check_start(entry: Entry, start: Entry, where: str) -> None:
+    """Check that a training can begin with another's weights; what an entry does not tell is found when they are loaded."""
+
+    def shape(of: Entry, key: str) -> Any:
+        block = of.get("module") if key == "module" else of.get("train", {}).get(key)
+        return {name: value for name, value in block.items() if name != "dropout"} if isinstance(block, dict) else block
+
+    for key in ("module", "network", "discriminator", "conditions"):
+        if shape(entry, key) != shape(start, key):
+            named = key if key == "module" else f"train/{key}"
+            raise InputError(f"{where}: init_from: those weights are of another {named} ({start['title']}); give both the same.")
 
 
 def _check_restoring(library: Library, restore: Entry, source: Entry, where: str) -> None:
@@ -460,10 +491,7 @@ def _check_distinct(rows: Sequence[str], methods: Mapping[str, Entry], where: st
 def _check_time_step(experiment: Entry, methods: Mapping[str, Entry], where: str) -> None:
     """Check that layers are compared in a diffusion, at a step that it has."""
     (row,) = experiment["rows"]
-    trained = methods.get(row, {})
-    while "weights_of" in trained:
-        trained = methods[trained["weights_of"]["method"]]
-    steps = trained.get("train", {}).get("diffusion", {}).get("timesteps")
+    steps = _trained(methods, methods.get(row, {})).get("train", {}).get("diffusion", {}).get("timesteps")
     if steps is None:
         raise InputError(f"{where}: rows: {row} is no diffusion method, so its layers see no time step; compare another.")
     if experiment["similarity"]["time_step"] >= steps:
