@@ -3,6 +3,7 @@
 
 rule table:
     input:
+        unpack(cost_files),
         metrics=lambda wildcards: metrics_of([wildcards.experiment]),
         published=published_file,
     output:
@@ -18,6 +19,8 @@ rule table:
         "<logs>/table/{experiment}.log",
     benchmark:
         "<benchmarks>/table/{experiment}.tsv"
+    wildcard_constraints:
+        experiment=wildcard_choice(set(EXPERIMENTS) - set(MAPS)),
     localrule: True
     conda:
         "../envs/petbench.yaml"
@@ -37,7 +40,7 @@ rule table:
 
 rule figure:
     input:
-        metrics=lambda wildcards: metrics_of([wildcards.experiment]),
+        unpack(figure_inputs),
     output:
         png=report(
             "<results>/figures/{experiment}.png",
@@ -62,6 +65,7 @@ rule figure:
     params:
         experiment=lambda wildcards: EXPERIMENTS[wildcards.experiment],
         titles=titles_of,
+        sources=sources_of,
         code=code_of("figure"),
     script:
         "../scripts/figure.py"
