@@ -3,6 +3,7 @@
 
 rule table:
     input:
+        unpack(cost_files),
         metrics=lambda wildcards: metrics_of([wildcards.experiment]),
         published=published_file,
     output:
@@ -19,7 +20,7 @@ rule table:
     benchmark:
         "<benchmarks>/table/{experiment}.tsv"
     wildcard_constraints:
-        experiment=wildcard_choice(IMAGED),
+        experiment=wildcard_choice(set(IMAGED) - set(MAPS)),
     localrule: True
     conda:
         "../envs/petbench.yaml"
@@ -39,7 +40,7 @@ rule table:
 
 rule figure:
     input:
-        metrics=lambda wildcards: metrics_of([wildcards.experiment]),
+        unpack(figure_inputs),
     output:
         png=report(
             "<results>/figures/{experiment}.png",
@@ -64,6 +65,7 @@ rule figure:
     params:
         experiment=lambda wildcards: EXPERIMENTS[wildcards.experiment],
         titles=titles_of,
+        sources=sources_of,
         code=code_of("figure"),
     script:
         "../scripts/figure.py"

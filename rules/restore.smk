@@ -47,7 +47,7 @@ rule fuse:
         mem_mb=scaled(4_000),
         runtime=scaled(10),
     params:
-        rule=of_method("restore", "fuse"),
+        settings=of_method("restore"),
         code=code_of("fuse"),
     script:
         "../scripts/fuse.py"
@@ -72,6 +72,7 @@ rule restore_scan:
         mem_mb=scaled(16_000),
         runtime=scaled(60),
     params:
+        sampling_steps=config.get("sampling_steps"),
         code=code_of("restore_scan", modules=any_module),
     script:
         "../scripts/restore_scan.py"

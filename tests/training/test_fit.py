@@ -18,9 +18,11 @@ from petbench.errors import InputError
 from petbench.files import read_json
 from petbench.methods.build import build
 from petbench.restoration.weights import save_weights
+from petbench.training.data import open_windows
 from petbench.training.fit import fit, rate_factor
 
 MODULES = ["m_unet", "mak_gan"]
+RESUMED = [*MODULES, "m2diff"]
 
 
 @pytest.fixture
@@ -60,7 +62,7 @@ def interrupt(train, monkeypatch):
     return until
 
 
-@pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize("module", RESUMED)
 def test_a_resumed_training_equals_an_uninterrupted_one(train, interrupt, describe, monkeypatch, module, capsys):
     monkeypatch.setattr(engine, "HISTORY_ROWS", 2)  # rows of three steps, so that an interruption falls between two
     description = describe(module)
@@ -216,7 +218,7 @@ def test_the_average_forgets_its_random_start():
     torch.testing.assert_close(average.shadow[name], expected)
 
 
-def test_history_and_cost(train, describe):
+def test_history_and_cost(train, describe, prepared):
     folder = train("a", describe("mak_gan"))
     history = pd.read_csv(folder / "history.tsv", sep="\t")
     assert history["step"].tolist() == [1, 2, 3, 4, 5, 6]
@@ -232,6 +234,8 @@ def test_history_and_cost(train, describe):
     assert cost["device"].startswith("cpu")
     assert cost["precision"] == "32-true"
     assert min(cost[key] for key in ("train_seconds", "train_peak_mb")) > 0
+    shown = cost["steps"] * describe("mak_gan").train["batch_size"]
+    assert cost["epoch_seconds"] == pytest.approx(cost["train_seconds"] * len(open_windows(prepared)) / shown)
 
 
 def test_history_rows_are_means_over_the_steps_between(train, describe, monkeypatch):

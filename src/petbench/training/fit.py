@@ -15,7 +15,7 @@ from lightning.fabric import Fabric
 from lightning.fabric.plugins.environments import LightningEnvironment
 from tqdm import tqdm
 
-from petbench.device import device_name, peak_mb
+from petbench.device import device_name, peak_mb, place
 from petbench.errors import InputError
 from petbench.files import atomic, checksum, digest, read_json, write_json
 from petbench.methods.base import Restorer, Trained
@@ -115,7 +115,7 @@ def fit_model(
     with locked(checkpoints, digest(identity)) as checkpoint:
         torch.manual_seed(train["seed"])
         model = make()
-        run = _Run(fabric, model.to(device).train(), train, steps)
+        run = _Run(fabric, place(model, device).train(), train, steps)
         state = checkpoint.load()
         if state is not None:
             run.load(state)
@@ -125,7 +125,7 @@ def fit_model(
             run.average.copy_to(model)
         save(model)
         _write_history(out["history"], run.history)
-        _write_cost(out["cost"], run, device, precision)
+        _write_cost(out["cost"], run, len(samples), device, precision)
         checkpoint.remove()
 
 
@@ -270,11 +270,12 @@ def _write_history(path: str | Path, rows: Sequence[Mapping[str, float]]) -> Non
         temporary.write_text(text.getvalue())
 
 
-def _write_cost(path: str | Path, run: _Run, device: str, precision: str) -> None:
+def _write_cost(path: str | Path, run: _Run, samples: int, device: str, precision: str) -> None:
     write_json(
         path,
         {
             "train_seconds": run.seconds,
+            "epoch_seconds": run.seconds / run.steps * samples / run.train["batch_size"],
             "train_peak_mb": peak_mb(device),
             "steps": run.steps,
             "device": device_name(device),

@@ -15,9 +15,10 @@ from typing import Any
 
 from petbench.errors import InputError
 from petbench.evaluation.definitions import COSTS, DEFINITIONS, DIAGNOSTIC, REGIONS
+from petbench.evaluation.settings import LPIPS_EDGE
 from petbench.files import digest
 from petbench.preprocess.splits import folds, people_of, subjects_tested, train_subjects
-from petbench.preprocess.windows import slice_axis
+from petbench.preprocess.windows import slice_positions, thin_axis
 from petbench.workflow.lineage import MR_ALONE, REAL_PET
 from petbench.workflow.range_entries import OWN, RANGE_KINDS, add_range_experiment
 from petbench.workflow.schema import Schema, check, read_yaml
@@ -129,17 +130,28 @@ class Library:
         module = self._key("methods", name, "module") if kind == "methods" else None
         if module is None:
             return schema
-        path = self.folders[0] / "schemas" / "methods" / f"{module}.yaml"
-        if not path.exists():
-            known = ", ".join(sorted(file.stem for file in path.parent.glob("*.yaml")))
-            raise InputError(f"{self.files[kind][name]}: module: there is no method module {module!r}; the modules are {known}.")
-        own = read_yaml(path)
+        try:
+            own = self.module_schema(module)
+        except InputError as error:
+            raise InputError(f"{self.files[kind][name]}: {error}") from None
         schema = copy.deepcopy(schema)
         train = schema["properties"]["train"]
         train["properties"] |= own["properties"]
         train["required"] = [*train.get("required", []), *own.get("required", [])]
         schema["$defs"] = schema.get("$defs", {}) | own.get("$defs", {})
         return schema
+
+    def module_schema(self, module: str) -> Schema:
+        """What a module's `train` takes, and what it asks of the rest of an entry (`together`) and of windows (`halvings`).
+
+        Raises:
+            InputError: there is no such module; names those that exist.
+        """
+        path = self.folders[0] / "schemas" / "methods" / f"{module}.yaml"
+        if not path.exists():
+            known = ", ".join(sorted(file.stem for file in path.parent.glob("*.yaml")))
+            raise InputError(f"module: there is no method module {module!r}; the modules are {known}.")
+        return dict(read_yaml(path))
 
     def _key(self, kind: str, name: str, key: str, seen: tuple[str, ...] = ()) -> str | None:
         """A key that decides the schema, of an entry or of what it extends."""
@@ -229,6 +241,8 @@ def load(config: Mapping[str, Any], basedir: str | Path) -> Entry:
             if experiment["kind"] in STUDIES:
                 _check_study(classifiers[experiment["classifier"]], datasets[column["dataset"]], column, f"{where}: columns")
         _check_distinct(methods_of(experiment), methods, where)
+        if "similarity" in experiment:
+            _check_time_step(experiment, methods, where)
     scanners = {
         entry["scanner"]: library.resolve_whole("scanners", entry["scanner"], f"{library.files['datasets'][dataset]}: scanner")
         for dataset, entry in datasets.items()
@@ -269,20 +283,24 @@ def _check_experiment(experiment: Entry, basedir: Path, where: str) -> None:
             one_of("metrics", metric, DIAGNOSTIC)
         if LOW_DOSE in rows:
             raise InputError(f"{where}: rows: {LOW_DOSE!r} is no row of a diagnosis; its rows are {MR_ALONE}, {REAL_PET} and methods.")
-    for metric in experiment["metrics"] if experiment["kind"] not in STUDIES else []:
+    for metric in experiment.get("metrics", []) if experiment["kind"] not in STUDIES else []:
         one_of("metrics", metric, [name for name in DEFINITIONS if name not in (*COSTS, *DIAGNOSTIC)])
     for metric in experiment.get("cost", []):
         one_of("cost", metric, COSTS)
     if "region" in experiment:
         one_of("region", experiment["region"], REGIONS)
     if "statistics" in experiment:
-        one_of("statistics/metric", experiment["statistics"]["metric"], experiment["metrics"])
+        tested = experiment["statistics"]["metric"]
+        for metric in [tested] if isinstance(tested, str) else tested:
+            one_of("statistics/metric", metric, experiment["metrics"])
         one_of("statistics/against", experiment["statistics"]["against"], rows)
     for panel in experiment.get("panels", []):
         for tick in panel["ticks"]:
             one_of("panels/ticks", tick["method"], rows)
     for method in experiment.get("published_rows", {}):
         one_of("published_rows", method, rows)
+    for metric in experiment.get("published_metrics", {}):
+        one_of("published_metrics", metric, [*experiment.get("metrics", []), *experiment.get("cost", [])])
     if "published" in experiment:
         one_of("published", experiment["published"], sorted(path.stem for path in (basedir / "resources" / "published").glob("*.tsv")))
 
@@ -306,9 +324,21 @@ def _add_dataset(library: Library, name: str, where: str, datasets: dict[str, En
         if fixed not in (STANDARD, *entry["doses"]):
             known = ", ".join([STANDARD, *entry["doses"]])
             raise InputError(f"{path}: preprocess/registration/fixed: there is no dose {fixed!r}; give one of {known}.")
+        if "lpips" in entry.get("evaluation", {}):
+            _check_lpips(entry, path)
         for domain, spec in entry["domains"].items():
             _check_domain(spec, entry["preprocess"]["grid"]["shape"], f"{path}: domains/{domain}")
         datasets[name] = entry
+
+
+def _check_lpips(entry: Entry, path: Path) -> None:
+    """Check that AlexNet can see the slices; where the grid has voxels of its own, only the evaluation knows how many they are."""
+    grid, axis = entry["preprocess"]["grid"], entry["evaluation"].get("slice_axis", 2)
+    edges = [size for number, size in enumerate(grid["shape"]) if number != axis]
+    if "voxel_mm" not in grid and min(edges) < LPIPS_EDGE:
+        raise InputError(
+            f"{path}: evaluation/lpips: slices of {edges} pixels are too small for AlexNet, which takes {LPIPS_EDGE}; remove it."
+        )
 
 
 def _check_domain(domain: Entry, shape: Sequence[int], where: str) -> None:
@@ -320,9 +350,11 @@ def _check_domain(domain: Entry, shape: Sequence[int], where: str) -> None:
             )
     if "slices" in domain:
         try:
-            slice_axis(shape, domain["window"], domain["slices"])
+            slice_positions(shape, domain["window"], domain["slices"])
         except InputError as error:
             raise InputError(f"{where}/{error}") from None
+    if "empty_below" in domain and thin_axis(domain["window"]) is None:
+        raise InputError(f"{where}/empty_below: only windows one voxel thick along one axis are slices; remove it.")
 
 
 def _check_dose(datasets: Mapping[str, Entry], dataset: str, dose: str, where: str) -> None:
@@ -380,6 +412,36 @@ def _check_windows(library: Library, rows: Sequence[str], methods: Mapping[str, 
             raise InputError(
                 f"{path}: restore/stride: {method['restore']['stride']} steps over voxels of {name!r}'s windows, {window}; shorten it."
             )
+        _check_network(library, method, window, f"{path}: train/network", f"{name!r}'s domain {domain!r}")
+        _check_fusion(method["train"].get("fusion"), window, f"{path}: train/fusion", f"{name!r}'s domain {domain!r}")
+
+
+def _check_network(library: Library, method: Entry, window: Sequence[int], where: str, domain: str) -> None:
+    """Check that a network takes windows of this size: their dimensions, and that they halve as often as it asks (schema: `halvings`)."""
+    network, sides = method["train"].get("network", {}), [size for size in window if size > 1]
+    if network.get("spatial_dims", len(sides)) != len(sides):
+        raise InputError(f"{where}/spatial_dims: {network['spatial_dims']}, and {domain} has windows {window}; choose another domain.")
+    halvings = library.module_schema(method["module"]).get("halvings")
+    if halvings is not None:
+        factor = 2 ** (len(network[halvings["levels"]]) - halvings["less"])
+        if any(side % factor for side in sides):
+            raise InputError(
+                f"{where}/{halvings['levels']}: the sides of {domain}'s windows {window} must be divisible by {factor};"
+                " take fewer levels or another window."
+            )
+
+
+def _check_fusion(fusion: Entry | None, window: Sequence[int], where: str, domain: str) -> None:
+    """Check that a fusion of modalities takes windows of this size: their dimensions, and that windows of its attention tile them."""
+    sides = [size for size in window if size > 1]
+    if fusion is None:
+        return
+    if fusion["spatial_dims"] != len(sides):
+        raise InputError(f"{where}/spatial_dims: {fusion['spatial_dims']}, and {domain} has windows {window}; choose another domain.")
+    if fusion["attention"] == "window" and any(side % fusion["window"] for side in sides):
+        raise InputError(
+            f"{where}/window: {fusion['window']} does not divide the sides of {domain}'s windows {window}; choose a divisor of all of them."
+        )
 
 
 def _add_method(
@@ -408,12 +470,61 @@ def _add_method(
     if len(kinds) != 1:
         have = " and ".join(kinds) or "none"
         raise InputError(f"{path}: an entry has exactly one of train, weights_of and ensemble (here: {have}); keep one.")
-    needed = {"fuse"} if "ensemble" in entry else {"inputs", "stride", "batch_size"}
+    needed = {"fuse"} if "ensemble" in entry else {"inputs", "batch_size"}
     if missing := sorted(needed - entry["restore"].keys()):
         raise InputError(f"{path}: restore: key {missing[0]!r} is missing; add it.")
     if "train" in entry and ("steps" in entry["train"]) == ("epochs" in entry["train"]):
         raise InputError(f"{path}: train: give either steps or epochs, not both or neither (null removes an inherited key).")
+    if "wavelet" in entry["restore"]:
+        _check_wavelet(entry["restore"]["wavelet"], path)
+    _check_restoring(library, entry["restore"], _trained(methods, entry), str(path))
+    if "train" in entry and "init_from" in entry:
+        _check_start(entry, _trained(methods, methods[entry["init_from"]["method"]]), str(path))
     methods[name] = entry
+
+
+def _trained(methods: Mapping[str, Entry], entry: Entry) -> Entry:
+    """The entry whose training makes the weights that one runs with; references to an entry itself were refused as circles."""
+    return _trained(methods, methods[entry["weights_of"]["method"]]) if "weights_of" in entry else entry
+
+
+def _check_start(entry: Entry, start: Entry, where: str) -> None:
+    """Check that a training can begin with another's weights; what an entry does not tell is found when they are loaded."""
+
+    def shape(of: Entry, key: str) -> Any:
+        block = of.get("module") if key == "module" else of.get("train", {}).get(key)
+        return {name: value for name, value in block.items() if name != "dropout"} if isinstance(block, dict) else block
+
+    for key in ("module", "network", "discriminator", "conditions"):
+        if shape(entry, key) != shape(start, key):
+            named = key if key == "module" else f"train/{key}"
+            raise InputError(f"{where}: init_from: those weights are of another {named} ({start['title']}); give both the same.")
+
+
+def _check_restoring(library: Library, restore: Entry, source: Entry, where: str) -> None:
+    """Check that a `restore` block fits the `train` block of the weights that it runs with (none: an ensemble)."""
+    timesteps = source.get("train", {}).get("diffusion", {}).get("timesteps")
+    sampler = restore.get("sampler")
+    if timesteps is None and sampler is not None:
+        raise InputError(f"{where}: restore/sampler: this method does not sample; remove it.")
+    if timesteps is not None and sampler is None:
+        raise InputError(f"{where}: restore: this method samples and has no sampler; add restore/sampler.")
+    if sampler is not None and sampler["steps"] > timesteps:
+        raise InputError(
+            f"{where}: restore/sampler/steps: {sampler['steps']} exceed the {timesteps} that the method is trained with"
+            " (train/diffusion/timesteps); take fewer."
+        )
+    if "module" in source:
+        check({"train": source["train"], "restore": restore}, library.module_schema(source["module"]).get("together", {}), where)
+
+
+def _check_wavelet(wavelet: str, path: Path) -> None:
+    import pywt
+
+    known = pywt.wavelist(kind="discrete")
+    if wavelet not in known:
+        close = difflib.get_close_matches(wavelet, known, n=3) or ["haar", "db2", "sym4"]
+        raise InputError(f"{path}: restore/wavelet: PyWavelets has no discrete wavelet {wavelet!r}; give one such as {', '.join(close)}.")
 
 
 def _check_distinct(rows: Sequence[str], methods: Mapping[str, Entry], where: str) -> None:
@@ -427,6 +538,19 @@ def _check_distinct(rows: Sequence[str], methods: Mapping[str, Entry], where: st
                 f"{where}: rows {seen[content]!r} and {row!r} are the same at this scale; keep their difference in the override."
             )
         seen[content] = row
+
+
+def _check_time_step(experiment: Entry, methods: Mapping[str, Entry], where: str) -> None:
+    """Check that layers are compared in a diffusion, at a step that it has."""
+    (row,) = experiment["rows"]
+    steps = _trained(methods, methods.get(row, {})).get("train", {}).get("diffusion", {}).get("timesteps")
+    if steps is None:
+        raise InputError(f"{where}: rows: {row} is no diffusion method, so its layers see no time step; compare another.")
+    if experiment["similarity"]["time_step"] >= steps:
+        raise InputError(
+            f"{where}: similarity/time_step: {experiment['similarity']['time_step']} is not among the {steps} steps of {row}"
+            f" (0 to {steps - 1}); lower it."
+        )
 
 
 def wildcard_choice(names: Sequence[str]) -> str:
