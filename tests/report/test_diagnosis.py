@@ -80,6 +80,8 @@ def test_few_people_are_said_to_be_few():
     paired = EXPERIMENT | {"columns": EXPERIMENT["columns"][:1]}
     table = build_diagnosis(paired, scores("paired", ("mr", "real_pet", "made"), n=8), (), {}, 100)
     assert "8 people are too few to tell whether PET, real or generated, helps." in table.notes
+    assert "Below 5 in either group no interval is given." in table.notes
+    assert np.isnan(table.cells["real_pet", "ad/none/paired", "auc"].ci_low)
 
 
 def test_somebody_tested_twice_is_refused_and_so_is_nobody(both):

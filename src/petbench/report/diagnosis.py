@@ -22,6 +22,8 @@ MR_ALONE = "mr"
 TITLES = {MR_ALONE: "MR alone", "real_pet": "MR + real PET"}
 # With fewer people an interval of the AUC spans most of what it can be.
 FEW = 30
+# With fewer in either group resampling has next to nothing to draw from, and an interval would feign certainty.
+LEAST = 5
 
 
 def build_diagnosis(
@@ -58,6 +60,8 @@ def build_diagnosis(
         own_notes.append(f"{column['label']}: {int(ill.sum())} patients and {int((1 - ill).sum())} controls.")
         if len(ill) < FEW:
             own_notes.append(f"{len(ill)} people are too few to tell whether PET, real or generated, helps.")
+        if min(int(ill.sum()), int((1 - ill).sum())) < LEAST:
+            own_notes.append(f"Below {LEAST} in either group no interval is given.")
         found = _cells(people, bootstrap, experiment["rows"])
         for metric in metrics:
             by_row = ranked({row: found[row].get(metric.name, Cell(n=len(ill))) for row in experiment["rows"]}, metric)
@@ -140,7 +144,7 @@ def _people(scores: "DataFrame", experiment: Mapping[str, Any], column: Mapping[
 
 def _cells(people: _Tested, bootstrap: int, rows: Sequence[str]) -> dict[str, dict[str, Cell]]:
     """By row and metric; a row without scores has none."""
-    n = len(people.ill)
+    n, bounded = len(people.ill), min(int(people.ill.sum()), int((1 - people.ill).sum())) >= LEAST
     drawn: dict[str, NDArray[np.float64]] = {}
     cells: dict[str, dict[str, Cell]] = {row: {} for row in rows}
     for row, scores in people.scores.items():
@@ -148,11 +152,11 @@ def _cells(people: _Tested, bootstrap: int, rows: Sequence[str]) -> dict[str, di
         # The same seed draws the same people for every row, so that differences are paired.
         drawn[row] = bootstrap_auc(people.ill, list(scores), bootstrap).mean(axis=1)
         for name in values[0]:
-            cells[row][name] = _cell([value[name] for value in values], n, drawn[row] if name == "auc" else None)
+            cells[row][name] = _cell([value[name] for value in values], n, drawn[row] if name == "auc" and bounded else None)
         if row != MR_ALONE and MR_ALONE in drawn:
             alone = [auc(people.ill, repeat) for repeat in people.scores[MR_ALONE]]
             gains = [value["auc"] - base for value, base in zip(values, alone, strict=True)]
-            cells[row]["auc_gain"] = _cell(gains, n, drawn[row] - drawn[MR_ALONE])
+            cells[row]["auc_gain"] = _cell(gains, n, drawn[row] - drawn[MR_ALONE] if bounded else None)
     return cells
 
 
