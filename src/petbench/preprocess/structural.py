@@ -226,13 +226,18 @@ def normalise_pet(
 
 @contextmanager
 def _ants(threads: int, seed: int) -> Iterator[tuple[Any, str]]:
-    """ANTs with a seed, and a folder for its files."""
+    """ANTs with a seed, and a folder for its files, which it does not remove itself."""
     os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = str(threads)
     os.environ["ANTS_RANDOM_SEED"] = str(seed)  # read by ANTs when it starts, hence before the import
     import ants
 
+    kept = tempfile.tempdir
     with tempfile.TemporaryDirectory(prefix="petbench-") as folder:
-        yield ants, folder
+        tempfile.tempdir = folder
+        try:
+            yield ants, folder
+        finally:
+            tempfile.tempdir = kept
 
 
 def _inverse(path: str, out: str) -> str:
