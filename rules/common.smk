@@ -4,6 +4,7 @@ import os
 import sys
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 from petbench.data.bids import find_image, find_subjects
 from petbench.data.brainweb import FOLDER, MODELS, file_name, hand_placed
@@ -15,6 +16,7 @@ from petbench.physics.doses import check_doses, is_independent
 from petbench.physics.scanner import Scanner
 from petbench.preprocess.splits import fold_testing, folds, people_of, subjects_tested, validation_subjects
 from petbench.report.notes import scale_notes
+from petbench.workflow.clock import future_files
 from petbench.workflow.code import PACKAGE, code_hash
 from petbench.workflow.entries import LOW_DOSE, STANDARD, wildcard_choice
 from petbench.workflow.lineage import Training, check_unseen, starting_point, training_samples, weights_of
@@ -62,8 +64,41 @@ def check_scans():
             stop(f"data set {name}: {error}")
 
 
+def check_images():
+    """Every image of a lab's data sets is there, and one only."""
+    missing = []
+    for dataset in LABS:
+        entry = DATASETS[dataset]
+        recs = [(entry["standard"] if dose == STANDARD else entry["doses"][dose])["rec"] for dose in lab_doses(dataset)]
+        for subject in entry["subjects"]:
+            for kind, rec in [("T1w", None), *(("pet", rec) for rec in recs)]:
+                try:
+                    find_image(entry["bids"], f"sub-{subject}", kind, rec)
+                except InputError as error:
+                    missing.append(str(error))
+    if missing:
+        stop("\n".join(dict.fromkeys(missing)))
+
+
+def lab_doses(dataset):
+    """Doses that a lab's data set has images of."""
+    return [STANDARD, *(dose for dose, block in DATASETS[dataset]["doses"].items() if "rec" in block)]
+
+
+def warn_of_the_future():
+    """Say it where results seem newer than they can be: jobs that read them would be repeated until that time has come."""
+    found = future_files(f"results/{ENTRIES['scale']}")
+    if found:
+        print(
+            f"petbench: {len(found)} files are dated in the future, such as {found[0]}: a machine's clock is wrong. Jobs that"
+            " read them are repeated until then; set the clock, then `snakemake --touch` with the options of this run.",
+            file=sys.stderr,
+        )
+
+
 prove_unseen()
 check_scans()
+check_images()
 
 
 wildcard_constraints:
@@ -228,11 +263,6 @@ def pet_image(dataset, subject, dose):
 def simulated_doses(dataset):
     """Low doses that are simulated: all of a phantom's, and those that a lab's data set has no images of."""
     return [dose for dose, block in DATASETS[dataset]["doses"].items() if "rec" not in block]
-
-
-def lab_doses(dataset):
-    """Doses that a lab's data set has images of."""
-    return [STANDARD, *(dose for dose, block in DATASETS[dataset]["doses"].items() if "rec" in block)]
 
 
 def t1w_image(dataset, subject):
@@ -405,6 +435,51 @@ def evaluation_inputs(wildcards):
     return inputs
 
 
+def below_results(path):
+    """A path as it is on disk, where Snakemake does not put it in."""
+    return str(path).replace("<results>", f"results/{ENTRIES['scale']}")
+
+
+def measured(wildcards=None):
+    """What each metrics table of the run was measured from, by its path."""
+    plan = {}
+    for path in metrics_of(RUN):
+        dataset, dose, method = Path(path).parts[-4:-1]
+        own = SimpleNamespace(dataset=dataset, dose=dose, method=method)
+        files = {
+            name: [below_results(file) for file in several]
+            for name, several in evaluation_inputs(own).items()
+            if name != "preflight"
+        }
+        plan[below_results(path)] = {
+            **files,
+            "dataset": dataset,
+            "dose": dose,
+            "method": method,
+            "subjects": tested_of(own),
+            "people": people_tested(own),
+            "folds": folds_of(own),
+            "grid": DATASETS[dataset]["preprocess"]["grid"],
+            "settings": DATASETS[dataset].get("evaluation", {}),
+        }
+    return plan
+
+
+def tabulated(wildcards=None):
+    """What each experiment's table was built from, by its path."""
+    plan = {}
+    for name in RUN:
+        own = SimpleNamespace(experiment=name)
+        published = EXPERIMENTS[name].get("published")
+        plan[below_results(f"<results>/tables/{name}.tsv")] = {
+            "experiment": EXPERIMENTS[name],
+            "titles": titles_of(own),
+            "published": published_path(published) if published else None,
+            "metrics": [below_results(path) for path in metrics_of([name])],
+        }
+    return plan
+
+
 def truth(dataset, subject, kind):
     """Path of what is known of a phantom subject."""
     names = {
@@ -443,6 +518,83 @@ def fold_of(dataset, subject):
 def folds_of(wildcards):
     """The fold that tests each tested subject, in their order."""
     return [fold_of(wildcards.dataset, subject) for subject in tested(wildcards.dataset)]
+
+
+def trainings_behind(experiment):
+    """Every training that an experiment's table depends on, starting points too."""
+    waiting = [
+        training
+        for column in EXPERIMENTS[experiment]["columns"]
+        for method in EXPERIMENTS[experiment]["rows"]
+        if method != LOW_DOSE
+        for training in trainings_of(column["dataset"], column["dose"], method)
+    ]
+    found = set()
+    while waiting:
+        training = waiting.pop()
+        if training not in found:
+            found.add(training)
+            start = starting_point(ENTRIES, training)
+            waiting += [] if start is None else [start]
+    return sorted(found)
+
+
+def images_behind(experiment):
+    """Data set, subject and kind of each image that an experiment's table depends on."""
+    samples = {
+        (sample.dataset, sample.dose, sample.subject)
+        for training in trainings_behind(experiment)
+        for sample in training_samples(ENTRIES, training)
+    } | {
+        (column["dataset"], column["dose"], subject)
+        for column in EXPERIMENTS[experiment]["columns"]
+        for subject in tested(column["dataset"])
+    }
+    return sorted({(dataset, subject, kind) for dataset, dose, subject in samples for kind in (dose, STANDARD, "T1w")})
+
+
+def image_files(wildcards):
+    """Their files, in the same order."""
+    return [
+        t1w_image(dataset, subject) if kind == "T1w" else pet_image(dataset, subject, kind)
+        for dataset, subject, kind in images_behind(wildcards.experiment)
+    ]
+
+
+def configuration_behind(wildcards):
+    """The resolved entries that an experiment's table depends on."""
+    experiment = EXPERIMENTS[wildcards.experiment]
+    datasets = {dataset for dataset, _, _ in images_behind(wildcards.experiment)}
+    methods = {training.method for training in trainings_behind(wildcards.experiment)}
+    methods |= set(experiment["rows"]) - {LOW_DOSE}
+    return {
+        "experiment": experiment,
+        "datasets": {name: DATASETS[name] for name in sorted(datasets)},
+        "methods": {name: METHODS[name] for name in sorted(methods)},
+        "scanners": {
+            name: ENTRIES["scanners"][name]
+            for name in sorted({DATASETS[dataset]["scanner"] for dataset in datasets if "scanner" in DATASETS[dataset]})
+        },
+    }
+
+
+def code_behind(wildcards):
+    """Hash of the code of each stage that an experiment's table depends on."""
+    phantoms = {dataset in PHANTOMS for dataset, _, _ in images_behind(wildcards.experiment)}
+    modules = sorted(
+        {f"petbench.methods.{METHODS[training.method]['module']}" for training in trainings_behind(wildcards.experiment)}
+    )
+    stages = (["acquire", "simulate", "reconstruct"] if True in phantoms else []) + (
+        ["simulate_from_image"] if False in phantoms else []
+    )
+    stages += ["register", "prepare", "train", "restore_subject", "evaluate"]
+    return {
+        stage: code_hash(
+            os.path.join(workflow.basedir, "scripts", f"{stage}.py"),
+            *(modules if stage in ("train", "restore_subject") else []),
+        )
+        for stage in stages
+    }
 
 
 def metrics_of(experiments):
@@ -559,6 +711,7 @@ def page_inputs(wildcards):
         "sidecars": [restored(*restoration).removesuffix(".nii.gz") + ".json" for restoration in plan["restorations"]],
         "published": [ancient(published_path(name)) for name in page_published()],
         "papers": ancient(published_path("papers")),
+        "records": [f"<results>/tables/{name}.json" for name in RUN],
     }
 
 

@@ -1,4 +1,4 @@
-"""One long table of metrics a data set, dose and method."""
+"""One long table of metrics a data set, dose and method; and the check that a finished run still gives them."""
 
 
 rule evaluate:
@@ -28,3 +28,24 @@ rule evaluate:
         code=code_of("evaluate"),
     script:
         "../scripts/evaluate.py"
+
+
+# No output, so that it runs whenever it is asked for, and no input, so that it takes the run as it stands.
+rule verify:
+    log:
+        "<logs>/verify.log",
+    benchmark:
+        "<benchmarks>/verify.tsv"
+    localrule: True
+    conda:
+        "../envs/petbench.yaml"
+    threads: 1
+    resources:
+        mem_mb=8_000,
+        runtime=120,
+    params:
+        measured=measured,
+        tables=tabulated,
+        code=code_of("verify"),
+    script:
+        "../scripts/verify.py"

@@ -5,6 +5,7 @@ rule table:
     input:
         metrics=lambda wildcards: metrics_of([wildcards.experiment]),
         published=published_file,
+        images=image_files,
     output:
         tsv=report(
             "<results>/tables/{experiment}.tsv",
@@ -14,6 +15,7 @@ rule table:
         ),
         markdown="<results>/tables/{experiment}.md",
         latex="<results>/tables/{experiment}.tex",
+        record="<results>/tables/{experiment}.json",
     log:
         "<logs>/table/{experiment}.log",
     benchmark:
@@ -30,6 +32,9 @@ rule table:
         titles=titles_of,
         notes=notes_of,
         published=published_checksum,
+        images=lambda wildcards: images_behind(wildcards.experiment),
+        configuration=configuration_behind,
+        stages=code_behind,
         code=code_of("table"),
     script:
         "../scripts/table.py"

@@ -32,7 +32,7 @@ def collect(
         entries: The resolved configuration.
         note: What the scale's file says of it.
         files: Paths by kind: `metrics`; `histories` and `costs`, one a training; `registrations` (PNG); `images`, whose checksums are
-            shown; `volumes`; `sidecars` of restored images; `published` and `papers`.
+            shown; `volumes`; `sidecars` of restored images; `published` and `papers`; `records`, one an experiment.
         trainings: Data set, dose, method and fold of each training.
         registrations: Data set and subject of each picture, and of each of `images` in turn.
         volumes: Data set, dose, subject and kind (a method, `standard_dose`, `true_activity`, `labels` or `truth`) of each of `volumes`.
@@ -76,6 +76,7 @@ def collect(
         provenance=[
             _provenance(entries, dataset, subject, path) for (dataset, subject), path in zip(registrations, files["images"], strict=True)
         ],
+        records={name: read_json(path) for name, path in zip(entries["run"], files["records"], strict=True)},
     )
 
 
