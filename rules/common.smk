@@ -582,7 +582,10 @@ def code_behind(wildcards):
     """Hash of the code of each stage that an experiment's table depends on."""
     phantoms = {dataset in PHANTOMS for dataset, _, _ in images_behind(wildcards.experiment)}
     modules = sorted(
-        {f"petbench.methods.{METHODS[training.method]['module']}" for training in trainings_behind(wildcards.experiment)}
+        {
+            f"petbench.methods.{METHODS[training.method]['module']}"
+            for training in trainings_behind(wildcards.experiment)
+        }
     )
     stages = (["acquire", "simulate", "reconstruct"] if True in phantoms else []) + (
         ["simulate_from_image"] if False in phantoms else []
