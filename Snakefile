@@ -33,6 +33,7 @@ include: "rules/register.smk"
 include: "rules/patches.smk"
 include: "rules/train.smk"
 include: "rules/restore.smk"
+include: "rules/positron_range.smk"
 include: "rules/evaluate.smk"
 include: "rules/report.smk"
 

@@ -14,23 +14,30 @@ from petbench.files import checksum, digest
 from petbench.physics.doses import STANDARD as STANDARD_DOSE
 from petbench.physics.doses import check_doses, is_independent
 from petbench.physics.scanner import Scanner
+from petbench.positron_range.study import STRATEGIES
 from petbench.preprocess.splits import fold_testing, folds, people_of, subjects_tested, validation_subjects
 from petbench.report.notes import scale_notes
+from petbench.report.range_figures import FIGURES as RANGE_FIGURES
 from petbench.workflow.clock import future_files
 from petbench.workflow.code import PACKAGE, code_hash
 from petbench.workflow.entries import LOW_DOSE, STANDARD, wildcard_choice
+from petbench.workflow.range_entries import RANGE_KINDS
 from petbench.workflow.lineage import Training, check_unseen, starting_point, training_samples, weights_of
 
 RUN = ENTRIES["run"]
-DATASETS, METHODS, EXPERIMENTS = ENTRIES["datasets"], ENTRIES["methods"], ENTRIES["experiments"]
+DATASETS, METHODS = ENTRIES["datasets"], ENTRIES["methods"]
+RANGE = {name: entry for name, entry in ENTRIES["experiments"].items() if entry["kind"] in RANGE_KINDS}
+EXPERIMENTS = {name: entry for name, entry in ENTRIES["experiments"].items() if name not in RANGE}
+MEDIA_KEYS = ["materials", "size", "voxel_mm", "media"]
+PSF_SETS, PREDICTORS, TORSOS = ENTRIES["psf_sets"], ENTRIES["predictors"], ENTRIES["torsos"]
 PHANTOMS = [name for name, entry in DATASETS.items() if entry["source"] in ("phantom", "brainweb")]
 LABS = [name for name in DATASETS if name not in PHANTOMS]
 TRAINED = [name for name, entry in METHODS.items() if "train" in entry]
 FUSED = [name for name, entry in METHODS.items() if "ensemble" in entry]
-FIGURES = [name for name in RUN if EXPERIMENTS[name]["kind"] == "figure"]
+FIGURES = [name for name, entry in EXPERIMENTS.items() if entry["kind"] == "figure"]
+PAPERS = {name: ENTRIES["experiments"][name]["paper"] for name in RUN}
 TARGETS = {name: [name] for name in RUN} | {
-    paper: [name for name in RUN if EXPERIMENTS[name]["paper"] == paper]
-    for paper in {EXPERIMENTS[name]["paper"] for name in RUN}
+    paper: [name for name in RUN if PAPERS[name] == paper] for paper in dict.fromkeys(PAPERS.values())
 }
 
 
@@ -108,7 +115,13 @@ wildcard_constraints:
     method=wildcard_choice([*METHODS, LOW_DOSE]),
     fold=r"\d+|all",
     domain="[a-z0-9]+",
-    experiment=wildcard_choice(RUN),
+    experiment=wildcard_choice(EXPERIMENTS),
+    psf_set=wildcard_choice(PSF_SETS),
+    predictor=wildcard_choice(PREDICTORS),
+    torso=wildcard_choice(TORSOS),
+    strategy=wildcard_choice(STRATEGIES),
+    chunk=r"\d+",
+    realisation=r"\d+",
 
 
 def code_of(script, modules=lambda wildcards: []):
@@ -468,7 +481,7 @@ def measured(wildcards=None):
 def tabulated(wildcards=None):
     """What each experiment's table was built from, by its path."""
     plan = {}
-    for name in RUN:
+    for name in EXPERIMENTS:
         own = SimpleNamespace(experiment=name)
         published = EXPERIMENTS[name].get("published")
         plan[below_results(f"<results>/tables/{name}.tsv")] = {
@@ -539,7 +552,7 @@ def trainings_behind(experiment):
     return sorted(found)
 
 
-def images_behind(experiment):
+def samples_behind(experiment):
     """Data set, subject and kind of each image that an experiment's table depends on."""
     samples = {
         (sample.dataset, sample.dose, sample.subject)
@@ -553,18 +566,18 @@ def images_behind(experiment):
     return sorted({(dataset, subject, kind) for dataset, dose, subject in samples for kind in (dose, STANDARD, "T1w")})
 
 
-def image_files(wildcards):
-    """Their files, in the same order."""
+def images_behind(wildcards):
+    """Those images, in the same order."""
     return [
         t1w_image(dataset, subject) if kind == "T1w" else pet_image(dataset, subject, kind)
-        for dataset, subject, kind in images_behind(wildcards.experiment)
+        for dataset, subject, kind in samples_behind(wildcards.experiment)
     ]
 
 
 def configuration_behind(wildcards):
     """The resolved entries that an experiment's table depends on."""
     experiment = EXPERIMENTS[wildcards.experiment]
-    datasets = {dataset for dataset, _, _ in images_behind(wildcards.experiment)}
+    datasets = {dataset for dataset, _, _ in samples_behind(wildcards.experiment)}
     methods = {training.method for training in trainings_behind(wildcards.experiment)}
     methods |= set(experiment["rows"]) - {LOW_DOSE}
     return {
@@ -580,24 +593,47 @@ def configuration_behind(wildcards):
 
 def code_behind(wildcards):
     """Hash of the code of each stage that an experiment's table depends on."""
-    phantoms = {dataset in PHANTOMS for dataset, _, _ in images_behind(wildcards.experiment)}
-    modules = sorted(
-        {
-            f"petbench.methods.{METHODS[training.method]['module']}"
-            for training in trainings_behind(wildcards.experiment)
-        }
-    )
+    phantoms = {dataset in PHANTOMS for dataset, _, _ in samples_behind(wildcards.experiment)}
+    modules = {METHODS[training.method]["module"] for training in trainings_behind(wildcards.experiment)}
     stages = (["acquire", "simulate", "reconstruct"] if True in phantoms else []) + (
         ["simulate_from_image"] if False in phantoms else []
     )
-    stages += ["register", "prepare", "train", "restore_subject", "evaluate"]
     return {
-        stage: code_hash(
-            os.path.join(workflow.basedir, "scripts", f"{stage}.py"),
-            *(modules if stage in ("train", "restore_subject") else []),
-        )
-        for stage in stages
+        **{stage: hash_of(stage) for stage in [*stages, "register", "prepare", "evaluate"]},
+        **{stage: hash_of(stage, *sorted(modules)) for stage in ["train", "restore_subject"]},
     }
+
+
+def hash_of(stage, *modules):
+    """Hash of the code of one stage."""
+    script = os.path.join(workflow.basedir, "scripts", f"{stage}.py")
+    return code_hash(script, *(f"petbench.methods.{module}" for module in modules))
+
+
+def range_configuration(wildcards):
+    """The resolved entries that an experiment on positron range depends on."""
+    entry = RANGE[wildcards.experiment]
+    predictors = {name: PREDICTORS[name] for name in entry.get("predictors", [entry.get("predictor")])}
+    sets = {name for predictor in predictors.values() for name in [*predictor["psf_sets"], predictor["kernels"]]}
+    torso = scanned(wildcards.experiment).get("torso")
+    return {
+        "experiment": entry,
+        "predictors": predictors,
+        "psf_sets": {name: PSF_SETS[name] for name in sorted(sets | set(entry.get("runs", [])))},
+        "torsos": {torso: TORSOS[torso]} if torso else {},
+        "scanner": range_scanner(wildcards),
+    }
+
+
+def range_code(wildcards):
+    """Hash of the code of each stage of positron range."""
+    stages = ["media", "gate", "train_predictor", "annihilate"]
+    own = {
+        "range_accuracy": ["compare_kernels", "compare_torso", "truncation"],
+        "range_reconstruction": ["scan_torso", "reconstruct_torso", "measure_torso", "summarise_torso"],
+        "range_scan": ["scan_torso", "correct_scan", "profile_scan"],
+    }
+    return {stage: hash_of(stage) for stage in [*stages, *own[RANGE[wildcards.experiment]["kind"]]]}
 
 
 def metrics_of(experiments):
@@ -606,6 +642,7 @@ def metrics_of(experiments):
         {
             f"<results>/{column['dataset']}/{column['dose']}/{method}/metrics.tsv"
             for name in experiments
+            if name in EXPERIMENTS
             for column in EXPERIMENTS[name]["columns"]
             for method in EXPERIMENTS[name]["rows"]
         }
@@ -613,10 +650,17 @@ def metrics_of(experiments):
 
 
 def experiment_files(experiments):
-    """Tables of some experiments, and the figures of those that are figures."""
+    """Tables of some experiments, and the figures of those that have some."""
+    figures = [name for name in experiments if name in FIGURES]
+    figures += [f"{name}-{figure}" for name in experiments if name in RANGE for figure in figures_of(name)]
     return [f"<results>/tables/{name}.{suffix}" for name in experiments for suffix in ["tsv", "md", "tex"]] + [
-        f"<results>/figures/{name}.{suffix}" for name in experiments if name in FIGURES for suffix in ["png", "svg"]
+        f"<results>/figures/{name}.{suffix}" for name in figures for suffix in ["png", "svg"]
     ]
+
+
+def figures_of(experiment):
+    """Names of the figures of an experiment on positron range."""
+    return list(RANGE_FIGURES[RANGE[experiment]["kind"]])
 
 
 def descriptions():
@@ -694,6 +738,10 @@ def page_plan():
         "restorations": [[*row, subject] for row in behind for subject in tested(row[0])],
         "behind": [[*row, [place[training] for training in several]] for row, several in behind.items()],
         "left_out": sum(max(0, len(tested(dataset)) - most) for dataset, _ in shown),
+        "range_files": [
+            [name, kind] for name in RANGE for kind, files in range_results_of(name).items() for _ in aslist(files)
+        ],
+        "range_figures": [[name, figure] for name in RANGE for figure in figures_of(name)],
     }
 
 
@@ -712,6 +760,8 @@ def page_inputs(wildcards):
         "images": [pet_image(dataset, subject, STANDARD) for dataset, subject in plan["registrations"]],
         "volumes": [shown_volume(*volume) for volume in plan["volumes"]],
         "sidecars": [restored(*restoration).removesuffix(".nii.gz") + ".json" for restoration in plan["restorations"]],
+        "range_files": [path for name in RANGE for files in range_results_of(name).values() for path in aslist(files)],
+        "range_figures": [f"<results>/figures/{name}-{figure}.svg" for name, figure in plan["range_figures"]],
         "published": [ancient(published_path(name)) for name in page_published()],
         "papers": ancient(published_path("papers")),
         "records": [f"<results>/tables/{name}.json" for name in RUN],
@@ -720,7 +770,8 @@ def page_inputs(wildcards):
 
 def page_published():
     """Names of the files of printed values on the page."""
-    return list(dict.fromkeys(entry["published"] for entry in EXPERIMENTS.values() if "published" in entry))
+    entries = [*EXPERIMENTS.values(), *RANGE.values()]
+    return list(dict.fromkeys(entry["published"] for entry in entries if "published" in entry))
 
 
 def page_parts():
@@ -773,3 +824,198 @@ def own_scan(wildcards):
         }
     except InputError as error:
         stop(error)
+
+
+# Positron range.
+def psf_file(name):
+    """Path of a whole PSF set."""
+    return f"<results>/positron_range/psf_sets/{name}/psf.h5"
+
+
+def psf_chunks(wildcards):
+    """The chunks of a PSF set, in order."""
+    folder = Path(psf_file(wildcards.psf_set)).parent
+    return [f"{folder}/chunk-{chunk}.h5" for chunk in range(PSF_SETS[wildcards.psf_set]["chunks"])]
+
+
+def predictor_psfs(wildcards):
+    """The PSF sets that a predictor is trained on."""
+    return [psf_file(name) for name in PREDICTORS[wildcards.predictor]["psf_sets"]]
+
+
+def kernel_sources(predictor):
+    """What strategies take their kernels from: the trained predictor and the homogeneous materials."""
+    return {
+        "weights": f"<results>/positron_range/predictors/{predictor}/model.safetensors",
+        "kernels": psf_file(PREDICTORS[predictor]["kernels"]),
+    }
+
+
+def torso_volumes(torso):
+    """Paths of a torso's volumes."""
+    return {kind: f"<results>/positron_range/torsos/{torso}/{kind}.nii.gz" for kind in ["activity", "mu", "lesions"]}
+
+
+def supplied_volumes(wildcards):
+    """The volumes of a torso that a lab supplies."""
+    supplied = TORSOS[wildcards.torso]["torso"].get("supplied", {})
+    return [supplied[kind] for kind in ["activity", "mu", "lesions"] if kind in supplied]
+
+
+def annihilations(torso, part):
+    """Path of a torso's annihilations, of one half or all."""
+    return f"<results>/positron_range/torsos/{torso}/annihilations-{part}.h5"
+
+
+def annihilation_chunks(wildcards):
+    """Chunks of a torso's annihilations: of either half, which are independent runs, or all."""
+    chunks = TORSOS[wildcards.torso]["chunks"]
+    chosen = {"1": range(chunks // 2), "2": range(chunks // 2, chunks), "all": range(chunks)}[wildcards.part]
+    folder = Path(annihilations(wildcards.torso, "all")).parent
+    return [f"{folder}/chunk-{chunk}.h5" for chunk in chosen]
+
+
+def kernel_comparison(wildcards):
+    """Two runs of GATE, and what a predictor's kernels are made from."""
+    runs = [psf_file(name) for name in RANGE[wildcards.experiment]["runs"]]
+    return {"runs": runs, **kernel_sources(wildcards.predictor)}
+
+
+def torso_comparison(wildcards):
+    """Two runs of a torso, and what blurs it: the experiment's first predictor."""
+    entry = RANGE[wildcards.experiment]
+    runs = [annihilations(entry["torso"], part) for part in ["1", "2"]]
+    return {"runs": runs, **kernel_sources(entry["predictors"][0]), **torso_volumes(entry["torso"])}
+
+
+def scanned(experiment):
+    """The block of an experiment that says what is scanned."""
+    entry = RANGE[experiment]
+    return entry.get("scan", entry)
+
+
+def scanned_torso(wildcards):
+    """A torso and where its positrons annihilate."""
+    torso = scanned(wildcards.experiment)["torso"]
+    return {"annihilations": annihilations(torso, "all"), **torso_volumes(torso)}
+
+
+def range_scanner(wildcards):
+    """Entry of the scanner of an experiment on positron range."""
+    block = scanned(wildcards.experiment)
+    return ENTRIES["scanners"][block["scanner"] if "scanner" in block else TORSOS[block["torso"]]["scanner"]]
+
+
+def of_kind(kind):
+    """Experiments on positron range of a kind."""
+    return [name for name, entry in RANGE.items() if entry["kind"] == kind]
+
+
+def predictor_titles(wildcards):
+    """Titles of the predictors of an experiment on positron range."""
+    entry = RANGE[wildcards.experiment]
+    return {name: PREDICTORS[name]["title"] for name in entry.get("predictors", [entry.get("predictor")])}
+
+
+def of_range(*keys):
+    """A function of wildcards: those of an experiment's keys that it gives; the others are the library's to choose."""
+
+    def of(wildcards):
+        return {key: RANGE[wildcards.experiment][key] for key in keys if key in RANGE[wildcards.experiment]}
+
+    return of
+
+
+def kernel_options(wildcards):
+    """How kernels are compared, and which media share one."""
+    settings = RANGE[wildcards.experiment].get("settings", {})
+    shared = {key: settings[key] for key in ["heterogeneous_above"] if key in settings}
+    return of_range("epsilon")(wildcards) | shared
+
+
+def realisations(experiment):
+    """Numbers of an experiment's noise realisations."""
+    return range(1, RANGE[experiment].get("realisations", 1) + 1)
+
+
+def range_results(experiment, name):
+    """Path of a result of an experiment on positron range."""
+    return f"<results>/positron_range/{experiment}/{name}"
+
+
+def scanned_realisation(wildcards):
+    """A scan of a torso, and what a strategy takes its kernels from."""
+    entry = RANGE[wildcards.experiment]
+    return {
+        "acquisition": range_results(wildcards.experiment, f"realisation-{wildcards.realisation}.h5"),
+        **strategy_sources(wildcards.strategy, entry["predictor"]),
+        **torso_volumes(entry["torso"]),
+    }
+
+
+def strategy_sources(strategy, predictor):
+    """What a strategy takes its kernels from; without correction nothing."""
+    return {} if strategy == "none" else kernel_sources(predictor)
+
+
+def range_measures(wildcards):
+    """The measures of every strategy and realisation."""
+    entry = RANGE[wildcards.experiment]
+    return [
+        range_results(wildcards.experiment, f"{strategy}/measures-{number}.tsv")
+        for strategy in entry["strategies"]
+        for number in realisations(wildcards.experiment)
+    ]
+
+
+def corrected_scan(wildcards):
+    """A lab's scan and attenuation, or those simulated in their place, and what a strategy takes its kernels from."""
+    entry = RANGE[wildcards.experiment]
+    scan = entry["scan"]
+    simulated = "torso" in scan
+    return {
+        "acquisition": range_results(wildcards.experiment, "realisation-1.h5") if simulated else scan["acquisition"],
+        "mu": torso_volumes(scan["torso"])["mu"] if simulated else scan["mu"],
+        **strategy_sources(wildcards.strategy, entry["predictor"]),
+    }
+
+
+def range_inputs(wildcards):
+    """All that the tables and figures of an experiment on positron range show, by kind."""
+    return range_results_of(wildcards.experiment)
+
+
+def aslist(files):
+    """One file or several, as a list."""
+    return [files] if isinstance(files, str) else files
+
+
+def range_results_of(name):
+    """Results of an experiment on positron range, by kind."""
+    entry = RANGE[name]
+    if entry["kind"] == "range_accuracy":
+        of_predictors = [f"kernels/{predictor}" for predictor in entry["predictors"]]
+        return {
+            "distances": [range_results(name, f"{place}/distances.tsv") for place in of_predictors],
+            "profiles": range_results(name, f"{of_predictors[0]}/profiles.tsv"),
+            "kernels": range_results(name, f"{of_predictors[0]}/kernels.h5"),
+            "torso_distances": range_results(name, "torso/distances.tsv"),
+            "torso_profiles": range_results(name, "torso/profiles.tsv"),
+            "torso_images": range_results(name, "torso/images.h5"),
+            "lesions": torso_volumes(entry["torso"])["lesions"],
+            "truncation": range_results(name, "truncation.tsv"),
+        }
+    strategies = entry["strategies"]
+    if entry["kind"] == "range_reconstruction":
+        return {
+            "summary": range_results(name, "summary.tsv"),
+            "profiles": [range_results(name, f"{strategy}/profiles-1.tsv") for strategy in strategies],
+            "images": [range_results(name, f"{strategy}/realisation-1.nii.gz") for strategy in strategies],
+            "sidecars": [range_results(name, f"{strategy}/realisation-1.json") for strategy in strategies],
+            **torso_volumes(entry["torso"]),
+        }
+    return {
+        "profiles": range_results(name, "profiles.tsv"),
+        "images": [range_results(name, f"{strategy}/scan.nii.gz") for strategy in strategies],
+        "sidecars": [range_results(name, f"{strategy}/scan.json") for strategy in strategies],
+    }

@@ -5,7 +5,7 @@ rule table:
     input:
         metrics=lambda wildcards: metrics_of([wildcards.experiment]),
         published=published_file,
-        images=image_files,
+        images=images_behind,
     output:
         tsv=report(
             "<results>/tables/{experiment}.tsv",
@@ -32,7 +32,7 @@ rule table:
         titles=titles_of,
         notes=notes_of,
         published=published_checksum,
-        images=lambda wildcards: images_behind(wildcards.experiment),
+        images=lambda wildcards: ["/".join(sample) for sample in samples_behind(wildcards.experiment)],
         configuration=configuration_behind,
         stages=code_behind,
         code=code_of("table"),

@@ -17,9 +17,8 @@ from petbench.physics.acquisition import Acquisition, read_acquisition
 from petbench.physics.events import Sinogram, events_from_sinogram
 from petbench.physics.linear import LinearOperator
 from petbench.positron_range.annihilation_images import AnnihilationImage, write_annihilations
-from petbench.positron_range.corrected_reconstruction import check_reconstruction, reconstructed
+from petbench.positron_range.corrected_reconstruction import reconstructed
 from petbench.positron_range.experiment_reconstruction import (
-    check_study,
     lesion_regions,
     measure_realisation,
     read_series,
@@ -30,6 +29,7 @@ from petbench.positron_range.experiment_reconstruction import (
 )
 from petbench.positron_range.measures import lesion_measures
 from petbench.positron_range.strategies import strategy_operator
+from petbench.positron_range.study import check_reconstruction, check_study
 
 DIRECT = {"counts": 1e6, "psf_mm": 4.4, "randoms_fraction": 0.2, "scatter_fraction": 0.2}
 OBLIQUE = {**DIRECT, "geometry": "oblique", "tof": True}

@@ -21,16 +21,16 @@ def image(tmp_path):
 
 
 def test_a_record_has_code_configuration_seeds_and_data_and_no_path(image):
-    record = provenance(CONFIGURATION, {"train": "abc"}, [("mni", "01", "T1w")], [str(image)])
+    record = provenance(CONFIGURATION, {"train": "abc"}, ["mni/01/T1w"], [str(image)])
     assert record["seeds"] == {"datasets/mni/seed": 7, "datasets/mni/split/seed": 0, "methods/m_unet/train/seed": 3}
-    assert record["data"] == {"mni": {"sub-01": {"T1w": checksum(image)}}}
+    assert record["data"] == {"mni/01/T1w": checksum(image)}
     assert record["code"] == {"train": "abc"}
     assert "Jane" not in str(record)
 
 
 def test_what_changes_the_numbers_changes_the_sentence(image):
     def said(configuration=CONFIGURATION, code="abc"):
-        return sentence(provenance(configuration, {"train": code}, [("mni", "01", "T1w")], [str(image)]), "table.json")
+        return sentence(provenance(configuration, {"train": code}, ["mni/01/T1w"], [str(image)]), "table.json")
 
     first = said()
     assert first == said()

@@ -29,6 +29,13 @@ def write_table(path: str | Path, table: "pd.DataFrame") -> None:
         table.to_csv(temporary, columns=list(COLUMNS), sep="\t", index=False, na_rep="n/a")
 
 
+def no_metrics() -> "pd.DataFrame":
+    """A table without a value, of a run in which nothing is restored."""
+    import pandas as pd
+
+    return pd.DataFrame({name: pd.Series(dtype=float if name == "value" else str) for name in COLUMNS})
+
+
 def read_tables(paths: Iterable[str | Path]) -> "pd.DataFrame":
     """Read metrics tables into one; every column is text except `value`, whose "n/a" becomes NaN.
 

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petbench.data.nifti import volume, write_volume
-from petbench.errors import InputError
 from petbench.files import checksum
 from petbench.physics.acquisition import Acquisition
 from petbench.physics.dose_images import estimate_of
@@ -22,31 +21,9 @@ from petbench.physics.linear import LinearOperator
 from petbench.physics.scanner import Scanner, image_affine
 from petbench.physics.simulate import resolution
 from petbench.positron_range.operators import NoCorrection
+from petbench.positron_range.study import check_reconstruction
 
 Array = NDArray[np.float32]
-
-KEYS = ("iterations", "subsets", "psf_mm", "at")
-
-
-def check_reconstruction(reconstruction: Block) -> list[int]:
-    """Check a block `reconstruction` and list the iterations whose images are kept, rising; the last is always among them.
-
-    Args:
-        reconstruction: `iterations`; `subsets` (1: EM as in the paper); `psf_mm` (4.4), the resolution that is modelled; `at`, iterations
-            whose images are kept.
-
-    Raises:
-        InputError: a key is unknown or missing, or an iteration is not among those that are run.
-    """
-    unknown = sorted(set(reconstruction) - set(KEYS))
-    if unknown or "iterations" not in reconstruction:
-        found = f"unknown key {unknown[0]!r}" if unknown else "no iterations"
-        raise InputError(f"reconstruction: {found}; give {', '.join(KEYS)}.")
-    last = int(reconstruction["iterations"])
-    at = sorted({*(int(iteration) for iteration in reconstruction.get("at", [])), last})
-    if at[0] < 1 or at[-1] > last:
-        raise InputError(f"reconstruction/at: iterations run from 1 to {last}; take out the others.")
-    return at
 
 
 def reconstructed(

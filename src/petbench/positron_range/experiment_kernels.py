@@ -24,9 +24,9 @@ from petbench.positron_range.measures import (
     near_interfaces,
 )
 from petbench.positron_range.media import around_the_middle
-from petbench.positron_range.operators import STRATEGIES
 from petbench.positron_range.psf_set import PsfSet, read_psf_set
 from petbench.positron_range.strategies import strategy_operator
+from petbench.positron_range.study import STRATEGIES
 from petbench.positron_range.svtd import svtd
 from petbench.positron_range.torso import Torso
 from petbench.positron_range.torso_files import read_torso

@@ -18,18 +18,17 @@ from petbench.physics.projector import projector_of
 from petbench.physics.scanner import Scanner
 from petbench.physics.simulate import acquire, resolution
 from petbench.positron_range.annihilation_images import AnnihilationImage, check_torso, read_annihilations
-from petbench.positron_range.corrected_reconstruction import Stopwatch, check_reconstruction, reconstructed, sidecar, write_images
+from petbench.positron_range.corrected_reconstruction import Stopwatch, reconstructed, sidecar, write_images
 from petbench.positron_range.long_tables import read_long_tables, write_long_table
 from petbench.positron_range.measures import Mask, Row, axis_profiles, background_of, lesion_measures, lesion_parts, middle_voxel
 from petbench.positron_range.strategies import strategy_operator
+from petbench.positron_range.study import ANNIHILATIONS_A_COUNT, check_reconstruction
 from petbench.positron_range.torso import MATERIALS, Torso
 from petbench.positron_range.torso_files import read_torso
 
 Array = NDArray[np.float32]
 Files = Mapping[str, str | Path]
 
-# With fewer annihilations than this for a count their own noise would add more than a tenth to that of the counts.
-ANNIHILATIONS_A_COUNT = 10
 # Distances from a lesion's edge between which its background lies.
 BACKGROUND_MM = (2.0, 8.0)
 TEXT = ("model", "realisation", "iteration", "lesion", "part", "quantity")
@@ -263,17 +262,3 @@ def summarise_realisations(measures: Sequence[str | Path], out: str | Path) -> N
     table["iteration"] = table["iteration"].astype(int)
     groups = table.groupby(["model", "iteration", "lesion", "part", "quantity"], sort=False)["value"]
     write_long_table(out, groups.agg(mean="mean", sd="std", sem="sem", realisations="count").reset_index())
-
-
-def check_study(simulation: Block, reconstruction: Block, positrons: int) -> None:
-    """Check a study before anything runs: as many positrons as its counts need, and a usable reconstruction.
-
-    Raises:
-        InputError: they are too few, or the reconstruction is not usable.
-    """
-    if positrons < ANNIHILATIONS_A_COUNT * simulation["counts"]:
-        raise InputError(
-            f"gate/positrons: {positrons:.3g} for {simulation['counts']:.3g} counts add noise of their own; give at least"
-            f" {ANNIHILATIONS_A_COUNT * simulation['counts']:.3g}, or lower simulation/counts."
-        )
-    check_reconstruction(reconstruction)

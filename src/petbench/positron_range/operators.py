@@ -11,11 +11,10 @@ from petbench.errors import InputError
 from petbench.physics.linear import LinearOperator
 from petbench.positron_range.ddconv import DDConvSettings, ddconv
 from petbench.positron_range.material_kernels import read_material_kernels
+from petbench.positron_range.study import STRATEGIES
 from petbench.positron_range.svtd import svtd
 
 Array = NDArray[np.float32]
-
-STRATEGIES = ("none", "svtd", "ddconv")
 
 
 @dataclass(frozen=True, eq=False)

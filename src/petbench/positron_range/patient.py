@@ -14,11 +14,11 @@ from petbench.physics.acquisition import read_acquisition
 from petbench.physics.doses import Block
 from petbench.physics.scanner import Scanner, image_affine
 from petbench.physics.simulate import checked
-from petbench.positron_range.corrected_reconstruction import Stopwatch, check_reconstruction, reconstructed, sidecar, write_images
+from petbench.positron_range.corrected_reconstruction import Stopwatch, reconstructed, sidecar, write_images
 from petbench.positron_range.long_tables import write_long_table
 from petbench.positron_range.measures import axis_profiles
-from petbench.positron_range.operators import STRATEGIES
 from petbench.positron_range.strategies import check_strategies, strategy_operator
+from petbench.positron_range.study import STRATEGIES, check_reconstruction
 
 Array = NDArray[np.float32]
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from petbench.errors import InputError
 from petbench.physics.linear import LinearOperator
 from petbench.positron_range.ddconv import DDConvSettings
-from petbench.positron_range.operators import STRATEGIES, positron_range
+from petbench.positron_range.operators import positron_range
+from petbench.positron_range.study import STRATEGIES
 
 
 def strategy_operator(

@@ -1,15 +1,18 @@
 """Gather what the page shows from the files of a run."""
 
 import platform
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from petbench.evaluation.table import read_tables
+from petbench.evaluation.table import no_metrics, read_tables
 from petbench.files import checksum, read_json
-from petbench.report.page import History, Picture, ReportContent
+from petbench.report.page import History, Picture, RangeResults, ReportContent
 from petbench.report.published import read_papers, read_published
+from petbench.report.range_figures import CAPTIONS
+from petbench.report.range_tables import notes, range_tables
 from petbench.report.viewer import ViewerSubject
 
 LIBRARIES = ("petbench", "snakemake", "torch", "lightning", "numpy", "numba", "scipy", "nibabel", "antspyx", "scikit-image", "pandas")
@@ -25,6 +28,8 @@ def collect(
     restorations: Sequence[Sequence[str]],
     behind: Sequence[tuple[str, str, str, Sequence[int]]],
     left_out: int,
+    range_files: Sequence[Sequence[str]] = (),
+    range_figures: Sequence[Sequence[str]] = (),
 ) -> ReportContent:
     """Bring a run's files into the order of the page.
 
@@ -39,6 +44,8 @@ def collect(
         restorations: Data set, dose, method and subject of each of `sidecars`.
         behind: Data set, dose and method of each row of a table, and the places in `trainings` of those that its images came from.
         left_out: How many subjects, counted at each dose, the viewer does not show.
+        range_files: Experiment and kind of each of the files `range_files`, which its tables are made of.
+        range_figures: Experiment and figure of each of `range_figures`.
     """
     subjects: dict[tuple[str, str, str], dict[str, Path]] = {}
     for (dataset, dose, subject, kind), path in zip(volumes, files["volumes"], strict=True):
@@ -53,7 +60,7 @@ def collect(
     restored = [read_json(path)["device"] for path in files["sidecars"]]
     return ReportContent(
         entries=entries,
-        metrics=read_tables(files["metrics"]),
+        metrics=read_tables(files["metrics"]) if files["metrics"] else no_metrics(),
         published={Path(path).stem: read_published(path) for path in files["published"]},
         papers=read_papers(files["papers"][0]),
         note=note,
@@ -62,6 +69,7 @@ def collect(
             (dataset, dose, method, subject): device
             for (dataset, dose, method, subject), device in zip(restorations, restored, strict=True)
         },
+        ranges=_ranges(entries, files, range_files, range_figures),
         histories=[
             History(dataset, dose, method, fold, Path(path))
             for (dataset, dose, method, fold), path in zip(trainings, files["histories"], strict=True)
@@ -78,6 +86,28 @@ def collect(
         ],
         records={name: read_json(path) for name, path in zip(entries["run"], files["records"], strict=True)},
     )
+
+
+def _ranges(
+    entries: Mapping[str, Any],
+    files: Mapping[str, Sequence[str]],
+    range_files: Sequence[Sequence[str]],
+    range_figures: Sequence[Sequence[str]],
+) -> dict[str, RangeResults]:
+    titles = {name: str(entry["title"]) for name, entry in entries["predictors"].items()}
+    results = {}
+    for experiment in dict.fromkeys(name for name, _ in range_files):
+        entry, own = entries["experiments"][experiment], defaultdict(list)
+        for (name, kind), path in zip(range_files, files["range_files"], strict=True):
+            if name == experiment:
+                own[kind].append(path)
+        figures = [
+            Picture(Path(path), CAPTIONS[figure])
+            for (name, figure), path in zip(range_figures, files["range_figures"], strict=True)
+            if name == experiment
+        ]
+        results[experiment] = RangeResults(range_tables(entry, own, titles), figures, notes(entry))
+    return results
 
 
 def _provenance(entries: Mapping[str, Any], dataset: str, subject: str, image: str) -> dict[str, str]:

@@ -33,7 +33,7 @@ class Box:
 
 
 @contextmanager
-def _plain_style() -> Iterator[Any]:
+def plain_style() -> Iterator[Any]:
     """Yield pyplot set for small multiples on white, drawing without a display and naming SVG parts by content rather than at random."""
     import matplotlib
 
@@ -149,7 +149,7 @@ def comparison(
     limit = max((float(np.percentile(np.abs(error), 99.8)) for error in errors.values()), default=0.0) or 1.0
     left, low = box.centre[0] - box.half, box.centre[1] - box.half
     edge = 2 * box.half + 1
-    with _plain_style() as pyplot:
+    with plain_style() as pyplot:
         from matplotlib.patches import Rectangle
 
         figure, axes = pyplot.subplots(3, len(slices), figsize=(1.7 * len(slices) + 0.7, 5.4), layout="constrained", squeeze=False)
@@ -201,7 +201,7 @@ def training_curves(histories: Mapping[str, Path], paths: Sequence[str | Path]) 
         raise InputError(f"{', '.join(map(str, histories.values()))}: logs no value beside step; nothing can be drawn.")
     across = min(3, len(values))
     down = -(-len(values) // across)
-    with _plain_style() as pyplot:
+    with plain_style() as pyplot:
         figure, axes = pyplot.subplots(down, across, figsize=(3.1 * across, 2.1 * down), layout="constrained", squeeze=False)
         for axis, value in zip(axes.flat, values, strict=False):
             for number, (label, run) in enumerate(runs.items()):
@@ -239,7 +239,7 @@ def panels(experiment: Mapping[str, Any], table: "Table", paths: Sequence[str | 
     unknown = [tick["method"] for block in blocks for tick in block["ticks"] if tick["method"] not in table.rows]
     if unknown:
         raise InputError(f"panels: {unknown[0]} is not among the rows of {experiment['title']!r}; add it there.")
-    with _plain_style() as pyplot:
+    with plain_style() as pyplot:
         figure, axes = pyplot.subplots(
             len(table.columns),
             len(blocks),

@@ -12,7 +12,7 @@ import yaml
 
 from petbench.data.bids import read_truth
 from petbench.errors import InputError
-from petbench.evaluation.definitions import DEFINITIONS
+from petbench.evaluation.definitions import DEFINITIONS, Metric
 from petbench.evaluation.statistics import MIN_SUBJECTS
 from petbench.files import atomic
 from petbench.report import figures, summaries
@@ -50,6 +50,15 @@ class History:
 
 
 @dataclass(frozen=True)
+class RangeResults:
+    """What an experiment on positron range found: its tables, its figures with their captions, and what the numbers are."""
+
+    tables: Sequence[summaries.Summary]
+    figures: Sequence[Picture]
+    notes: str
+
+
+@dataclass(frozen=True)
 class ReportContent:
     """All that the page shows.
 
@@ -62,6 +71,7 @@ class ReportContent:
         note: What the scale's file says of it, shown at the head of the page.
         trained_on: Device by data set, dose, method and fold.
         restored_on: Device by data set, dose, method and subject.
+        ranges: Results by experiment on positron range.
         histories: Training histories.
         registrations: Quality-control pictures of MR in PET space.
         subjects: Volumes for figures and for the viewer.
@@ -78,6 +88,7 @@ class ReportContent:
     note: str = ""
     trained_on: summaries.Devices = field(default_factory=dict)
     restored_on: summaries.Devices = field(default_factory=dict)
+    ranges: Mapping[str, RangeResults] = field(default_factory=dict)
     histories: Sequence[History] = ()
     registrations: Sequence[Picture] = ()
     subjects: Sequence[ViewerSubject] = ()
@@ -130,7 +141,7 @@ def render(content: ReportContent) -> str:
         costs=summaries.costs(content.metrics, titles, content.trained_on, content.restored_on),
         curves=_curves(content.histories, titles),
         registrations=[(_data_uri(picture.path), picture.caption) for picture in content.registrations],
-        definitions=[DEFINITIONS[name] for name in DEFINITIONS if name in set(content.metrics["metric"])],
+        definitions=_definitions(content),
         configuration=yaml.safe_dump(_plain(entries), sort_keys=True, allow_unicode=True, width=110),
         versions=content.versions,
         provenance=content.provenance,
@@ -146,7 +157,8 @@ def _papers(content: ReportContent, titles: Mapping[str, str]) -> list[dict[str,
         paper = experiment["paper"]
         known = content.papers.get(paper, {"name": paper, "citation": ""})
         group = groups.setdefault(paper, {"id": paper, "name": known["name"], "citation": known["citation"], "experiments": []})
-        group["experiments"].append(_experiment(name, experiment, content, titles))
+        own = _range_experiment if name in content.ranges else _experiment
+        group["experiments"].append(own(name, experiment, content, titles))
     return list(groups.values())
 
 
@@ -163,7 +175,32 @@ def _experiment(name: str, experiment: Mapping[str, Any], content: ReportContent
         "tables": [table, *(build_table(again, content.metrics, published, titles, other) for other in others)],
         "published": published,
         "figure": _drawn(partial(_panels, experiment, table)) if experiment["kind"] == "figure" else None,
+        "plates": [],
+        "summaries": [],
+        "notes": "",
     }
+
+
+def _range_experiment(name: str, experiment: Mapping[str, Any], content: ReportContent, titles: Mapping[str, str]) -> dict[str, Any]:
+    results = content.ranges[name]
+    return {
+        "id": name,
+        "title": experiment["title"],
+        "differs": experiment["differs"],
+        "tables": [],
+        "published": content.published.get(experiment.get("published", ""), ()),
+        "figure": None,
+        "plates": [(_data_uri(picture.path), picture.caption) for picture in results.figures],
+        "summaries": results.tables,
+        "notes": " ".join(filter(None, [results.notes, " ".join(content.note.split())])),
+    }
+
+
+def _definitions(content: ReportContent) -> list[Metric]:
+    """Every metric on the page, each once."""
+    measured = set(content.metrics["metric"])
+    shown = [metric for results in content.ranges.values() for table in results.tables for metric, _ in table.headings]
+    return [DEFINITIONS[name] for name in DEFINITIONS if name in measured] + list(dict.fromkeys(shown))
 
 
 def _panels(experiment: Mapping[str, Any], table: Table, path: Path) -> None:

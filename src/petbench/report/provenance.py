@@ -10,31 +10,26 @@ import petbench
 from petbench.files import checksum, digest
 
 
-def provenance(
-    configuration: Mapping[str, Any], code: Mapping[str, str], names: Sequence[tuple[str, str, str]], images: Sequence[str]
-) -> dict[str, Any]:
+def provenance(configuration: Mapping[str, Any], code: Mapping[str, str], names: Sequence[str], files: Sequence[str]) -> dict[str, Any]:
     """Gather it.
 
     Args:
         configuration: Resolved entries that the table depends on, by kind and name.
         code: Hash of the code of each stage, see `petbench.workflow.code`.
-        names: Data set, subject and kind (`T1w` or the dose) of each image. Paths are left out: they may tell more than a label does.
-        images: Their files.
+        names: What each file is called in the record: data set, subject and kind. Paths are left out: they may tell more than a label does.
+        files: The data that the table comes from.
 
     Returns:
         JSON-like: `petbench` and `revision` (null outside a checkout) at the time of writing, `code` by stage, `configuration` (its hash),
-        `seeds` by key, `data` (SHA-256 by data set, subject and kind).
+        `seeds` by key, `data` (SHA-256 by name).
     """
-    data: dict[str, dict[str, dict[str, str]]] = {}
-    for (dataset, subject, kind), image in zip(names, images, strict=True):
-        data.setdefault(dataset, {}).setdefault(f"sub-{subject}", {})[kind] = checksum(image)
     return {
         "petbench": version("petbench"),
         "revision": revision(Path(petbench.__file__).parent),
         "code": dict(code),
         "configuration": digest(configuration),
         "seeds": dict(_seeds(configuration)),
-        "data": data,
+        "data": {name: checksum(file) for name, file in zip(names, files, strict=True)},
     }
 
 

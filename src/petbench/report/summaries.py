@@ -27,7 +27,7 @@ class Summary:
 
 
 def scale_facts(entries: Mapping[str, Any], metrics: "DataFrame") -> dict[str, list[dict[str, str]]]:
-    """What was run: a row a data set (name, source, subjects, doses, folds) and a row a trained method (title, steps or epochs)."""
+    """What was run: a row a data set (name, source, subjects, doses, folds), a training (title, steps or epochs), and a simulation."""
     datasets, methods = [], []
     for name, entry in entries["datasets"].items():
         subjects, phantoms = entry.get("subjects", ""), {copy["phantom"] for copy in entry.get("phantoms", {}).values()}
@@ -47,7 +47,26 @@ def scale_facts(entries: Mapping[str, Any], metrics: "DataFrame") -> dict[str, l
         for unit in ("steps", "epochs"):
             if unit in entry.get("train", {}):
                 methods.append({"title": str(entry.get("title", name)), "length": f"{entry['train'][unit]:,} {unit}"})
-    return {"datasets": datasets, "methods": methods}
+    for entry in entries.get("predictors", {}).values():
+        for unit in ("steps", "epochs"):
+            if unit in entry["train"]:
+                methods.append({"title": str(entry["title"]), "length": f"{entry['train'][unit]:,} {unit}"})
+    return {"datasets": datasets, "methods": methods, "monte_carlo": _monte_carlo(entries)}
+
+
+def _monte_carlo(entries: Mapping[str, Any]) -> list[dict[str, str]]:
+    """A row a simulation with GATE: what positrons were started in, how many, and with which of Geant4's data."""
+    rows = []
+    for entry in entries.get("psf_sets", {}).values():
+        groups = [f"{group['count']} random" if "count" in group else str(group["kind"]) for group in entry["media"]]
+        rows.append({"title": str(entry["title"]), "where": " + ".join(groups) + " media", "each": "a medium", **_gate(entry["gate"])})
+    for entry in entries.get("torsos", {}).values():
+        rows.append({"title": str(entry["title"]), "where": "its activity", "each": "in all", **_gate(entry["gate"])})
+    return rows
+
+
+def _gate(gate: Mapping[str, Any]) -> dict[str, str]:
+    return {"isotope": str(gate["isotope"]), "positrons": f"{gate['positrons']:,}", "data": str(gate.get("data", "embedded"))}
 
 
 def quantification(metrics: "DataFrame", titles: Mapping[str, str]) -> list[Summary]:

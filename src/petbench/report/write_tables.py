@@ -97,11 +97,11 @@ def write_markdown(table: Table, path: str | Path) -> None:
             for m in metrics
         ]
         rows.append([title, *texts])
-    lines = [f"# {table.title}", "", *_pipes(heads, rows), "", _below(table).replace("*", r"\*")]
+    lines = [f"# {table.title}", "", *pipes(heads, rows), "", _below(table).replace("*", r"\*")]
     if table.published:
         headings, quoted = grid(table.published)
         lines += ["", f"## Published values ({sources(table.published)})", ""]
-        lines += _pipes(
+        lines += pipes(
             ["Method", *(f"{column}: {metric}" if column else metric for column, metric in headings)],
             [[row, *(value.replace("*", r"\*") for value in values)] for row, values in quoted],
         )
@@ -138,11 +138,11 @@ def write_latex(table: Table, path: str | Path) -> None:
                 cell = table.cells[method, key, metric.name]
                 texts.append(_emphasised(escape(_text(cell, metric.format)), cell, r"\textbf{{{}}}", r"\underline{{{}}}"))
         lines.append(" & ".join([escape(title), *texts]) + r" \\")
-    lines += [r"\bottomrule", r"\end{tabular}", *_paragraph(_below(table))]
+    lines += [r"\bottomrule", r"\end{tabular}", *paragraph(_below(table))]
     if table.published:
         headings, quoted = grid(table.published)
         lines += [
-            *_paragraph(f"Published values, not measured here: {sources(table.published)}."),
+            *paragraph(f"Published values, not measured here: {sources(table.published)}."),
             rf"\begin{{tabular}}{{l{'r' * len(headings)}}}",
             r"\toprule",
             "Method & " + " & ".join(escape(f"{column} {metric}".strip()) for column, metric in headings) + r" \\",
@@ -151,7 +151,7 @@ def write_latex(table: Table, path: str | Path) -> None:
             r"\bottomrule",
             r"\end{tabular}",
         ]
-    lines += _paragraph(f"What differs from the paper: {table.differs}")
+    lines += paragraph(f"What differs from the paper: {table.differs}")
     with atomic(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
@@ -166,7 +166,8 @@ def _below(table: Table) -> str:
     return " ".join([caption(table, intervals=False), *table.notes])
 
 
-def _paragraph(text: str) -> list[str]:
+def paragraph(text: str) -> list[str]:
+    """A paragraph of small print in LaTeX."""
     return [
         "",
         r"\par\smallskip\noindent",
@@ -189,7 +190,9 @@ def _emphasised(text: str, cell: Cell, best: str, second: str) -> str:
     return second.format(text) if cell.second else text
 
 
-def _pipes(heads: list[str], rows: list[list[str]]) -> list[str]:
+def pipes(heads: list[str], rows: list[list[str]]) -> list[str]:
+    """A table in Markdown."""
+
     def line(texts: list[str]) -> str:
         return "| " + " | ".join(text.replace("|", r"\|") for text in texts) + " |"
 

@@ -18,12 +18,23 @@ from petbench.evaluation.definitions import COSTS, DEFINITIONS, REGIONS
 from petbench.files import digest
 from petbench.preprocess.splits import folds, people_of
 from petbench.preprocess.windows import slice_axis
+from petbench.workflow.range_entries import OWN, RANGE_KINDS, add_range_experiment
 from petbench.workflow.schema import Schema, check, read_yaml
 from petbench.workflow.subjects import with_subjects
 
 Entry = dict[str, Any]
 
-KINDS = {"scanners": "scanner", "datasets": "dataset", "methods": "method", "experiments": "experiment"}
+KINDS = {
+    "scanners": "scanner",
+    "datasets": "dataset",
+    "methods": "method",
+    "experiments": "experiment",
+    "psf_sets": "psf_set",
+    "predictors": "predictor",
+    "torsos": "torso",
+}
+# Schemas that take definitions of config/schemas/range.yaml.
+SHARED_DEFINITIONS = ("psf_sets", "predictors", "torsos", "experiments")
 NOT_INHERITED = ("title", "citation", "extends")
 LOW_DOSE = "low_dose"
 STANDARD = "standard"
@@ -63,6 +74,11 @@ class Library:
     overrides: Mapping[str, Mapping[str, Entry]]
     scale_name: str
 
+    @property
+    def resources(self) -> Path:
+        """The folder of the papers' printed values."""
+        return self.folders[0].parent / "resources" / "published"
+
     @cached_property
     def files(self) -> dict[str, dict[str, Path]]:
         """Path of each entry file by kind and name; later folders win."""
@@ -71,7 +87,15 @@ class Library:
     @cached_property
     def schemas(self) -> dict[str, Schema]:
         """The closed schema of each kind."""
-        return {kind: read_yaml(self.folders[0] / "schemas" / f"{schema}.yaml") for kind, schema in KINDS.items()}
+        schemas = {kind: read_yaml(self.folders[0] / "schemas" / f"{schema}.yaml") for kind, schema in KINDS.items()}
+        # A predictor is trained by the engine that trains methods, and takes its keys.
+        engine = {key: value for key, value in schemas["methods"]["properties"]["train"]["properties"].items() if key != "domain"}
+        schemas["predictors"]["properties"]["train"]["properties"] |= engine
+        return {kind: self._with_shared(schema) if kind in SHARED_DEFINITIONS else schema for kind, schema in schemas.items()}
+
+    def _with_shared(self, schema: Schema) -> Schema:
+        shared = read_yaml(self.folders[0] / "schemas" / "range.yaml")["$defs"]
+        return schema | {"$defs": shared | schema.get("$defs", {})}
 
     def path(self, kind: str, name: str, asked_by: str) -> Path:
         """Path of an entry's file.
@@ -85,14 +109,18 @@ class Library:
         return self.files[kind][name]
 
     def schema(self, kind: str, name: str) -> Schema:
-        """The closed schema of one entry; a method's `train` block also takes its module's own keys."""
+        """The closed schema of one entry; an experiment's goes by its `kind`, and a method's `train` also takes its module's own keys."""
         schema: Schema = self.schemas[kind]
+        if kind == "experiments":
+            own_kind = self._key("experiments", name, "kind")
+            path = self.folders[0] / "schemas" / "experiments" / f"{own_kind}.yaml"
+            return self._with_shared(read_yaml(path)) if path.exists() else schema
         if kind == "datasets":
             heads = {name: read_yaml(self.folders[0] / "schemas" / f"{name}.yaml") for name in ("phantom", "brainweb")}
             for head in heads.values():
                 del head["$schema"]  # it would have the block checked as a whole one, where nulls remove keys
             return dict(merge(schema, {"properties": heads}))
-        module = self._module(name) if kind == "methods" else None
+        module = self._key("methods", name, "module") if kind == "methods" else None
         if module is None:
             return schema
         path = self.folders[0] / "schemas" / "methods" / f"{module}.yaml"
@@ -107,13 +135,14 @@ class Library:
         schema["$defs"] = schema.get("$defs", {}) | own.get("$defs", {})
         return schema
 
-    def _module(self, name: str, seen: tuple[str, ...] = ()) -> str | None:
-        if name not in self.files["methods"] or name in seen:
+    def _key(self, kind: str, name: str, key: str, seen: tuple[str, ...] = ()) -> str | None:
+        """A key that decides the schema, of an entry or of what it extends."""
+        if name not in self.files[kind] or name in seen:
             return None
-        content = read_yaml(self.files["methods"][name])
-        if "module" in content or "extends" not in content:
-            return str(content["module"]) if "module" in content else None
-        return self._module(content["extends"], (*seen, name))
+        content = read_yaml(self.files[kind][name])
+        if key in content or "extends" not in content:
+            return str(content[key]) if key in content else None
+        return self._key(kind, content["extends"], key, (*seen, name))
 
     def resolve(self, kind: str, name: str, asked_by: str = "", above: tuple[str, ...] = ()) -> Entry:
         """Resolve one entry.
@@ -154,7 +183,8 @@ def load(config: Mapping[str, Any], basedir: str | Path) -> Entry:
         basedir: The folder that holds `config/`.
 
     Returns:
-        `scale`, `run`, and the resolved `experiments`, `datasets`, `methods`, `scanners` that they need, keys sorted.
+        `scale`, `run`, and the resolved `experiments`, `datasets`, `methods`, `scanners`, `psf_sets`, `predictors` and `torsos` that they
+        need, keys sorted.
 
     Raises:
         InputError: anything a user can mend, in one line.
@@ -174,8 +204,12 @@ def load(config: Mapping[str, Any], basedir: str | Path) -> Entry:
     experiments = {run: library.resolve_whole("experiments", run, f"{name}: run") for run in config["run"]}
     methods: dict[str, Entry] = {}
     datasets: dict[str, Entry] = {}
+    ranges: dict[str, dict[str, Entry]] = {kind: {} for kind in (*OWN, "scanners")}
     for run, experiment in experiments.items():
         where = f"{library.files['experiments'][run]}"
+        if experiment["kind"] in RANGE_KINDS:
+            add_range_experiment(library, experiment, where, ranges)
+            continue
         _check_experiment(experiment, basedir, where)
         for method in experiment["rows"]:
             _add_method(library, method, f"{where}: rows", methods, datasets)
@@ -201,7 +235,8 @@ def load(config: Mapping[str, Any], basedir: str | Path) -> Entry:
         "experiments": experiments,
         "datasets": datasets,
         "methods": methods,
-        "scanners": scanners,
+        **ranges,
+        "scanners": scanners | ranges["scanners"],
         "report": config.get("report", {}),
     }
 

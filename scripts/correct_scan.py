@@ -1,0 +1,20 @@
+"""Reconstruct a lab's scan with one strategy."""
+
+from petbench.physics.scanner import Scanner
+from petbench.positron_range.patient import correct_scan
+from petbench.workflow.job import job
+
+with job(snakemake) as run:
+    files, params = dict(run.input.items()), run.params
+    correct_scan(
+        files.pop("acquisition"),
+        files.pop("mu"),
+        Scanner.from_entry(params.scanner),
+        files,
+        params.reconstruction,
+        {run.wildcards.strategy: dict(run.output.items())},
+        resample=params.resample,
+        threads=run.threads,
+        device=run.device,
+        **params.options,
+    )

@@ -1,0 +1,274 @@
+"""Figures of the experiments on positron range: kernels, blurred and reconstructed torsos, profiles, recovery."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from petbench.errors import InputError
+from petbench.report.figures import PALETTE, plain_style, save
+from petbench.report.range_tables import STRATEGIES, Files
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+Array = NDArray[np.floating[Any]]
+Paths = Sequence[str]
+
+COLOURS = {
+    "gate": "#000000",
+    "activity": PALETTE[7],
+    "true": PALETTE[7],
+    "none": PALETTE[5],
+    "svtd": PALETTE[1],
+    "ddconv": PALETTE[0],
+    "network": PALETTE[4],
+}
+# Powers of ten that a kernel's picture spans.
+DECADES = 4
+MIDDLE_LESION = "4"
+
+
+def draw(figure: str, experiment: Mapping[str, Any], files: Files, paths: Paths, titles: Mapping[str, str]) -> None:
+    """Draw a figure of an experiment on positron range.
+
+    Args:
+        figure: One of `FIGURES` of the experiment's kind.
+        experiment: Resolved entry.
+        files: Paths by kind, as `rules/positron_range.smk` names them.
+        paths: Files to write, by suffix .png or .svg.
+        titles: Predictor entry name to title.
+
+    Raises:
+        InputError: there is no such figure.
+    """
+    known = FIGURES[experiment["kind"]]
+    if figure not in known:
+        raise InputError(f"figure: {figure!r} is unknown; the figures of {experiment['title']!r} are {', '.join(known)}.")
+    known[figure](experiment, files, paths)
+
+
+def _kernels(experiment: Mapping[str, Any], files: Files, paths: Paths) -> None:
+    import h5py
+    from matplotlib.colors import LogNorm
+
+    with h5py.File(files["kernels"][0]) as file:
+        media = [str(name) for name in file.attrs["media"]]
+        chosen = [index for index, name in enumerate(media) if name.startswith("geometric-")] or [0]
+        cubes = {name: file[name][:] for name in ("mu", "gate", "svtd", "ddconv")}
+    middle = cubes["mu"].shape[-1] // 2
+    with plain_style() as pyplot:
+        figure, axes = pyplot.subplots(
+            len(chosen), len(cubes), figsize=(1.5 * len(cubes) + 0.8, 1.5 * len(chosen) + 0.3), layout="constrained", squeeze=False
+        )
+        shown, norm = None, LogNorm(10.0**-DECADES, 1.0)
+        for row, index in zip(axes, chosen, strict=True):
+            top = float(cubes["gate"][index].max())
+            for axis, (name, values) in zip(row, cubes.items(), strict=True):
+                plane = values[index, middle].T
+                if name == "mu":
+                    axis.imshow(plane, cmap="bone", origin="lower", vmin=0, vmax=0.18)
+                else:
+                    shown = axis.imshow(np.maximum(plane / top, 10.0**-DECADES), cmap="inferno", origin="lower", norm=norm)
+                axis.set_xticks([])
+                axis.set_yticks([])
+            row[0].set_ylabel(media[index].removeprefix("geometric-"))
+        for axis, name in zip(axes[0], cubes, strict=True):
+            axis.set_title("medium" if name == "mu" else STRATEGIES[name])
+        if shown is not None:
+            figure.colorbar(shown, ax=axes.ravel().tolist(), label="over the largest of GATE", shrink=0.8)
+        save(figure, paths)
+
+
+def _kernel_profiles(experiment: Mapping[str, Any], files: Files, paths: Paths) -> None:
+    table = _read(files["profiles"], ("medium", "model", "axis"))
+    media = [name for name in dict.fromkeys(table["medium"]) if name.startswith("geometric-")]
+    media = media or list(dict.fromkeys(table["medium"]))
+    panels = [
+        (medium.removeprefix("geometric-"), axis, table[(table["medium"] == medium) & (table["axis"] == axis)])
+        for medium in media
+        for axis in "xyz"
+    ]
+    _profiles(panels, ("gate", "svtd", "ddconv"), "projection", "share of annihilations", len(media), paths, log=True)
+
+
+def _torso(experiment: Mapping[str, Any], files: Files, paths: Paths) -> None:
+    import h5py
+    import nibabel
+
+    lesions = np.asarray(nibabel.load(files["lesions"][0]).dataobj)
+    slice_ = _coronal_through(lesions)
+    with h5py.File(files["torso_images"][0]) as file:
+        images = {name: file[name][:, slice_].T for name in ("mu", "activity", "gate", "none", "svtd", "ddconv") if name != "none"}
+    top = float(np.percentile(images["activity"], 99.9))
+    high, wide = images["mu"].shape
+    with plain_style() as pyplot:
+        figure, axes = pyplot.subplots(2, 3, figsize=(8, 2 * (8 / 3 * high / wide + 0.3)), layout="constrained", squeeze=False)
+        for axis, (name, image) in zip(axes.flat, images.items(), strict=False):
+            attenuation = name == "mu"
+            axis.imshow(image, cmap="bone" if attenuation else "gray_r", origin="lower", vmin=0, vmax=0.18 if attenuation else top)
+            axis.set_title("attenuation" if attenuation else STRATEGIES[name])
+            axis.set_xticks([])
+            axis.set_yticks([])
+        for axis in list(axes.flat)[len(images) :]:
+            axis.set_visible(False)
+        save(figure, paths)
+
+
+def _torso_profiles(experiment: Mapping[str, Any], files: Files, paths: Paths) -> None:
+    table = _read(files["torso_profiles"], ("lesion", "model", "axis"))
+    lesions = list(dict.fromkeys(table["lesion"]))
+    panels = [
+        (f"lesion {lesion}", axis, table[(table["lesion"] == lesion) & (table["axis"] == axis)]) for lesion in lesions for axis in "xyz"
+    ]
+    _profiles(panels, ("activity", "gate", "svtd", "ddconv"), "line", "Bq/ml", len(lesions), paths)
+
+
+def _images(experiment: Mapping[str, Any], files: Files, paths: Paths) -> None:
+    import nibabel
+
+    from petbench.files import read_json
+
+    strategies = experiment["strategies"]
+    iterations = read_json(files["sidecars"][0])["Iterations"]
+    series = {name: nibabel.load(path) for name, path in zip(strategies, files["images"], strict=True)}
+    first = series[strategies[0]]
+    slice_ = _coronal(experiment, files, first)
+    edges = first.header.get_zooms()
+    stacks = {name: np.atleast_3d(np.asarray(image.dataobj[:, slice_])) for name, image in series.items()}  # one image has no fourth axis
+    planes = {name: [stack[..., k].T for k in range(len(iterations))] for name, stack in stacks.items()}
+    top = max(float(np.percentile(own[-1], 99.8)) for own in planes.values()) or 1.0
+    with plain_style() as pyplot:
+        high, wide = planes[strategies[0]][0].shape
+        size = (1.9 * len(iterations) + 0.8, (1.9 * high / wide * float(edges[2] / edges[0]) + 0.1) * len(strategies) + 0.3)
+        figure, axes = pyplot.subplots(len(strategies), len(iterations), figsize=size, layout="constrained", squeeze=False)
+        shown = None
+        for axis, iteration in zip(axes[0], iterations, strict=True):
+            axis.set_title(f"iteration {iteration}")
+        for row, name in zip(axes, strategies, strict=True):
+            for axis, plane in zip(row, planes[name], strict=True):
+                aspect = float(edges[2] / edges[0])
+                shown = axis.imshow(plane / 1000, cmap="gray_r", origin="lower", vmin=0, vmax=top / 1000, aspect=aspect)
+                axis.set_xticks([])
+                axis.set_yticks([])
+            row[0].set_ylabel(STRATEGIES[name])
+        if shown is not None:
+            figure.colorbar(shown, ax=axes.ravel().tolist(), label="kBq/ml", shrink=0.8)
+        save(figure, paths)
+
+
+def _coronal(experiment: Mapping[str, Any], files: Files, image: Any) -> int:
+    """The coronal slice through a lesion, or through the place that profiles are drawn through."""
+    import nibabel
+
+    if "lesions" in files:
+        return _coronal_through(np.asarray(nibabel.load(files["lesions"][0]).dataobj))
+    return int(np.rint(np.linalg.solve(image.affine, [*experiment["place_mm"], 1.0])[1]))
+
+
+def _coronal_through(lesions: NDArray[Any]) -> int:
+    """The coronal slice through the middle of the last interface lesion, or of whatever lesion there is."""
+    label = int(MIDDLE_LESION) if (lesions == int(MIDDLE_LESION)).any() else int(lesions.max())
+    return round(float(np.nonzero(lesions == label)[1].mean()))
+
+
+def _lesion_profiles(experiment: Mapping[str, Any], files: Files, paths: Paths) -> None:
+    table = _read(files["profiles"], ("model", "lesion", "axis", "material"))
+    table = table[table["iteration"].astype(int) == table["iteration"].astype(int).max()]
+    lesions = list(dict.fromkeys(table["lesion"]))
+    panels = [
+        (f"lesion {lesion}", axis, table[(table["lesion"] == lesion) & (table["axis"] == axis)]) for lesion in lesions for axis in "xyz"
+    ]
+    _profiles(panels, experiment["strategies"], "value", "Bq/ml", len(lesions), paths, true="true")
+
+
+def _scan_profiles(experiment: Mapping[str, Any], files: Files, paths: Paths) -> None:
+    table = _read(files["profiles"], ("model", "axis"))
+    panels = [("", axis, table[table["axis"] == axis]) for axis in "xyz"]
+    _profiles(panels, experiment["strategies"], "value", "Bq/ml", 1, paths)
+
+
+def _profiles(
+    panels: "Sequence[tuple[str, str, DataFrame]]",
+    models: Sequence[str],
+    column: str,
+    unit: str,
+    down: int,
+    paths: Paths,
+    log: bool = False,
+    true: str | None = None,
+) -> None:
+    """Draw a panel a title and axis, one line a model; `true` is a column that is the same for all models."""
+    with plain_style() as pyplot:
+        figure, axes = pyplot.subplots(down, 3, figsize=(8.4, 1.9 * down + 0.5), layout="constrained", squeeze=False)
+        for axis, (title, direction, table) in zip(axes.flat, panels, strict=True):
+            if true is not None:
+                own = table[table["model"] == models[0]]
+                axis.step(own["position_mm"], own[true], where="mid", color=COLOURS["true"], linewidth=1.0, label="true activity")
+            for model in models:
+                own = table[table["model"] == model]
+                dash = "--" if model == "gate" else "-"
+                axis.plot(own["position_mm"], own[column], dash, color=COLOURS[model], linewidth=1.1, label=STRATEGIES[model])
+            axis.set_title(f"{title}, along {direction}".removeprefix(", "))
+            if log:
+                axis.set_yscale("log")
+        for axis in axes[-1]:
+            axis.set_xlabel("mm")
+        for row in axes:
+            row[0].set_ylabel(unit)
+        lines = {line.get_label(): line for line in axes.flat[0].lines}
+        figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=len(lines))
+        save(figure, paths)
+
+
+def _recovery(experiment: Mapping[str, Any], files: Files, paths: Paths) -> None:
+    table = _read(files["summary"], ("model", "lesion", "part", "quantity"))
+    table["iteration"] = table["iteration"].astype(int)
+    whole = table[table["part"] == "whole"]
+    lesions = list(dict.fromkeys(whole["lesion"]))
+    quantities = {"recovery": ("recovery", 1.0), "recovery_error": ("error of the parts", 0.0)}
+    with plain_style() as pyplot:
+        size = (2.3 * len(lesions) + 0.5, 4.4)
+        shape = (len(quantities), len(lesions))
+        figure, axes = pyplot.subplots(*shape, figsize=size, layout="constrained", squeeze=False, sharex=True, sharey="row")
+        for axis, lesion in zip(axes[0], lesions, strict=True):
+            axis.set_title(f"lesion {lesion}")
+        for row, (quantity, (label, ideal)) in zip(axes, quantities.items(), strict=True):
+            for axis, lesion in zip(row, lesions, strict=True):
+                axis.axhline(ideal, color="0.8", linewidth=0.8)
+                for model in experiment["strategies"]:
+                    own = whole[(whole["model"] == model) & (whole["lesion"] == lesion) & (whole["quantity"] == quantity)]
+                    style = {"color": COLOURS[model], "capsize": 2, "linewidth": 1.1, "marker": "o", "markersize": 3}
+                    axis.errorbar(own["iteration"], own["mean"], own["sd"].fillna(0.0), label=STRATEGIES[model], **style)
+            row[0].set_ylabel(label)
+        for axis in axes[-1]:
+            axis.set_xlabel("iteration")
+        handles, labels = axes[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+        save(figure, paths)
+
+
+def _read(paths: Sequence[str], text: Sequence[str]) -> "DataFrame":
+    import pandas
+
+    options: dict[str, Any] = {"dtype": dict.fromkeys(text, str), "keep_default_na": False, "na_values": {"sd": ["n/a"], "sem": ["n/a"]}}
+    table: DataFrame = pandas.concat([pandas.read_csv(path, sep="\t", **options) for path in paths], ignore_index=True)
+    return table
+
+
+Draw = Callable[[Mapping[str, Any], Files, Paths], None]
+FIGURES: Mapping[str, Mapping[str, Draw]] = {
+    "range_accuracy": {"kernels": _kernels, "kernel_profiles": _kernel_profiles, "torso": _torso, "torso_profiles": _torso_profiles},
+    "range_reconstruction": {"images": _images, "profiles": _lesion_profiles, "recovery": _recovery},
+    "range_scan": {"images": _images, "profiles": _scan_profiles},
+}
+CAPTIONS = {
+    "kernels": "Planes across the x axis through a source in the middle of experiment 1's phantoms: where its positrons annihilate.",
+    "kernel_profiles": "Annihilations along each axis, summed over the other two.",
+    "torso": "Coronal slice through the lesion on the lung-liver interface: what GATE makes of the activity, and each strategy.",
+    "torso_profiles": "Profiles through the middle of each lesion.",
+    "images": "Coronal slices of one scan, on one grey scale; every image without any filter.",
+    "profiles": "Profiles along the three axes, after the last iteration.",
+    "recovery": "Each lesion by iteration, mean ± SD over noise realisations: its recovery, and how far its parts by material are off.",
+}
