@@ -23,7 +23,8 @@ def test_all_rules_are_found():
 @pytest.mark.parametrize("rule", RULES)
 def test_a_rule_says_what_it_needs(rule):
     name = re.match(r"rule (\w+)", rule)[1]
-    for part in ("output:", "log:", "benchmark:", "threads:", "conda:", "mem_mb=", "runtime="):
+    assert ("output:" in rule) != (name == "verify"), "what has an output is not run whenever it is asked for"
+    for part in ("log:", "benchmark:", "threads:", "conda:", "mem_mb=", "runtime="):
         assert part in rule, f"{name} lacks {part}"
     assert ("gpu=1" in rule) == (name in TRAINS_OR_RESTORES)
     if "script:" in rule:
