@@ -1,5 +1,6 @@
 """What a script is given: a device as configured, and errors in one line."""
 
+import errno
 import os
 from types import SimpleNamespace
 
@@ -77,11 +78,12 @@ def test_a_gpu_is_held_until_the_job_ends_and_no_other_is_seen(tmp_path, monkeyp
 
 
 def test_errors_are_one_line_and_leave_a_traceback_in_the_log_only_if_unforeseen(tmp_path, capsys):
-    for error, traced in ((InputError("a.nii: cut short; copy it again."), False), (ZeroDivisionError("zero"), True)):
+    read_only = OSError(errno.EROFS, os.strerror(errno.EROFS), "results/a.json")
+    for error, traced in ((InputError("a.nii: cut short; copy it again."), False), (read_only, False), (ZeroDivisionError("zero"), True)):
         with pytest.raises(SystemExit), job(described(tmp_path)):
             raise error
         (line,) = capsys.readouterr().err.splitlines()
-        assert str(error) in line
+        assert (error.strerror if error is read_only else str(error)) in line
         assert ("Traceback" in log(tmp_path)) == traced
 
 

@@ -1,5 +1,6 @@
 """What every script shares: a log, a device, threads, and errors that say what to do."""
 
+import errno
 import os
 import sys
 import time
@@ -84,13 +85,21 @@ def job(snakemake: Any) -> Iterator[Job]:
         try:
             yield run
             print(f"done in {time.perf_counter() - started:.2f} s with {run.threads} threads")
-        except InputError as error:
-            print(f"petbench: {error}", file=terminal)
-            with suppress(OSError):  # the log's own disk may be full
-                print(f"error: {error}", file=log)
-            sys.exit(1)
         except Exception as error:
-            print(f"petbench: {type(error).__name__}: {error} (traceback in {snakemake.log[0]})", file=terminal)
-            with suppress(OSError):
-                traceback.print_exc(file=log)
+            told = _for_the_user(error)
+            print(f"petbench: {told or f'{type(error).__name__}: {error} (traceback in {snakemake.log[0]})'}", file=terminal)
+            with suppress(OSError):  # the log's own disk may be full
+                print(f"error: {told}" if told else traceback.format_exc(), file=log)
             sys.exit(1)
+
+
+def _for_the_user(error: Exception) -> str | None:
+    """The one line of what a user can mend; None for what only a traceback explains."""
+    if isinstance(error, InputError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno in DISK_TROUBLE:
+        return f"{error.filename or 'a file'}: {error.strerror}; mend that and run again."
+    return None
+
+
+DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
