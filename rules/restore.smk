@@ -72,6 +72,7 @@ rule restore_scan:
         mem_mb=scaled(16_000),
         runtime=scaled(60),
     params:
+        sampling_steps=config.get("sampling_steps"),
         code=code_of("restore_scan", modules=any_module),
     script:
         "../scripts/restore_scan.py"

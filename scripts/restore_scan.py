@@ -4,4 +4,12 @@ from petbench.restoration.scan import restore_scan
 from petbench.workflow.job import job
 
 with job(snakemake) as run:
-    restore_scan(run.input.pet, run.input.mr, run.input.weights, run.device, run.threads, out=dict(run.output.items()))
+    restore_scan(
+        run.input.pet,
+        run.input.mr,
+        run.input.weights,
+        run.device,
+        run.threads,
+        out=dict(run.output.items()),
+        sampling_steps=run.params.sampling_steps,
+    )

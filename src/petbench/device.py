@@ -1,8 +1,11 @@
 """The device a job runs on: its name and the memory it took."""
 
 import resource
+from typing import TypeVar
 
 import torch
+
+Network = TypeVar("Network", bound=torch.nn.Module)
 
 
 def peak_mb(device: str) -> float:
@@ -15,3 +18,11 @@ def peak_mb(device: str) -> float:
 def device_name(device: str) -> str:
     """Name of the device as reported by the machine."""
     return torch.cuda.get_device_name() if device == "cuda" else f"cpu, {torch.get_num_threads()} threads"
+
+
+def place(module: Network, device: str) -> Network:
+    """Move a network to a device; on a GPU with the weights of its 2D convolutions in channels-last order, which their outputs follow."""
+    module.to(device)
+    if device == "cuda" and not any(parameter.ndim == 5 for parameter in module.parameters()):
+        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return module

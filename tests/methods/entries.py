@@ -9,7 +9,8 @@ CONFIG = Path(__file__).parents[2] / "config"
 
 
 def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    return base | {key: merged(base[key], value) if isinstance(base.get(key), dict) else value for key, value in over.items()}
+    deeper = {key for key, value in over.items() if isinstance(base.get(key), dict) and isinstance(value, dict)}
+    return base | {key: merged(base[key], value) if key in deeper else value for key, value in over.items()}
 
 
 def entry(name: str) -> dict[str, Any]:
@@ -24,11 +25,27 @@ TINY = {
         "network": {"channels": [4, 8], "decoder": [4, 4], "heads": 2, "expansion": 2},
         "discriminator": {"channels": 4, "layers": 2},
     },
+    "iddpm": {"network": {"width": 4, "multipliers": [1, 2], "blocks": 1, "attention": [2], "heads": 2, "dropout": 0.0}},
+    "m2diff": {
+        "network": {
+            "width": 4,
+            "multipliers": [1, 2],
+            "blocks": 1,
+            "attention": [2],
+            "heads": 2,
+            "dropout": {"encoder": 0.0, "pet_decoder": 0.0, "mr_decoder": 0.0},
+        }
+    },
 }
+
+FUSION = {"channels": 4, "encoder_blocks": 1, "decoder_blocks": 1, "heads": 2, "window": 4, "nodes": 2}
+TINY["mfdiff"] = {"fusion": FUSION, "network": TINY["iddpm"]["network"]}
+TINY["mfdiff_regression"] = {"fusion": FUSION, "network": {"channels": [4, 8]}}
 
 
 def tiny(name: str) -> dict[str, Any]:
     """The `train` block of an entry at the smallest widths."""
     whole = entry(name)
-
-    return merged(whole["train"], TINY[whole["module"]] | {"initialisation": None})
+    removed = {key for key, value in whole["train"].items() if value is None}
+    small = {key: value for key, value in TINY[whole["module"]].items() if key not in removed}
+    return merged(whole["train"], small | {"initialisation": None})

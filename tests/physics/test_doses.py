@@ -29,6 +29,7 @@ def tiny() -> Scanner:
         ({"counts": 4e6, "draw": "independent"}, 4.0, 4.0),
         ({"activity": 50}, 0.25, 0.0625),
         ({"seconds": 600}, 1.0, 1.0),
+        ({"activity": 50, "seconds": 600}, 0.25, 0.0625),
     ],
 )
 def test_share_of_trues_and_randoms(block: dict[str, Any], fraction: float, randoms: float) -> None:
@@ -51,6 +52,15 @@ def test_seconds_are_the_share_of_decays_in_a_scan_that_decays(isotope: str) -> 
     assert dose.seconds == 90
 
 
+def test_a_shorter_scan_of_less_activity_loses_by_both() -> None:
+    both, shorter, less = (
+        resolve_dose(block, STANDARD, seed=1) for block in ({"activity": 50, "seconds": 90}, {"seconds": 90}, {"activity": 50})
+    )
+    assert both.fraction == pytest.approx(shorter.fraction * less.fraction)
+    assert both.randoms_ratio == pytest.approx(shorter.randoms_ratio * less.randoms_ratio)
+    assert (both.seconds, both.activity_mbq, both.draw) == (90, 50, "independent")
+
+
 def test_a_long_lived_source_decays_evenly() -> None:
     assert decayed_fraction(30.0, 120.0, 1e12) == pytest.approx(0.25, rel=1e-9)
 
@@ -70,6 +80,8 @@ def test_range_of_counts_is_drawn_evenly_and_once_a_subject() -> None:
     [
         ({}, {}, "exactly one of"),
         ({"fraction": 0.5, "drf": 2}, {}, "fraction and drf"),
+        ({"fraction": 0.5, "activity": 50}, {}, "fraction and activity"),
+        ({"seconds": 601, "activity": 50}, {}, "doses/seconds.*longer"),
         ({"fraction": 0.5, "draw": "guess"}, {}, "doses/draw: 'guess'"),
         ({"fraction": 0.0}, {}, "doses/fraction"),
         ({"fraction": 1.5}, {}, "doses/fraction"),

@@ -10,7 +10,9 @@ import pandas as pd
 import pytest
 
 from petbench.errors import InputError
+from petbench.evaluation.table import no_metrics
 from petbench.files import write_json
+from petbench.report.page import Picture, RangeResults, ReportContent, render
 from petbench.report.range_figures import CAPTIONS, FIGURES, draw
 from petbench.report.range_tables import METRICS, range_tables
 from petbench.report.write_summaries import write_latex, write_markdown, write_tsv
@@ -191,6 +193,37 @@ def test_recoveries_are_those_of_the_last_iteration(reconstruction):
     assert set(cells(errors, "SVTD")) == {("recovery_error", "lesion 4")}
     assert "3 iterations" in early.label
     assert cells(early, "No correction")["recovery", "lesion 1"][0] == pytest.approx(0.53)
+
+
+def test_the_page_shows_tables_figures_and_what_was_simulated(accuracy, tmp_path):
+    draw("torso", ACCURACY, accuracy, [str(tmp_path / "torso.svg")], TITLES)
+    gate = {"isotope": "Ga68", "positrons": 12_000}
+    media = [{"kind": "random", "seed": 1, "count": 40}, {"kind": "homogeneous"}]
+    entries = {
+        "scale": "demo",
+        "run": ["one"],
+        "datasets": {},
+        "methods": {},
+        "experiments": {"one": {**ACCURACY, "paper": "ddconv"}},
+        "predictors": {"one": {"title": "DDConv, l1", "train": {"steps": 700}}},
+        "psf_sets": {"training": {"title": "Training", "gate": gate, "media": media}},
+        "torsos": {"torso": {"title": "A torso", "gate": gate | {"data": "download"}}},
+    }
+    results = RangeResults(
+        range_tables(ACCURACY, accuracy, TITLES), [Picture(tmp_path / "torso.svg", CAPTIONS["torso"])], "How to read it."
+    )
+    html = render(ReportContent(entries=entries, metrics=no_metrics(), ranges={"one": results}, note="Small."))
+    for text in (
+        "Kernels against GATE",
+        "How to read it. Small.",
+        "40 random + homogeneous media",
+        "12,000",
+        "download",
+        "700 steps",
+        "NRMSE",
+    ):
+        assert text in html
+    assert html.count("data:image/svg+xml") == 1
 
 
 def test_tables_are_written_for_machines_and_for_papers(accuracy, tmp_path):

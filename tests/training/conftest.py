@@ -15,6 +15,33 @@ WINDOW, STRIDE = [16, 16, 16], [8, 8, 8]
 ADAM = {"name": "adam", "lr": 2.0e-3, "betas": [0.9, 0.999]}
 COMMON = {"batch_size": 2, "seed": 3, "precision": "bf16", "steps": 6}
 TRAIN: dict[str, dict[str, Any]] = {
+    "m2diff": COMMON
+    | {
+        "diffusion": {
+            "timesteps": 50,
+            "schedule": {"name": "cosine", "offset": 0.008},
+            "prediction": "x0",
+            "variance": "learned",
+            "vlb_weight": 0.001,
+            "signed": True,
+        },
+        "network": {
+            "spatial_dims": 3,
+            "width": 4,
+            "multipliers": [1, 2],
+            "blocks": 1,
+            "attention": [2],
+            "heads": 2,
+            "dropout": {"encoder": 0.2, "pet_decoder": 0.2, "mr_decoder": 0.2},
+            "hff": "concat",
+            "bottleneck": "separate",
+            "decoders": 2,
+        },
+        "loss": {"recovery": 0.4, "consistency": 0.2},
+        "mr_dropout": 0.5,
+        "optimiser": {"restorer": ADAM},
+        "ema": 0.9,
+    },
     "m_unet": COMMON
     | {
         "network": {"spatial_dims": 3, "channels": [4, 8], "normalisation": "batch"},

@@ -22,6 +22,7 @@ from petbench.restoration.weights import save_weights
 from petbench.training.fit import fit, rate_factor
 
 MODULES = ["m_unet", "mak_gan"]
+RESUMED = [*MODULES, "m2diff"]
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ def interrupt(train, monkeypatch):
     return until
 
 
-@pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize("module", RESUMED)
 def test_a_resumed_training_equals_an_uninterrupted_one(train, interrupt, describe, monkeypatch, module, capsys):
     monkeypatch.setattr(engine, "HISTORY_ROWS", 2)  # rows of three steps, so that an interruption falls between two
     description = describe(module)

@@ -265,3 +265,73 @@ def test_a_bad_entry_is_told_the_file_and_the_mend(project, kind, name, content,
         write(project, kind, name, content)
     message = refused(project, scale())
     assert all(word in message for word in words), message
+
+
+def write_diffusion(project, name="iddpm", **over):
+    """An experiment with one method that samples, at a scale with slices; the scale."""
+    write(
+        project,
+        "experiments",
+        "features",
+        yaml.safe_load((ROOT / "tests/config/experiments/features.yaml").read_text())
+        | {"rows": ["low_dose", "m2diff-mr70", "m2diff-mr70-no_mr", name], "columns": [{"dataset": "mni", "dose": "drf4", "label": "x"}]},
+    )
+    slices = {"mni": {"domains": {"axial": {"window": [24, 28, 1], "stride": [24, 28, 1]}}}}
+    network = {"multipliers": [1, 2], "attention": [2]}
+    methods = {method: {"train": {"network": network}} for method in ("iddpm", "m2diff")}
+    return scale(override=merge({"datasets": slices, "methods": methods}, over))
+
+
+def test_methods_that_sample_resolve(project):
+    methods = load(write_diffusion(project, "ddpm_petmr"), project)["methods"]
+    assert methods["m2diff-mr70-no_mr"]["restore"]["inputs"] == ["low_dose"]
+    assert methods["m2diff-mr70-no_mr"]["restore"]["sampler"] == methods["m2diff-mr70"]["restore"]["sampler"]
+    assert "train" not in methods["m2diff-mr70-no_mr"]
+    assert "stride" not in methods["ddpm_petmr"]["restore"]
+
+
+@pytest.mark.parametrize(
+    ("row", "change", "words"),
+    [
+        ("m_unet", {"m_unet": {"restore": {"sampler": {"name": "ancestral", "steps": 5, "seed": 0}}}}, ["m_unet.yaml", "does not sample"]),
+        ("iddpm", {"iddpm": {"restore": {"sampler": {"steps": 1001}}}}, ["restore/sampler/steps: 1001 exceed the 1000"]),
+        ("iddpm", {"iddpm": {"train": {"diffusion": {"timesteps": 999}}}}, ["restore/sampler/steps: 1000 exceed the 999"]),
+        ("iddpm", {"iddpm": {"restore": {"sampler": {"name": "ddim"}}}}, ["restore/sampler", "'eta' is missing"]),
+        ("iddpm", {"iddpm": {"restore": {"sampler": {"eta": 0.0}}}}, ["restore/sampler/eta", "Only ddim has eta"]),
+        ("iddpm", {"m2diff-mr70-no_mr": {"restore": {"sampler": {"steps": 1001}}}}, ["m2diff-mr70-no_mr.yaml", "1001 exceed the 1000"]),
+        ("iddpm", {"iddpm": {"train": {"conditions": ["low_dose", "mr"]}}}, ["iddpm.yaml", "restore/inputs", "trained with mr"]),
+        ("m2diff", {"m2diff": {"restore": {"inputs": ["low_dose"]}}}, ["m2diff.yaml", "restore/inputs", "never trained without mr"]),
+        ("m_unet", {"m_unet": {"restore": {"inputs": ["mr"]}}}, ["m_unet.yaml", "restore/inputs", "needs both"]),
+        ("iddpm", {"iddpm": {"train": {"network": {"multipliers": [1, 1, 2, 2], "attention": []}}}}, ["windows [24, 28, 1]", "by 8"]),
+        ("iddpm", {"iddpm": {"train": {"domain": "patches"}}}, ["spatial_dims: 2", "'patches'"]),
+        ("iddpm", {"iddpm": {"train": {"diffusion": {"schedule": {"name": "cosine"}}}}}, ["diffusion/schedule", "'offset' is missing"]),
+    ],
+)
+def test_a_method_that_cannot_sample_or_train_is_told_so_at_once(project, row, change, words):
+    message = refused(project, write_diffusion(project, row, methods=change))
+    assert all(word in message for word in words), message
+
+
+def test_a_method_that_samples_needs_a_sampler(project):
+    write(project, "methods", "iddpm-none", {"title": "x", "extends": "iddpm", "restore": {"sampler": None}})
+    message = refused(project, write_diffusion(project, "iddpm-none"))
+    assert "iddpm-none.yaml: restore: this method samples and has no sampler; add restore/sampler." in message
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"network": {"width": 8}}, "another train/network (IDDPM)"),
+        ({"conditions": ["low_dose", "mr"]}, "another train/conditions (IDDPM)"),
+        ({"network": {"dropout": 0.0}}, None),
+    ],
+)
+def test_starting_weights_of_another_shape_are_found_before_anything_is_trained(project, change, words):
+    """A different dropout makes no other weights."""
+    own = {"title": "Second stage", "extends": "iddpm", "init_from": {"method": "iddpm"}, "train": change}
+    write(project, "methods", "second", own | {"restore": {"inputs": ["low_dose", "mr"]}})
+    content = write_diffusion(project, "second")
+    if words is None:
+        assert load(content, project)["methods"]["second"]["init_from"] == {"method": "iddpm"}
+    else:
+        assert words in refused(project, content)

@@ -13,7 +13,7 @@ RULES = [
     for path in FILES
     for block in re.findall(r"^rule \w+:\n(?:(?:    .*)?\n)+", path.read_text() + "\n", re.MULTILINE)
 ]
-TRAINS_OR_RESTORES = {"train", "restore_subject", "restore_scan"}
+ON_A_GPU = {"train", "restore_subject", "restore_scan", "train_predictor", "compare_torso", "reconstruct_torso", "correct_scan"}
 
 
 def test_all_rules_are_found():
@@ -26,7 +26,7 @@ def test_a_rule_says_what_it_needs(rule):
     assert ("output:" in rule) != (name == "verify"), "what has an output is not run whenever it is asked for"
     for part in ("log:", "benchmark:", "threads:", "conda:", "mem_mb=", "runtime="):
         assert part in rule, f"{name} lacks {part}"
-    assert ("gpu=1" in rule) == (name in TRAINS_OR_RESTORES)
+    assert ("gpu=1" in rule) == (name in ON_A_GPU)
     if "script:" in rule:
         assert f'code=code_of("{name}"' in rule
         assert f'"../scripts/{name}.py"' in rule

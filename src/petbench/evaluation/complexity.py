@@ -27,7 +27,8 @@ def complexity(module: nn.Module, inputs: Sequence[Tensor | None]) -> dict[str, 
     """Run a network once, or restore once with a Restorer, and count.
 
     Args:
-        module: A network, or a Restorer, whose `restore` is run; for a sampler the count is of all its steps.
+        module: A network, or a Restorer, whose `restore` is run. Of a method that samples, `evaluate` is: its condition and one
+            evaluation of its network, of which restoring takes as many as the sampler has steps.
         inputs: Example inputs on the module's device, such as one window (1, C, *spatial) of each modality.
 
     Returns:
@@ -52,7 +53,7 @@ def complexity(module: nn.Module, inputs: Sequence[Tensor | None]) -> dict[str, 
         stack.enter_context(torch.no_grad())
         stack.enter_context(reading)
         stack.enter_context(flops)
-        getattr(module, "restore", module)(*inputs)
+        getattr(module, "evaluate", getattr(module, "restore", module))(*inputs)
     return {"parameters": reading.total, "gmac_modules": macs / 1e9, "gflop": flops.get_total_flops() / 1e9}
 
 

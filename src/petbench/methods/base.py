@@ -94,3 +94,8 @@ def need(image: Tensor | None, name: str) -> Tensor:
 def l1(restored: Tensor, standard_dose: Tensor) -> Tensor:
     """Mean absolute error, in 32-bit floats whatever the autocast."""
     return torch.nn.functional.l1_loss(restored.float(), standard_dose.float())
+
+
+def mse(restored: Tensor, standard_dose: Tensor) -> Tensor:
+    """Mean squared error, in 32-bit floats whatever the autocast."""
+    return torch.nn.functional.mse_loss(restored.float(), standard_dose.float())

@@ -42,6 +42,19 @@ def conv_block(spatial_dims: int, in_channels: int, out_channels: int, normalisa
     return nn.Sequential(*layers)
 
 
+class ChannelNorm(nn.Module):
+    """Layer normalisation of each voxel over its channels, for features (B, C, *grid)."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(channels)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Normalise features (B, C, *grid)."""
+        normalised: Tensor = self.norm(features.movedim(1, -1))
+        return normalised.movedim(-1, 1)
+
+
 class Decoder(nn.Module):
     """The expanding path of a U-Net: at each level up-convolve by two, join the skip, apply a convolution block.
 

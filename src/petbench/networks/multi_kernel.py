@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from petbench.errors import InputError
-from petbench.networks.blocks import CONVOLUTION, convolution
+from petbench.networks.blocks import CONVOLUTION, ChannelNorm, convolution
 
 KERNEL_SIZES = (3, 5, 7)
 
@@ -23,19 +23,6 @@ def allocate(channels: int, ratio: Sequence[int]) -> list[int]:
     if any(part and not share for part, share in zip(ratio, shares, strict=True)):
         raise InputError(f"network/channels: {channels} cannot be split {':'.join(map(str, ratio))}; use more channels.")
     return shares
-
-
-class ChannelNorm(nn.Module):
-    """Layer normalisation of each voxel over its channels, for features (B, C, *grid)."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.norm = nn.LayerNorm(channels)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Normalise features (B, C, *grid)."""
-        normalised: Tensor = self.norm(features.movedim(1, -1))
-        return normalised.movedim(-1, 1)
 
 
 class MultiKernelProjection(nn.Module):

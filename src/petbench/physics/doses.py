@@ -31,7 +31,7 @@ class Dose:
     """One dose relative to the standard dose.
 
     Attributes:
-        kind: How it was given, one of `KINDS`.
+        kind: How it was given, one of `KINDS`; a scan shorter as well as of another activity counts as `activity`.
         value: The number given, or drawn where a range was given: share of counts, dose reduction factor, s, MBq or expected prompts.
         draw: `thinning` keeps each count of the standard dose with probability `fraction`; `independent` is a scan of its own.
         fraction: Expected trues and scatter over those of the standard dose; the ratio of the count scales. An independent scan of
@@ -58,9 +58,9 @@ def resolve_dose(block: Block, standard: Block, seed: int) -> Dose:
 
     Args:
         block: Exactly one of `fraction` in (0, 1], `drf` (1 / fraction), `seconds`, `activity` (MBq) and `counts` (expected prompts, or
-            the ends of a range that each subject draws from uniformly); optionally `draw`. Independent draws may have `simulation`
-            and `reconstruction`, differences from those of the standard dose, which the caller merges; `randoms_fraction` and
-            `scatter_fraction` may differ with `counts` only, as the other kinds fix trues, scatter and randoms.
+            the ends of a range that each subject draws from uniformly), or `activity` with `seconds`; optionally `draw`. Independent
+            draws may have `simulation` and `reconstruction`, differences from those of the standard dose, which the caller merges;
+            `randoms_fraction` and `scatter_fraction` may differ with `counts` only, as the other kinds fix trues, scatter and randoms.
         standard: Of the standard dose: `counts`, and where the kind needs it `seconds`, `activity`, `isotope`.
         seed: The subject's seed.
 
@@ -68,9 +68,10 @@ def resolve_dose(block: Block, standard: Block, seed: int) -> Dose:
         InputError: the block does not have exactly one kind, a number is out of range, or the standard dose lacks what the kind needs.
     """
     given = [kind for kind in KINDS if kind in block]
-    if len(given) != 1:
-        raise InputError(f"doses: give exactly one of {', '.join(KINDS)} (here: {' and '.join(given) or 'none'}).")
-    kind = given[0]
+    if len(given) != 1 and given != ["seconds", "activity"]:
+        here = " and ".join(given) or "none"
+        raise InputError(f"doses: give exactly one of {', '.join(KINDS)}, or activity with seconds (here: {here}).")
+    kind = given[-1]
     draw = draw_of(block)
     if draw not in DRAWS:
         raise InputError(f"doses/draw: {draw!r} is neither thinning nor independent.")
@@ -84,12 +85,14 @@ def resolve_dose(block: Block, standard: Block, seed: int) -> Dose:
         if kind != "counts" and key in block.get("simulation", {}):
             raise InputError(f"doses/simulation/{key}: {kind} keeps the standard dose's share; give the dose in counts or remove the key.")
     value = _number(block, kind, seed)
+    shorter = _of_seconds(_number(block, "seconds", seed), standard) if len(given) > 1 else 1.0
     fraction = _FRACTIONS[kind](value, standard)
     if draw == "thinning" and fraction > 1:
         raise InputError(f"doses/{kind}: {value:g} is more than the standard dose has, which thinning cannot reach; use independent.")
-    seconds = value if kind == "seconds" else standard.get("seconds")
+    seconds = float(block["seconds"]) if "seconds" in block else standard.get("seconds")
     activity = value if kind == "activity" else standard.get("activity")
-    return Dose(kind, value, draw, fraction, fraction**2 if kind == "activity" else fraction, seconds, activity)
+    randoms = fraction**2 if kind == "activity" else fraction
+    return Dose(kind, value, draw, shorter * fraction, shorter * randoms, seconds, activity)
 
 
 def is_independent(block: Block) -> bool:

@@ -94,7 +94,7 @@ def _ranges(
     range_files: Sequence[Sequence[str]],
     range_figures: Sequence[Sequence[str]],
 ) -> dict[str, RangeResults]:
-    titles = {name: str(entry["title"]) for name, entry in entries["predictors"].items()}
+    titles = {name: str(entry["title"]) for name, entry in entries.get("predictors", {}).items()}
     results = {}
     for experiment in dict.fromkeys(name for name, _ in range_files):
         entry, own = entries["experiments"][experiment], defaultdict(list)

@@ -1,7 +1,7 @@
 """Restore a subject: sliding windows, overlaps averaged, back on the subject's grid in its own units."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ from petbench.data.nifti import read_volume, write_volume
 from petbench.device import device_name, peak_mb
 from petbench.errors import InputError
 from petbench.evaluation.complexity import complexity
-from petbench.files import open_array, read_json, write_json
+from petbench.files import digest, open_array, read_json, write_json
 from petbench.methods.base import Restorer
+from petbench.methods.diffusion import Diffusion, Sampler
 from petbench.preprocess.grid import from_grid
 from petbench.preprocess.windows import spatial_shape, window_slices, window_starts
 from petbench.restoration.weights import Description, load_restorer
@@ -28,6 +29,8 @@ def stitch(
     stride: Sequence[int],
     batch_size: int,
     device: str,
+    sampler: Sampler | None = None,
+    subject: str = "",
 ) -> NDArray[np.float32]:
     """Restore a volume window by window and average where windows overlap.
 
@@ -42,26 +45,48 @@ def stitch(
         stride: Step in voxels, (3,).
         batch_size: Windows restored at once; the result does not depend on it beyond rounding.
         device: `cpu` or `cuda`.
+        sampler: How a method that samples draws; none for the others.
+        subject: Whose volume it is: the noise of a window follows from the sampler's seed, the subject and the window's place alone.
 
     Returns:
         Scaled restored PET, (x, y, z).
+
+    Raises:
+        InputError: the method samples and there is no sampler, or the reverse; or it has more steps than the method was trained with.
     """
+    draw = _drawing(restorer, sampler, subject)
     whole = next(volume.shape for volume in (low_dose, mr) if volume is not None)
     starts = window_starts(whole, window, stride)
     shape = (-1, 1, *spatial_shape(window))
     total, count = np.zeros(whole), np.zeros(whole)
     with torch.inference_mode():
         for first in range(0, len(starts), batch_size):
-            places = [window_slices(start, window) for start in starts[first : first + batch_size]]
+            corners = starts[first : first + batch_size]
+            places = [window_slices(corner, window) for corner in corners]
             inputs = [
                 None if volume is None else torch.from_numpy(np.stack([volume[place] for place in places])).reshape(shape).to(device)
                 for volume in (low_dose, mr)
             ]
-            restored = restorer.restore(*inputs).cpu().numpy()
+            restored = draw(*inputs, corners).cpu().numpy()
             for place, part in zip(places, restored, strict=True):
                 total[place] += part.reshape(tuple(window))
                 count[place] += 1
     return np.asarray(total / count, dtype=np.float32)
+
+
+def _drawing(restorer: Restorer, sampler: Sampler | None, subject: str) -> Callable[..., torch.Tensor]:
+    """Restores windows given their first voxels."""
+    if isinstance(restorer, Diffusion) != (sampler is not None):
+        mend = "give its entry restore/sampler" if sampler is None else "remove restore/sampler from its entry"
+        raise InputError(f"restore: this method {'samples' if sampler is None else 'does not sample'}; {mend}.")
+    if not isinstance(restorer, Diffusion) or sampler is None:
+        return lambda low_dose, mr, corners: restorer.restore(low_dose, mr)
+
+    def sample(low_dose: torch.Tensor | None, mr: torch.Tensor | None, corners: NDArray[np.int32]) -> torch.Tensor:
+        seeds = [int(digest([sampler.seed, subject, corner.tolist()])[:15], 16) for corner in corners]
+        return restorer.sample(low_dose, mr, sampler, [torch.Generator().manual_seed(seed) for seed in seeds])
+
+    return sample
 
 
 def restore(prepared: str, pet: str, weights: str, settings: Mapping[str, Any], device: str, threads: int, out: Mapping[str, str]) -> None:
@@ -71,13 +96,15 @@ def restore(prepared: str, pet: str, weights: str, settings: Mapping[str, Any], 
         prepared: The subject's `prepared.json`; its volumes lie beside it.
         pet: The low-dose image itself, which gives grid and units.
         weights: `model.safetensors`.
-        settings: The entry's `restore` block: `inputs`, `stride`, `batch_size`.
+        settings: The entry's `restore` block: `inputs`, `batch_size`, and where given `stride` (the window when left out) and `sampler`.
         device: `cpu` or `cuda`.
         threads: CPU threads.
-        out: `image` (NIfTI) and `sidecar` (JSON, with the cost of the network and of this restoration).
+        out: `image` (NIfTI) and `sidecar` (JSON, with the cost of the network and of this restoration). For a method that samples the
+            operations are those of one evaluation of its network, and the sidecar names `sampler` and `sampling_steps`.
 
     Raises:
-        InputError: the weights were trained on windows, voxels or a scaling other than the subject was prepared with.
+        InputError: the weights were trained on windows, voxels or a scaling other than the subject was prepared with, or the sampler
+            does not fit the method.
     """
     torch.set_num_threads(threads)
     parameters = read_json(prepared)
@@ -88,7 +115,10 @@ def restore(prepared: str, pet: str, weights: str, settings: Mapping[str, Any], 
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     started = time.perf_counter()
-    scaled = stitch(restorer, low_dose, mr, description.window, settings["stride"], settings["batch_size"], device)
+    window = description.window
+    sampler = Sampler(**settings["sampler"]) if "sampler" in settings else None
+    subject = Path(pet).name.split("_")[0]
+    scaled = stitch(restorer, low_dose, mr, window, settings.get("stride", window), settings["batch_size"], device, sampler, subject)
     # Taken before operations are counted, which forgoes fused attention and so takes more.
     seconds, peak = time.perf_counter() - started, peak_mb(device)
     image = read_volume(pet)
@@ -102,10 +132,11 @@ def restore(prepared: str, pet: str, weights: str, settings: Mapping[str, Any], 
             "Description": f"Restored by {description.module}; a research result, not for diagnosis",
             "Sources": [Path(pet).name],
             "Weights": {"module": description.module, "dataset": description.dataset, "dose": description.dose, "fold": description.fold},
-            **complexity(restorer, _example(low_dose, mr, description.window, device)),
+            **complexity(restorer, _example(low_dose, mr, window, device)),
             "restore_seconds": seconds,
             "restore_peak_mb": peak,
             "device": device_name(device),
+            **({} if sampler is None else {"sampler": sampler.label, "sampling_steps": sampler.steps}),
         },
     )
 

@@ -17,17 +17,24 @@ from petbench.data.nifti import Image, read_volume, voxel_mm, write_volume
 from petbench.device import device_name
 from petbench.errors import InputError
 from petbench.files import atomic, checksum, write_json
+from petbench.methods.base import Restorer
+from petbench.methods.diffusion import Diffusion, Sampler
 from petbench.preprocess.grid import from_grid
 from petbench.preprocess.prepare import normalise
 from petbench.preprocess.registration import overlay, register
 from petbench.restoration.restore import stitch
 from petbench.restoration.weights import Description, load_restorer
 
+SLICES_AT_ONCE = 16
 
-def restore_scan(pet: str, mr: str, weights: str, device: str, threads: int, out: Mapping[str, str]) -> None:
+
+def restore_scan(
+    pet: str, mr: str, weights: str, device: str, threads: int, out: Mapping[str, str], sampling_steps: int | None = None
+) -> None:
     """Restore one scan on the working grid that the weights were trained on, and bring it back to its own grid and units.
 
     The scan is registered, scaled and windowed as the training subjects were; its voxels are resampled where theirs differ in size.
+    A method that samples does so by DDIM without further noise, so that a scan always gives the same image.
 
     Args:
         pet: Low-dose PET (NIfTI).
@@ -36,6 +43,7 @@ def restore_scan(pet: str, mr: str, weights: str, device: str, threads: int, out
         device: `cpu` or `cuda`.
         threads: CPU threads.
         out: Files to write: `image` (NIfTI), `sidecar` (JSON) and `page` (HTML).
+        sampling_steps: Steps of a method that samples; 50, or as many as it was trained with if fewer, when left out.
 
     Raises:
         InputError: a file is missing or damaged, the MR does not fit the PET, the weights are not petbench's, or give no units.
@@ -54,12 +62,27 @@ def restore_scan(pet: str, mr: str, weights: str, device: str, threads: int, out
     names = {"low_dose": pet, "mr": mr}
     prepared = normalise({"low_dose": image, "mr": anatomy}, names, {"grid": grid, "scaling": description.preprocess["scaling"]})
     stride = [max(1, size // 2) for size in description.window]
-    scaled = stitch(restorer, prepared.volumes["low_dose"], prepared.volumes["mr"], description.window, stride, 1, device)
+    sampler = _sampler(restorer, sampling_steps)
+    at_once = SLICES_AT_ONCE if 1 in description.window else 1
+    subject = Path(pet).name.split("_")[0]
+    scaled = stitch(
+        restorer, prepared.volumes["low_dose"], prepared.volumes["mr"], description.window, stride, at_once, device, sampler, subject
+    )
     restored = from_grid(scaled * prepared.scales["low_dose"], prepared.affine, image)
     write_volume(out["image"], restored, like=image)
     facts = _facts(description, image, weights, device)
+    if sampler is not None:
+        facts |= {"Sampler": sampler.label, "SamplingSteps": sampler.steps}
     write_json(out["sidecar"], {"Description": "Restored PET; a research result, not for diagnosis", "Sources": [Path(pet).name], **facts})
     _write_page(out["page"], image, anatomy, restored, facts)
+
+
+def _sampler(restorer: Restorer, steps: int | None) -> Sampler | None:
+    if not isinstance(restorer, Diffusion):
+        if steps is not None:
+            raise InputError("sampling_steps: this method does not sample; leave it out.")
+        return None
+    return Sampler("ddim", min(50, restorer.process.timesteps) if steps is None else steps, seed=0)
 
 
 def _facts(description: Description, image: Image, weights: str, device: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from petbench.device import place
 from petbench.errors import InputError
 from petbench.files import atomic
 from petbench.methods.base import Restorer
@@ -93,7 +94,7 @@ def load_restorer(path: str | Path, device: str) -> tuple[Restorer, Description]
     description = read_description(path)
     restorer = build(description.module, description.train)
     fill(restorer, path)
-    return restorer.to(device).eval(), description
+    return place(restorer, device).eval(), description
 
 
 def fill(restorer: Restorer, path: str | Path) -> None:

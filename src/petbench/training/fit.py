@@ -15,7 +15,7 @@ from lightning.fabric import Fabric
 from lightning.fabric.plugins.environments import LightningEnvironment
 from tqdm import tqdm
 
-from petbench.device import device_name, peak_mb
+from petbench.device import device_name, peak_mb, place
 from petbench.errors import InputError
 from petbench.files import atomic, checksum, digest, read_json, write_json
 from petbench.methods.base import Restorer, Trained
@@ -115,7 +115,7 @@ def fit_model(
     with locked(checkpoints, digest(identity)) as checkpoint:
         torch.manual_seed(train["seed"])
         model = make()
-        run = _Run(fabric, model.to(device).train(), train, steps)
+        run = _Run(fabric, place(model, device).train(), train, steps)
         state = checkpoint.load()
         if state is not None:
             run.load(state)

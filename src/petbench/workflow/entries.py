@@ -123,17 +123,28 @@ class Library:
         module = self._key("methods", name, "module") if kind == "methods" else None
         if module is None:
             return schema
-        path = self.folders[0] / "schemas" / "methods" / f"{module}.yaml"
-        if not path.exists():
-            known = ", ".join(sorted(file.stem for file in path.parent.glob("*.yaml")))
-            raise InputError(f"{self.files[kind][name]}: module: there is no method module {module!r}; the modules are {known}.")
-        own = read_yaml(path)
+        try:
+            own = self.module_schema(module)
+        except InputError as error:
+            raise InputError(f"{self.files[kind][name]}: {error}") from None
         schema = copy.deepcopy(schema)
         train = schema["properties"]["train"]
         train["properties"] |= own["properties"]
         train["required"] = [*train.get("required", []), *own.get("required", [])]
         schema["$defs"] = schema.get("$defs", {}) | own.get("$defs", {})
         return schema
+
+    def module_schema(self, module: str) -> Schema:
+        """What a module's `train` takes, and what it asks of the rest of an entry (`together`) and of windows (`halvings`).
+
+        Raises:
+            InputError: there is no such module; names those that exist.
+        """
+        path = self.folders[0] / "schemas" / "methods" / f"{module}.yaml"
+        if not path.exists():
+            known = ", ".join(sorted(file.stem for file in path.parent.glob("*.yaml")))
+            raise InputError(f"module: there is no method module {module!r}; the modules are {known}.")
+        return dict(read_yaml(path))
 
     def _key(self, kind: str, name: str, key: str, seen: tuple[str, ...] = ()) -> str | None:
         """A key that decides the schema, of an entry or of what it extends."""
@@ -327,6 +338,36 @@ def _check_windows(library: Library, rows: Sequence[str], methods: Mapping[str, 
             raise InputError(
                 f"{path}: restore/stride: {method['restore']['stride']} steps over voxels of {name!r}'s windows, {window}; shorten it."
             )
+        _check_network(library, method, window, f"{path}: train/network", f"{name!r}'s domain {domain!r}")
+        _check_fusion(method["train"].get("fusion"), window, f"{path}: train/fusion", f"{name!r}'s domain {domain!r}")
+
+
+def _check_network(library: Library, method: Entry, window: Sequence[int], where: str, domain: str) -> None:
+    """Check that a network takes windows of this size: their dimensions, and that they halve as often as it asks (schema: `halvings`)."""
+    network, sides = method["train"].get("network", {}), [size for size in window if size > 1]
+    if network.get("spatial_dims", len(sides)) != len(sides):
+        raise InputError(f"{where}/spatial_dims: {network['spatial_dims']}, and {domain} has windows {window}; choose another domain.")
+    halvings = library.module_schema(method["module"]).get("halvings")
+    if halvings is not None:
+        factor = 2 ** (len(network[halvings["levels"]]) - halvings["less"])
+        if any(side % factor for side in sides):
+            raise InputError(
+                f"{where}/{halvings['levels']}: the sides of {domain}'s windows {window} must be divisible by {factor};"
+                " take fewer levels or another window."
+            )
+
+
+def _check_fusion(fusion: Entry | None, window: Sequence[int], where: str, domain: str) -> None:
+    """Check that a fusion of modalities takes windows of this size: their dimensions, and that windows of its attention tile them."""
+    sides = [size for size in window if size > 1]
+    if fusion is None:
+        return
+    if fusion["spatial_dims"] != len(sides):
+        raise InputError(f"{where}/spatial_dims: {fusion['spatial_dims']}, and {domain} has windows {window}; choose another domain.")
+    if fusion["attention"] == "window" and any(side % fusion["window"] for side in sides):
+        raise InputError(
+            f"{where}/window: {fusion['window']} does not divide the sides of {domain}'s windows {window}; choose a divisor of all of them."
+        )
 
 
 def _add_method(
@@ -355,12 +396,50 @@ def _add_method(
     if len(kinds) != 1:
         have = " and ".join(kinds) or "none"
         raise InputError(f"{path}: an entry has exactly one of train, weights_of and ensemble (here: {have}); keep one.")
-    needed = {"fuse"} if "ensemble" in entry else {"inputs", "stride", "batch_size"}
+    needed = {"fuse"} if "ensemble" in entry else {"inputs", "batch_size"}
     if missing := sorted(needed - entry["restore"].keys()):
         raise InputError(f"{path}: restore: key {missing[0]!r} is missing; add it.")
     if "train" in entry and ("steps" in entry["train"]) == ("epochs" in entry["train"]):
         raise InputError(f"{path}: train: give either steps or epochs, not both or neither (null removes an inherited key).")
+    _check_restoring(library, entry["restore"], _trained(methods, entry), str(path))
+    if "train" in entry and "init_from" in entry:
+        _check_start(entry, _trained(methods, methods[entry["init_from"]["method"]]), str(path))
     methods[name] = entry
+
+
+def _trained(methods: Mapping[str, Entry], entry: Entry) -> Entry:
+    """The entry whose training makes the weights that one runs with; references to an entry itself were refused as circles."""
+    return _trained(methods, methods[entry["weights_of"]["method"]]) if "weights_of" in entry else entry
+
+
+def _check_start(entry: Entry, start: Entry, where: str) -> None:
+    """Check that a training can begin with another's weights; what an entry does not tell is found when they are loaded."""
+
+    def shape(of: Entry, key: str) -> Any:
+        block = of.get("module") if key == "module" else of.get("train", {}).get(key)
+        return {name: value for name, value in block.items() if name != "dropout"} if isinstance(block, dict) else block
+
+    for key in ("module", "network", "discriminator", "conditions"):
+        if shape(entry, key) != shape(start, key):
+            named = key if key == "module" else f"train/{key}"
+            raise InputError(f"{where}: init_from: those weights are of another {named} ({start['title']}); give both the same.")
+
+
+def _check_restoring(library: Library, restore: Entry, source: Entry, where: str) -> None:
+    """Check that a `restore` block fits the `train` block of the weights that it runs with (none: an ensemble)."""
+    timesteps = source.get("train", {}).get("diffusion", {}).get("timesteps")
+    sampler = restore.get("sampler")
+    if timesteps is None and sampler is not None:
+        raise InputError(f"{where}: restore/sampler: this method does not sample; remove it.")
+    if timesteps is not None and sampler is None:
+        raise InputError(f"{where}: restore: this method samples and has no sampler; add restore/sampler.")
+    if sampler is not None and sampler["steps"] > timesteps:
+        raise InputError(
+            f"{where}: restore/sampler/steps: {sampler['steps']} exceed the {timesteps} that the method is trained with"
+            " (train/diffusion/timesteps); take fewer."
+        )
+    if "module" in source:
+        check({"train": source["train"], "restore": restore}, library.module_schema(source["module"]).get("together", {}), where)
 
 
 def _check_distinct(rows: Sequence[str], methods: Mapping[str, Entry], where: str) -> None:

@@ -1,0 +1,110 @@
+"""M2Diff: multi-modality multi-task diffusion for MRI-guided low-dose PET enhancement, its ablations V3 to V5, and partial MR."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from petbench.methods.base import Batch, Step, need
+from petbench.methods.build import construct
+from petbench.methods.diffusion import Diffusion, Process
+from petbench.networks.two_branch_unet import TwoBranchUNet
+
+Condition = tuple[Tensor, Tensor | None]
+
+
+class M2Diff(Diffusion):
+    """Two heads predict the standard dose, one guided by the low dose and one by MR; their mean is the prediction (M2Diff, eq. 8).
+
+    Args:
+        process: The forward process.
+        network: Both branches.
+        recovery: Weight of each head's squared error (eq. 9 and 10).
+        consistency: Weight of the squared difference of both heads (eq. 11).
+        mr_dropout: Probability that a training sample is treated as if it had no MR; it then trains the PET head only.
+    """
+
+    def __init__(self, process: Process, network: TwoBranchUNet, recovery: float, consistency: float, mr_dropout: float):
+        super().__init__(process)
+        self.network = network
+        self.recovery, self.consistency, self.mr_dropout = recovery, consistency, mr_dropout
+
+    def condition(self, low_dose: Tensor | None, mr: Tensor | None) -> Condition:
+        """Low dose and MR, or no MR where the method was trained to do without.
+
+        Raises:
+            InputError: the low dose is missing, or MR in a method that always had it.
+        """
+        return need(low_dose, "low_dose"), mr if self.mr_dropout else need(mr, "mr")
+
+    def predict(self, noisy: Tensor, time: Tensor, condition: Condition) -> Tensor:
+        """The mean of both heads; without MR the PET head alone.
+
+        Raises:
+            InputError: a side is not divisible by 2 ** (levels - 1).
+        """
+        pet, mr = self.network(noisy, time, *condition)
+        output: Tensor = pet if mr is None else (pet + mr) / 2
+        return output
+
+    def losses(self, batch: Batch) -> Iterator[Step]:
+        """One step: both heads' errors and their difference (eq. 12), and the bound of each head's learned variance."""
+        noised = self.process.noised(batch["standard_dose"])
+        low_dose, mr = self.condition(batch["low_dose"], batch.get("mr"))
+        known = torch.ones(len(noised.time))
+        if self.mr_dropout:
+            known = (torch.rand(len(noised.time)) >= self.mr_dropout).float()
+        known, present = known.to(noised.noisy.device), bool(known.any())
+        time = noised.time.to(noised.noisy.device)
+        pet, other = self.network(noised.noisy, time, low_dose, mr if present else None, known.bool() if self.mr_dropout else None)
+        terms = {"pet": pet} | ({} if other is None else {"mr": other})
+        counted = {"pet": torch.ones_like(known), "mr": known}
+        loss, logs = torch.zeros((), device=known.device), dict[str, Tensor]()
+        for head, output in terms.items():
+            squared, bound = ((error * counted[head]).mean() for error in self.process.errors(output, noised))
+            loss = loss + self.recovery * squared + self.process.vlb_weight * bound
+            logs |= {f"mse_{head}": squared.detach(), f"vlb_{head}": bound.detach()}
+        if other is not None:
+            apart = (pet[:, :1].float() - other[:, :1].float()).square().flatten(1).mean(1)
+            consistency = (apart * known).mean()
+            loss = loss + self.consistency * consistency
+            logs["consistency"] = consistency.detach()
+        yield Step("restorer", loss, logs)
+
+    @torch.no_grad()
+    def features(self, batch: Batch, time: int, generators: list[torch.Generator]) -> dict[str, dict[str, list[Tensor]]]:
+        """Features of both branches, by `encoder` or `decoder` and by `pet` or `mr`, one tensor (B, C, *grid) a layer.
+
+        Args:
+            batch: Windows with MR.
+            time: Step of the process at which the network sees their standard dose.
+            generators: One a window, on the CPU, for the noise.
+        """
+        clean = self.process.encode(batch["standard_dose"])
+        noise = torch.stack([torch.randn(clean.shape[1:], generator=generator) for generator in generators]).to(clean.device)
+        times = torch.full((len(clean),), time)
+        parts = {"encoder": (self.network.pet.encoder, self.network.mr.encoder)}
+        if self.network.decoders == 2:
+            parts["decoder"] = (self.network.pet.decoder, self.network.mr.decoder)
+        found: dict[str, dict[str, list[Tensor]]] = {part: {"pet": [], "mr": []} for part in parts}
+        hooks = [
+            layer.register_forward_hook(lambda _, __, output, into=found[part][branch]: into.append(output))
+            for part, branches in parts.items()
+            for branch, layers in zip(("pet", "mr"), branches, strict=True)
+            for layer in layers
+        ]
+        try:
+            noisy = self.process.diffuse(clean, times, noise)
+            self.network(noisy, times.to(clean.device), *self.condition(batch["low_dose"], need(batch.get("mr"), "mr")))
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return found
+
+
+def build(train: Mapping[str, Any]) -> M2Diff:
+    """The method from an entry's `train` block (`diffusion`, `network`, `loss`, `mr_dropout`)."""
+    process = construct(Process, train, "diffusion")
+    network = construct(TwoBranchUNet, train, "network", out_channels=process.channels)
+    return construct(M2Diff, train, "loss", process=process, network=network, mr_dropout=train["mr_dropout"])
