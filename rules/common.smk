@@ -949,8 +949,15 @@ def scanned_realisation(wildcards):
     return {
         "acquisition": range_results(wildcards.experiment, f"realisation-{wildcards.realisation}.h5"),
         **strategy_sources(wildcards.strategy, entry["predictor"]),
+        **({"predicted": range_results(wildcards.experiment, "kernels.h5")} if wildcards.strategy == "ddconv" else {}),
         **torso_volumes(entry["torso"]),
     }
+
+
+def kernels_to_predict(wildcards):
+    """A torso's attenuation, and what its kernels are predicted by."""
+    entry = RANGE[wildcards.experiment]
+    return {**kernel_sources(entry["predictor"]), **torso_volumes(entry["torso"])}
 
 
 def strategy_sources(strategy, predictor):

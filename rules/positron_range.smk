@@ -271,6 +271,32 @@ rule scan_torso:
         "../scripts/scan_torso.py"
 
 
+rule predict_kernels:
+    input:
+        unpack(kernels_to_predict),
+    output:
+        "<results>/positron_range/{experiment}/kernels.h5",
+    log:
+        "<logs>/predict_kernels/{experiment}.log",
+    benchmark:
+        "<benchmarks>/predict_kernels/{experiment}.tsv"
+    wildcard_constraints:
+        experiment=wildcard_choice(of_kind("range_reconstruction")),
+    conda:
+        "../envs/petbench.yaml"
+    threads: 8
+    resources:
+        gpu=1,
+        mem_mb=scaled(16_000),
+        runtime=scaled(60),
+    params:
+        isotope=lambda wildcards: TORSOS[RANGE[wildcards.experiment]["torso"]]["gate"]["isotope"],
+        options=of_range("settings"),
+        code=code_of("predict_kernels"),
+    script:
+        "../scripts/predict_kernels.py"
+
+
 rule reconstruct_torso:
     input:
         unpack(scanned_realisation),

@@ -11,7 +11,7 @@ with job(snakemake) as run:
         files,
         Scanner.from_entry(params.scanner),
         run.wildcards.strategy,
-        {kind: files[kind] for kind in ("weights", "kernels") if kind in files},
+        {kind: files[kind] for kind in ("weights", "kernels", "predicted") if kind in files},
         params.reconstruction,
         [dict(run.output.items())],
         threads=run.threads,

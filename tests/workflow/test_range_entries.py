@@ -33,15 +33,8 @@ def refused(**override):
 def test_all_that_the_experiments_need_is_resolved():
     entries = load(scale(), ROOT)
     assert entries["datasets"] == entries["methods"] == {}
-    assert set(entries["psf_sets"]) == {
-        "ga68_training",
-        "ga68_materials",
-        "ga68_run1",
-        "ga68_run2",
-        "ga68_mmr_training",
-        "ga68_mmr_materials",
-    }
-    assert set(entries["scanners"]) == {"torso_demo", "torso_tiny_mmr"}
+    assert set(entries["psf_sets"]) == {"ga68_training", "ga68_materials", "ga68_run1", "ga68_run2"}
+    assert set(entries["scanners"]) == {"torso_demo"}
     assert entries["predictors"]["ddconv_ga68-kl"]["train"]["loss"] == "kl"
     # An ablation inherits the scale.
     assert entries["predictors"]["ddconv_ga68-kl"]["train"]["steps"] == 2

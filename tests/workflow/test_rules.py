@@ -13,7 +13,16 @@ RULES = [
     for path in FILES
     for block in re.findall(r"^rule \w+:\n(?:(?:    .*)?\n)+", path.read_text() + "\n", re.MULTILINE)
 ]
-ON_A_GPU = {"train", "restore_subject", "restore_scan", "train_predictor", "compare_torso", "reconstruct_torso", "correct_scan"}
+ON_A_GPU = {
+    "train",
+    "restore_subject",
+    "restore_scan",
+    "train_predictor",
+    "compare_torso",
+    "predict_kernels",
+    "reconstruct_torso",
+    "correct_scan",
+}
 
 
 def test_all_rules_are_found():

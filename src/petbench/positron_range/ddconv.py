@@ -6,6 +6,7 @@ included. Voxels whose positrons stay in one material share its kernel, applied 
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from petbench.physics.linear import LinearOperator
 from petbench.positron_range.convolution import Convolution, unrounded
 from petbench.positron_range.homogeneity import NO_MATERIAL, WATER, homogeneous_labels, medium_of, shares
+from petbench.positron_range.kernel_files import identity_of, read_kernels, write_kernels
 from petbench.positron_range.material_kernels import MaterialKernels
 from petbench.positron_range.stored_kernels import (
     Block,
@@ -152,6 +154,8 @@ def ddconv(
     settings: DDConvSettings | None = None,
     homogeneous: MaterialKernels | None = None,
     threads: int | None = None,
+    predicted: str | Path | None = None,
+    keep: str | Path | None = None,
 ) -> DDConv:
     """Predict a subject's kernels and make the operator.
 
@@ -161,9 +165,12 @@ def ddconv(
         settings: How kernels are predicted, shared and kept.
         homogeneous: Kernels of the homogeneous materials by Monte Carlo, as in the paper; None for the predictor's own.
         threads: Threads to run on, None for numba's own number.
+        predicted: A file of this subject's predicted kernels, taken in place of predicting them.
+        keep: Where to write the predicted kernels, None for nowhere.
 
     Raises:
-        InputError: the attenuation is outside the known materials, a setting is unknown, or the homogeneous kernels do not fit.
+        InputError: the attenuation is outside the known materials, a setting is unknown, the homogeneous kernels do not fit, or the
+            predicted ones are another subject's.
     """
     import torch
 
@@ -194,7 +201,14 @@ def ddconv(
     voxels = np.flatnonzero(map_ == NO_MATERIAL)
     padded = torch.from_numpy(np.pad(medium, description.kernel_size // 2, constant_values=description.materials[WATER]))
     padded = padded.to(predictor.device)
-    kept, left = predict_within_memory(voxels, padded, predictor, settings)
+    weights = [tensor.cpu().numpy() for tensor in predictor.network.state_dict().values()]
+    identity = identity_of(np.where(map_ == NO_MATERIAL, medium, -medium), weights, [settings.storage, settings.crop])
+    if predicted is None:
+        kept, left = predict_within_memory(voxels, padded, predictor, settings)
+    else:
+        kept, left = read_kernels(predicted, identity)
+    if keep is not None:
+        write_kernels(keep, kept, left, identity)
     unstored = Unstored(left, padded, predictor, settings) if left.size else None
     return DDConv(medium.shape, description.kernel_size // 2, tuple(shared), tuple(blocks + kept), unstored, threads)
 

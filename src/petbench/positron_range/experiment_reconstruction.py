@@ -108,6 +108,26 @@ def scan_of(
     return replace(scan, data=Sinogram(expected, scan.data.background))
 
 
+def predict_kernels(
+    torso: Files, isotope: str, files: Files, out: str | Path, settings: Mapping[str, Any] | None = None, device: str = "cpu"
+) -> None:
+    """Predict a torso's kernels once for all of its scans.
+
+    Args:
+        torso: Files of `torso_files.write_torso`.
+        isotope: The scans'.
+        files: `weights` and `kernels`, as `strategies.strategy_operator` takes them.
+        out: The kernels, `.h5`.
+        settings: Keys of `DDConvSettings`.
+        device: `cpu` or `cuda`.
+
+    Raises:
+        InputError: the attenuation or the files do not fit each other.
+    """
+    subject = read_torso(torso)
+    strategy_operator("ddconv", subject.mu, subject.voxel_mm, isotope, files, settings, device, keep=out)
+
+
 def reconstruct_realisations(
     acquisitions: Sequence[str | Path],
     torso: Files,
@@ -127,7 +147,7 @@ def reconstruct_realisations(
         torso: Files of `torso_files.write_torso`.
         scanner: The geometry.
         strategy: `none`, `svtd` or `ddconv`.
-        files: `weights` and `kernels`, as the strategy needs them (`strategies.strategy_operator`).
+        files: `weights`, `kernels` and `predicted`, as the strategy needs them (`strategies.strategy_operator`).
         reconstruction: As for `corrected_reconstruction.check_reconstruction`.
         out: Files to write, for each acquisition `images` (`.nii.gz`, iterations along the fourth axis) and `sidecar` (`.json`, which
             names them).

@@ -40,6 +40,8 @@ def positron_range(
     settings: DDConvSettings | None = None,
     device: str = "cpu",
     threads: int | None = None,
+    predicted: str | Path | None = None,
+    keep: str | Path | None = None,
 ) -> LinearOperator:
     """The operator B(mu) of a strategy, an image operator of `ForwardModel` that stands before the resolution.
 
@@ -56,6 +58,8 @@ def positron_range(
         settings: Of `ddconv`.
         device: Where kernels are predicted, `cpu` or `cuda`.
         threads: Threads to run on, None for numba's own number.
+        predicted: A file of this subject's kernels that `ddconv` takes in place of predicting them.
+        keep: Where `ddconv` writes its predicted kernels, None for nowhere.
 
     Raises:
         InputError: the strategy is unknown or lacks its file, or the file or the attenuation does not fit.
@@ -76,4 +80,4 @@ def positron_range(
     predictor = load_predictor(weights, device, isotope, (x_mm, y_mm, z_mm), kernel_size)
     own = predictor.description
     homogeneous = None if kernels is None else read_material_kernels(kernels, own.kernel_size, own.tail)
-    return ddconv(mu, predictor, settings, homogeneous, threads)
+    return ddconv(mu, predictor, settings, homogeneous, threads, predicted, keep)

@@ -23,6 +23,7 @@ def strategy_operator(
     settings: Mapping[str, Any] | None = None,
     device: str = "cpu",
     threads: int | None = None,
+    keep: str | Path | None = None,
 ) -> LinearOperator:
     """The operator B(mu) of a strategy.
 
@@ -31,11 +32,12 @@ def strategy_operator(
         mu: Attenuation per cm at 511 keV, (x, y, z).
         voxel_mm: Voxel edges.
         isotope: The scan's.
-        files: `weights`, a trained predictor, and `kernels`, a set of point spread functions with the homogeneous materials; what a
-            strategy does not need may be missing.
+        files: `weights`, a trained predictor, `kernels`, a set of point spread functions with the homogeneous materials, and `predicted`,
+            the subject's kernels where they were predicted before; what a strategy does not need may be missing.
         settings: Keys of `DDConvSettings`.
         device: Where kernels are predicted, `cpu` or `cuda`.
         threads: Threads to run on, None for numba's own number.
+        keep: Where `ddconv` writes its predicted kernels, None for nowhere.
 
     Raises:
         InputError: see `positron_range`; or a setting is unknown.
@@ -61,6 +63,8 @@ def strategy_operator(
         settings=DDConvSettings(**settings),
         device=device,
         threads=threads,
+        predicted=files.get("predicted"),
+        keep=keep,
         **options,
     )
 

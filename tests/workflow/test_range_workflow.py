@@ -1,0 +1,79 @@
+"""The experiments on positron range through the whole workflow, on the real Geant4."""
+
+import shutil
+import subprocess
+
+import nibabel
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from repo import copy_of_project
+
+from petbench.positron_range.psf_set import read_psf_set
+
+pytestmark = pytest.mark.slow
+
+SCALE = ("--configfile", "tests/config/tiny.yaml")
+RANGE = "results/tiny/positron_range"
+
+
+@pytest.fixture(scope="module")
+def own(tiny, tmp_path_factory):
+    """The project with the finished experiments on positron range and nothing else, to change."""
+    repo = copy_of_project(tmp_path_factory.mktemp("own") / "copy")
+    (repo.path / "results/tiny").mkdir(parents=True)
+    # with their times, and with what Snakemake remembers of them
+    copied = {"results/tiny/positron_range": "results/tiny/", ".snakemake": "."}
+    for source, target in copied.items():
+        subprocess.run(["cp", "-a", str(tiny.path / source), str(repo.path / target)], check=True)
+    shutil.rmtree(repo.path / ".snakemake/locks", ignore_errors=True)
+    return repo
+
+
+def test_tables_are_what_was_measured(tiny):
+    summary = pd.read_csv(tiny.path / RANGE / "ddconv_experiment2/summary.tsv", sep="\t", dtype={"lesion": str}, keep_default_na=False)
+    table = pd.read_csv(tiny.path / "results/tiny/tables/ddconv_experiment2.tsv", sep="\t", keep_default_na=False)
+    last = summary[(summary["iteration"] == 2) & (summary["part"] == "whole") & (summary["quantity"] == "recovery")]
+    shown = table[table["table"].str.startswith("Whole lesions after 2") & (table["metric"] == "recovery")]
+    titles = {"none": "No correction", "ddconv": "DDConv"}
+    for row in last.itertuples():
+        (found,) = shown.loc[(shown["row"] == titles[row.model]) & (shown["column"] == f"lesion {row.lesion}"), "mean"]
+        assert float(found) == pytest.approx(float(row.mean))
+    assert len(shown) == len(last) == 8
+    page = (tiny.path / "results/tiny/report/index.html").read_text()
+    for experiment in (1, 2, 3):
+        assert f'id="ddconv_experiment{experiment}"' in page
+
+
+def test_chunks_join_to_every_medium_once(tiny):
+    folder = tiny.path / RANGE / "psf_sets/ga68_training"
+    whole, parts = read_psf_set(folder / "psf.h5"), [read_psf_set(folder / f"chunk-{chunk}.h5") for chunk in (0, 1)]
+    assert whole.names == parts[0].names + parts[1].names
+    assert len(set(whole.names)) == 6
+    np.testing.assert_array_equal(whole.counts, np.concatenate([part.counts for part in parts]))
+
+
+def test_a_lost_chunk_costs_that_chunk_and_what_is_made_of_it(own):
+    target = f"{RANGE}/psf_sets/ga68_training/psf.h5"
+    assert own.planned(*SCALE, "--", target) == []
+    for name in ("chunk-1.h5", "psf.h5"):
+        (own.path / RANGE / "psf_sets/ga68_training" / name).unlink()
+    jobs = own.planned(*SCALE, "--", target)
+    assert sorted(rule for rule, _ in jobs) == ["gate", "merge_psf"]
+    assert {wildcards.get("chunk") for rule, wildcards in jobs if rule == "gate"} == {"1"}
+
+
+def test_a_labs_own_scan_is_reconstructed_as_the_simulated_one(own):
+    simulated = own.path / RANGE / "ddconv_experiment3"
+    shutil.copy2(simulated / "realisation-1.h5", own.path / "scan.h5")
+    shutil.copy2(own.path / RANGE / "torsos/ga68_torso/mu.nii.gz", own.path / "mu.nii.gz")
+    expected = np.asarray(nibabel.load(simulated / "svtd/scan.nii.gz").dataobj)
+    scale = yaml.safe_load((own.path / "tests/config/tiny.yaml").read_text())
+    scan = {"torso": None, "simulation": None, "seed": None, "acquisition": "scan.h5", "mu": "mu.nii.gz", "scanner": "torso_demo"}
+    scale["override"]["experiments"]["ddconv_experiment3"] |= {"scan": scan, "strategies": ["svtd"]}
+    (own.path / "own.yaml").write_text(yaml.safe_dump(scale | {"run": ["ddconv_experiment3"]}))
+    own.snakemake(
+        "--cores", "2", "--set-threads", "correct_scan=1", "--configfile", "own.yaml", "--", f"{RANGE}/ddconv_experiment3/svtd/scan.nii.gz"
+    )
+    np.testing.assert_array_equal(np.asarray(nibabel.load(simulated / "svtd/scan.nii.gz").dataobj), expected)
