@@ -66,7 +66,7 @@ def differences(stored: str | Path, recomputed: str | Path) -> list[str]:
     lines += [f"{stored}: has a row {' '.join(key)} that the run does not give." for key in ours.index.difference(theirs.index, sort=False)]
     for key in ours.index.intersection(theirs.index, sort=False):
         for column in theirs.columns:
-            old, new = ours.at[key, column] if column in ours.columns else "nothing", theirs.at[key, column]
+            old, new = str(ours.at[key, column]) if column in ours.columns else "nothing", str(theirs.at[key, column])
             if not _equal(old, new):
                 lines.append(f"{stored}: {' '.join(key)}: {column} is stored as {old}, recomputed as {new}.")
     return lines
