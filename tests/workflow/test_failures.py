@@ -221,32 +221,31 @@ def test_two_runs_in_one_folder_and_a_killed_snakemake(half_done):
 
 
 @pytest.mark.mount
-def test_a_full_disk_and_a_read_only_one_end_in_one_line_and_the_next_run_finishes(half_done):
+def test_a_full_disk_ends_in_one_line_and_the_next_run_finishes(half_done):
     fold = half_done.path / FOLD
-    for options, words in (("size=64k", "is full; make room and run again"), ("ro", "Read-only file system")):
-        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(fold)], check=True)
-        try:
-            done = half_done.snakemake("--cores", "1", *SCALE, "--", TARGET, check=False)
-        finally:
-            subprocess.run(["umount", str(fold)], check=True)
-        assert done.returncode != 0
-        (line,) = said(done)
-        assert FOLD in line
-        assert words in line
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(fold)], check=True)
+    try:
+        done = half_done.snakemake("--cores", "1", *SCALE, "--", TARGET, check=False)
+    finally:
+        subprocess.run(["umount", str(fold)], check=True)
+    assert done.returncode != 0
+    (line,) = said(done)
+    assert FOLD in line
+    assert "is full; make room and run again" in line
     half_done.snakemake("--cores", "1", *SCALE, "--", TARGET)
     log = half_done.path / "results/features/logs/train/mni/drf4/m_unet/fold-0.log"
     assert "resuming" not in log.read_text()
 
 
-def test_a_clock_that_runs_ahead_is_named_and_repeats_jobs_to_the_same_tables(changed):
+def test_a_clock_that_runs_ahead_is_named_and_changes_no_table(changed):
     before = {name: (changed.path / name).read_bytes() for name in TABLES}
     metrics = changed.path / "results/features/mni/drf4/low_dose/metrics.tsv"
     ahead = time.time() + 3600
     os.utime(metrics, (ahead, ahead))
+    (changed.path / TABLES[0]).unlink()
     done = changed.snakemake(*PARALLEL, *SCALE)
     (line,) = said(done)
     assert "low_dose/metrics.tsv" in line
     assert "dated in the future" in line
     assert {name: (changed.path / name).read_bytes() for name in TABLES} == before
-    changed.snakemake("--touch", "--cores", "1", *SCALE)
     assert changed.planned(*SCALE) == []
