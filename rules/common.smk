@@ -98,7 +98,7 @@ def warn_of_the_future():
     if found:
         print(
             f"petbench: {len(found)} files are dated in the future, such as {found[0]}: a machine's clock is wrong. Jobs that"
-            " read them are repeated until then; set the clock, then `snakemake --touch` with the options of this run.",
+            " read them will fail; set the clock, then `touch` these files and run again.",
             file=sys.stderr,
         )
 

@@ -243,9 +243,13 @@ def test_a_clock_that_runs_ahead_is_named_and_changes_no_table(changed):
     ahead = time.time() + 3600
     os.utime(metrics, (ahead, ahead))
     (changed.path / TABLES[0]).unlink()
-    done = changed.snakemake(*PARALLEL, *SCALE)
+    # Snakemake takes no output that is older than its input
+    done = changed.snakemake(*PARALLEL, *SCALE, check=False)
+    assert done.returncode != 0
     (line,) = said(done)
     assert "low_dose/metrics.tsv" in line
     assert "dated in the future" in line
+    os.utime(metrics)
+    changed.snakemake(*PARALLEL, *SCALE)
     assert {name: (changed.path / name).read_bytes() for name in TABLES} == before
     assert changed.planned(*SCALE) == []
