@@ -10,6 +10,7 @@ from petbench.data.bids import find_image, find_subjects
 from petbench.data.brainweb import FOLDER, MODELS, file_name, hand_placed
 from petbench.data.brainweb_download import URL
 from petbench.errors import InputError
+from petbench.evaluation.definitions import TIMED
 from petbench.files import checksum, digest
 from petbench.physics.doses import STANDARD as STANDARD_DOSE
 from petbench.physics.doses import check_doses, is_independent
@@ -34,7 +35,9 @@ PHANTOMS = [name for name, entry in DATASETS.items() if entry["source"] in ("pha
 LABS = [name for name in DATASETS if name not in PHANTOMS]
 TRAINED = [name for name, entry in METHODS.items() if "train" in entry]
 FUSED = [name for name, entry in METHODS.items() if "ensemble" in entry]
-FIGURES = [name for name, entry in EXPERIMENTS.items() if entry["kind"] == "figure"]
+FIGURES = [name for name, entry in EXPERIMENTS.items() if entry["kind"] in ("figure", "similarity")]
+MAPS = [name for name, entry in EXPERIMENTS.items() if entry["kind"] == "similarity"]
+TABULATED = [name for name in EXPERIMENTS if name not in MAPS]
 PAPERS = {name: ENTRIES["experiments"][name]["paper"] for name in RUN}
 TARGETS = {name: [name] for name in RUN} | {
     paper: [name for name in RUN if PAPERS[name] == paper] for paper in dict.fromkeys(PAPERS.values())
@@ -437,6 +440,7 @@ def evaluation_inputs(wildcards):
     images = [restored(dataset, dose, method, subject) for subject in subjects]
     inputs = {"restored": images, "standard_dose": [pet_image(dataset, subject, STANDARD) for subject in subjects]}
     inputs["preflight"] = preflight_of(dataset)
+    inputs["lpips"] = list(lpips_files(dataset).values())
     if dataset in PHANTOMS:
         for kind in ["activity", "labels", "truth"]:
             inputs[kind] = [truth(dataset, subject, kind) for subject in subjects]
@@ -446,6 +450,42 @@ def evaluation_inputs(wildcards):
             str(Path(weights_file(training)).parent / "cost.json") for training in trainings_of(dataset, dose, method)
         ]
     return inputs
+
+
+def lpips_files(dataset):
+    """The weights that LPIPS takes, where the data set names some: a lab's own files, or those to fetch, whose times do not count."""
+    files = {}
+    for name, source in DATASETS[dataset].get("evaluation", {}).get("lpips", {}).items():
+        if isinstance(source, str):
+            if not Path(source).is_file():
+                stop(
+                    f"data set {dataset}: evaluation/lpips/{name}: {source}: no such file; correct the path, or remove lpips."
+                )
+            files[name] = ancient(source)
+        else:
+            files[name] = ancient(f"results/downloads/weights/{source['sha256']}.pth")
+    return files
+
+
+def lpips_checksums(dataset):
+    """Checksums of those weights: what a value depends on, wherever they came from."""
+    sources = DATASETS[dataset].get("evaluation", {}).get("lpips", {})
+    lpips_files(dataset)
+    return [checksum(source) if isinstance(source, str) else source["sha256"] for source in sources.values()]
+
+
+def weights_address(wildcards):
+    """Where weights of a checksum are fetched from: the first address that a data set gives."""
+    blocks = [entry.get("evaluation", {}).get("lpips", {}) for entry in DATASETS.values()]
+    sources = [source for block in blocks for source in block.values() if not isinstance(source, str)]
+    return next(source["url"] for source in sources if source["sha256"] == wildcards.sha256)
+
+
+def evaluation_settings(wildcards):
+    """The data set's choices for its metrics, with the files of weights that it names."""
+    settings = dict(DATASETS[wildcards.dataset].get("evaluation", {}))
+    files = lpips_files(wildcards.dataset)
+    return settings | ({"lpips": {name: str(path) for name, path in files.items()}} if files else {})
 
 
 def below_results(path):
@@ -462,7 +502,7 @@ def measured(wildcards=None):
         files = {
             name: [below_results(file) for file in several]
             for name, several in evaluation_inputs(own).items()
-            if name != "preflight"
+            if name not in ("preflight", "lpips")
         }
         plan[below_results(path)] = {
             **files,
@@ -473,15 +513,15 @@ def measured(wildcards=None):
             "people": people_tested(own),
             "folds": folds_of(own),
             "grid": DATASETS[dataset]["preprocess"]["grid"],
-            "settings": DATASETS[dataset].get("evaluation", {}),
+            "settings": evaluation_settings(own),
         }
     return plan
 
 
 def tabulated(wildcards=None):
-    """What each experiment's table was built from, by its path."""
+    """What each table of metrics of the run was built from, by its path."""
     plan = {}
-    for name in EXPERIMENTS:
+    for name in TABULATED:
         own = SimpleNamespace(experiment=name)
         published = EXPERIMENTS[name].get("published")
         plan[below_results(f"<results>/tables/{name}.tsv")] = {
@@ -598,6 +638,7 @@ def code_behind(wildcards):
     stages = (["acquire", "simulate", "reconstruct"] if True in phantoms else []) + (
         ["simulate_from_image"] if False in phantoms else []
     )
+    stages += ["fuse"] if set(EXPERIMENTS[wildcards.experiment]["rows"]) & set(FUSED) else []
     return {
         **{stage: hash_of(stage) for stage in [*stages, "register", "prepare", "evaluate"]},
         **{stage: hash_of(stage, *sorted(modules)) for stage in ["train", "restore_subject"]},
@@ -630,19 +671,25 @@ def range_code(wildcards):
     stages = ["media", "gate", "train_predictor", "annihilate"]
     own = {
         "range_accuracy": ["compare_kernels", "compare_torso", "truncation"],
-        "range_reconstruction": ["scan_torso", "reconstruct_torso", "measure_torso", "summarise_torso"],
+        "range_reconstruction": [
+            "scan_torso",
+            "predict_kernels",
+            "reconstruct_torso",
+            "measure_torso",
+            "summarise_torso",
+        ],
         "range_scan": ["scan_torso", "correct_scan", "profile_scan"],
     }
     return {stage: hash_of(stage) for stage in [*stages, *own[RANGE[wildcards.experiment]["kind"]]]}
 
 
 def metrics_of(experiments):
-    """Metric tables of every method in every column of some experiments, each once."""
+    """Metric tables of every method in every column of some experiments, each once; a map of similarity measures none."""
     return sorted(
         {
             f"<results>/{column['dataset']}/{column['dose']}/{method}/metrics.tsv"
             for name in experiments
-            if name in EXPERIMENTS
+            if name in EXPERIMENTS and name not in MAPS
             for column in EXPERIMENTS[name]["columns"]
             for method in EXPERIMENTS[name]["rows"]
         }
@@ -653,9 +700,50 @@ def experiment_files(experiments):
     """Tables of some experiments, and the figures of those that have some."""
     figures = [name for name in experiments if name in FIGURES]
     figures += [f"{name}-{figure}" for name in experiments if name in RANGE for figure in figures_of(name)]
-    return [f"<results>/tables/{name}.{suffix}" for name in experiments for suffix in ["tsv", "md", "tex"]] + [
-        f"<results>/figures/{name}.{suffix}" for name in figures for suffix in ["png", "svg"]
-    ]
+    return [
+        f"<results>/tables/{name}.{suffix}"
+        for name in experiments
+        for suffix in (["tsv"] if name in MAPS else ["tsv", "md", "tex"])
+    ] + [figure_file(name, suffix) for name in figures for suffix in ["png", "svg"]]
+
+
+def figure_file(experiment, suffix):
+    """Path of an experiment's figure."""
+    return f"<results>/figures/{experiment}.{suffix}"
+
+
+def figure_inputs(wildcards):
+    """What a figure is drawn from: a map of similarity, images of the first subject tested, or metrics."""
+    experiment = EXPERIMENTS[wildcards.experiment]
+    if experiment["kind"] == "similarity":
+        return {"similarity": f"<results>/tables/{wildcards.experiment}.tsv"}
+    if "panels" in experiment:
+        return {"metrics": metrics_of([wildcards.experiment])}
+    column = experiment["columns"][0]
+    dataset, dose = column["dataset"], column["dose"]
+    subject = tested(dataset)[0]
+    images = [restored(dataset, dose, method, subject) for method in experiment["rows"]]
+    return {"images": [pet_image(dataset, subject, STANDARD), *images]}
+
+
+def compared(wildcards):
+    """The training whose layers a map of similarity compares: that of the first fold."""
+    experiment = EXPERIMENTS[wildcards.experiment]
+    column = experiment["columns"][0]
+    fold = next(iter(folds(people_of(DATASETS[column["dataset"]]), DATASETS[column["dataset"]]["split"])))
+    return weights_of(ENTRIES, Training(column["dataset"], column["dose"], experiment["rows"][0], fold))
+
+
+def similarity_inputs(wildcards):
+    """What a map of similarity takes: weights, and the prepared volumes of subjects that they have not seen."""
+    experiment, training = EXPERIMENTS[wildcards.experiment], compared(wildcards)
+    column, domain = experiment["columns"][0], METHODS[training.method]["train"]["domain"]
+    dataset = column["dataset"]
+    subjects = next(iter(folds(people_of(DATASETS[dataset]), DATASETS[dataset]["split"]).values()))
+    return {
+        "weights": weights_file(training),
+        "prepared": [prepared(dataset, column["dose"], domain, subject) for subject in subjects],
+    }
 
 
 def figures_of(experiment):
@@ -697,6 +785,33 @@ def titles_of(wildcards):
     return {name: METHODS[name]["title"] for name in EXPERIMENTS[wildcards.experiment]["rows"] if name != LOW_DOSE}
 
 
+def sources_of(wildcards):
+    """Where each data set of an experiment comes from, on which the unit of its images depends."""
+    return {
+        column["dataset"]: DATASETS[column["dataset"]]["source"]
+        for column in EXPERIMENTS[wildcards.experiment]["columns"]
+    }
+
+
+def cost_files(wildcards):
+    """Sidecars of restored images and costs of trainings behind a table that shows time or memory: they name the devices."""
+    experiment = EXPERIMENTS[wildcards.experiment]
+    if not set(experiment.get("cost", [])) & set(TIMED):
+        return {"restore_costs": [], "train_costs": []}
+    places = [
+        (column["dataset"], column["dose"], method)
+        for column in experiment["columns"]
+        for method in experiment["rows"]
+        if method != LOW_DOSE
+    ]
+    trainings = dict.fromkeys(training for place in places for training in trainings_of(*place))
+    images = [restored(*place, subject) for place in places for subject in tested(place[0])]
+    return {
+        "restore_costs": [image.removesuffix(".nii.gz") + ".json" for image in images],
+        "train_costs": [str(Path(weights_file(training)).parent / "cost.json") for training in trainings],
+    }
+
+
 def notes_of(wildcards):
     """What a reader of an experiment's table must know of the scale and its data sets."""
     return list(scale_notes(ENTRIES, EXPERIMENTS[wildcards.experiment], config.get("note", "")))
@@ -705,7 +820,7 @@ def notes_of(wildcards):
 def shown_columns():
     """Methods of all experiments by data set and dose, each once and in order."""
     shown = {}
-    for experiment in EXPERIMENTS.values():
+    for experiment in [entry for name, entry in EXPERIMENTS.items() if name in TABULATED]:
         for column in experiment["columns"]:
             methods = shown.setdefault((column["dataset"], column["dose"]), [])
             methods += [method for method in experiment["rows"] if method not in methods]
@@ -764,7 +879,8 @@ def page_inputs(wildcards):
         "range_figures": [f"<results>/figures/{name}-{figure}.svg" for name, figure in plan["range_figures"]],
         "published": [ancient(published_path(name)) for name in page_published()],
         "papers": ancient(published_path("papers")),
-        "records": [f"<results>/tables/{name}.json" for name in RUN],
+        "records": [f"<results>/tables/{name}.json" for name in RUN if name not in MAPS],
+        "figures": [figure_file(name, "png" if "views" in EXPERIMENTS[name] else "svg") for name in FIGURES],
     }
 
 

@@ -1,4 +1,28 @@
-"""One long table of metrics a data set, dose and method; and the check that a finished run still gives them."""
+"""One long table of metrics a data set, dose and method; the published weights that LPIPS takes; the check that a finished run still gives its tables."""
+
+
+# Named by what it must hold: a file that is there and whole is kept, whatever address it came from.
+rule fetch_weights:
+    output:
+        update("results/downloads/weights/{sha256}.pth"),
+    log:
+        "results/downloads/logs/weights/{sha256}.log",
+    benchmark:
+        "results/downloads/benchmarks/weights/{sha256}.tsv"
+    wildcard_constraints:
+        sha256="[0-9a-f]{64}",
+    localrule: True
+    conda:
+        "../envs/petbench.yaml"
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=60,
+    params:
+        url=weights_address,
+        code=code_of("fetch_weights"),
+    script:
+        "../scripts/fetch_weights.py"
 
 
 rule evaluate:
@@ -21,13 +45,41 @@ rule evaluate:
         people=people_tested,
         folds=folds_of,
         grid=of_dataset("preprocess", "grid"),
-        settings=lambda wildcards: DATASETS[wildcards.dataset].get("evaluation", {}),
-        weights=lambda wildcards: checksums_of(
-            DATASETS[wildcards.dataset].get("evaluation", {}).get("lpips", {}).values()
-        ),
+        settings=evaluation_settings,
+        weights=lambda wildcards: lpips_checksums(wildcards.dataset),
         code=code_of("evaluate"),
     script:
         "../scripts/evaluate.py"
+
+
+rule similarity:
+    input:
+        unpack(similarity_inputs),
+    output:
+        report(
+            "<results>/tables/{experiment}.tsv",
+            caption="../resources/captions/similarity.rst",
+            category="Tables",
+            labels={"experiment": "{experiment}"},
+        ),
+    log:
+        "<logs>/similarity/{experiment}.log",
+    benchmark:
+        "<benchmarks>/similarity/{experiment}.tsv"
+    wildcard_constraints:
+        experiment=wildcard_choice(MAPS),
+    conda:
+        "../envs/petbench.yaml"
+    threads: 4
+    resources:
+        gpu=1,
+        mem_mb=scaled(16_000),
+        runtime=scaled(60),
+    params:
+        settings=lambda wildcards: EXPERIMENTS[wildcards.experiment]["similarity"],
+        code=code_of("similarity", modules=lambda wildcards: [METHODS[compared(wildcards).method]["module"]]),
+    script:
+        "../scripts/similarity.py"
 
 
 # No output or benchmark, so that it runs whenever it is asked for, and no input, so that it takes the run as it stands.

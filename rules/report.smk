@@ -3,6 +3,7 @@
 
 rule table:
     input:
+        unpack(cost_files),
         metrics=lambda wildcards: metrics_of([wildcards.experiment]),
         published=published_file,
         images=images_behind,
@@ -20,6 +21,8 @@ rule table:
         "<logs>/table/{experiment}.log",
     benchmark:
         "<benchmarks>/table/{experiment}.tsv"
+    wildcard_constraints:
+        experiment=wildcard_choice(TABULATED),
     localrule: True
     conda:
         "../envs/petbench.yaml"
@@ -42,7 +45,7 @@ rule table:
 
 rule figure:
     input:
-        metrics=lambda wildcards: metrics_of([wildcards.experiment]),
+        unpack(figure_inputs),
     output:
         png=report(
             "<results>/figures/{experiment}.png",
@@ -67,6 +70,7 @@ rule figure:
     params:
         experiment=lambda wildcards: EXPERIMENTS[wildcards.experiment],
         titles=titles_of,
+        sources=sources_of,
         code=code_of("figure"),
     script:
         "../scripts/figure.py"

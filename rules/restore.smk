@@ -47,7 +47,7 @@ rule fuse:
         mem_mb=scaled(4_000),
         runtime=scaled(10),
     params:
-        rule=of_method("restore", "fuse"),
+        settings=of_method("restore"),
         code=code_of("fuse"),
     script:
         "../scripts/fuse.py"

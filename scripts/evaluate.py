@@ -6,7 +6,8 @@ from petbench.workflow.job import job
 
 with job(snakemake) as run:
     files = run.input_lists()
-    files.pop("preflight", None)
+    for name in ("preflight", "lpips"):
+        files.pop(name, None)
     evaluate(
         run.output[0],
         dataset=run.wildcards.dataset,

@@ -1,10 +1,7 @@
 """Draw one experiment's figure."""
 
-from petbench.evaluation.table import read_tables
-from petbench.report.figures import panels
-from petbench.report.tables import build_table
+from petbench.report.draw import draw
 from petbench.workflow.job import job
 
 with job(snakemake) as run:
-    table = build_table(run.params.experiment, read_tables(run.input.metrics), (), run.params.titles)
-    panels(run.params.experiment, table, list(run.output))
+    draw(run.params.experiment, run.input_lists(), run.params.titles, run.params.sources, list(run.output))

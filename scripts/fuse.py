@@ -4,4 +4,4 @@ from petbench.restoration.fuse import fuse
 from petbench.workflow.job import job
 
 with job(snakemake) as run:
-    fuse(run.input.images, run.input.sidecars, run.params.rule, out=dict(run.output.items()))
+    fuse(run.input.images, run.input.sidecars, run.params.settings, out=dict(run.output.items()))

@@ -53,6 +53,20 @@ def test_chosen_slices_alone_are_indexed_and_recorded(tmp_path, paths):
     assert read_json(out["parameters"])["slices"] == domain["slices"]
 
 
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_nearly_empty_slices_are_left_out_of_the_training_by_the_low_dose_alone(tmp_path, paths, axis):
+    out = outputs(tmp_path / "prepared")
+    window = [16, 16, 16]
+    window[axis] = 1
+    domain = {"window": window, "stride": window, "slices": {"uniform": 8}, "empty_below": 0.2}
+    prepare(paths, {"grid": {"shape": [16, 16, 16]}, "scaling": SCALING}, domain, out)
+    index, parameters = np.load(out["index"]), read_json(out["parameters"])
+    sums = np.load(out["low_dose"]).sum(axis=tuple({0, 1, 2} - {axis}))
+    assert index[:, axis].tolist() == [place for place in range(1, 16, 2) if sums[place] >= 0.2 * sums.max()]
+    assert parameters["windows"] == len(index) < 8
+    assert parameters["windows_left_out"] == 8 - len(index)
+
+
 def test_images_on_different_grids_are_refused(tmp_path, paths):
     data = np.random.default_rng(0).random((20, 18, 16), dtype=np.float32)
     shifted = AFFINE.copy()

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from petbench.errors import InputError
-from petbench.preprocess.windows import spatial_shape, window_slices, window_starts
+from petbench.preprocess.windows import filled_slices, slice_positions, spatial_shape, thin_axis, window_slices, window_starts
 
 
 @st.composite
@@ -78,3 +78,31 @@ def test_slices_that_there_are_not_are_refused(window, slices, message):
 def test_windows_that_do_not_fit_are_refused(window, stride, message):
     with pytest.raises(InputError, match=message):
         window_starts((8, 8, 8), window, stride)
+
+
+@given(st.integers(1, 40), st.integers(1, 40))
+def test_uniform_slices_are_as_many_as_asked_for_and_evenly_spaced(size, count):
+    window = [5, 1, 5]
+    if count > size:
+        with pytest.raises(InputError, match=f"slices/uniform: {count} slices, and there are {size}"):
+            slice_positions([5, size, 5], window, {"uniform": count})
+        return
+    axis, positions = slice_positions([5, size, 5], window, {"uniform": count})
+    assert axis == thin_axis(window) == 1
+    assert len(set(positions)) == count
+    gaps = np.diff(positions)
+    assert count == 1 or gaps.max() - gaps.min() <= 1
+    # as much of the volume lies before the first slice as behind the last
+    assert abs(positions[0] - (size - 1 - positions[-1])) <= 1
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_slice_is_empty_by_its_sum_not_by_its_loudest_voxel(axis):
+    volume = np.zeros((6, 6, 6))
+    place = np.moveaxis(volume, axis, 0)
+    place[2:5] = 1.0
+    place[3] = 2.0
+    place[0, 3, 3] = 5.0  # one loud voxel of noise
+    assert filled_slices(volume, axis, 0.1).tolist() == [False, False, True, True, True, False]
+    assert filled_slices(volume, axis, 0.6).tolist() == [False, False, False, True, False, False]
+    assert filled_slices(volume, axis, 0.0).all()

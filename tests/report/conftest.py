@@ -12,8 +12,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 from made_up import ABLATIONS, METHODS, RATIOS, ROOT, experiment, long_rows, write_truth
 
 from petbench.data.nifti import volume, write_volume
+from petbench.report.figures import panels
 from petbench.report.page import History, Picture, ReportContent
 from petbench.report.published import read_papers, read_published
+from petbench.report.tables import build_table
 from petbench.report.viewer import ViewerSubject
 
 
@@ -106,6 +108,8 @@ def content(metrics, volumes, tmp_path_factory) -> ReportContent:
         "mak_gan-c": "C: B + AKI",
     }
     titles |= {"mak_gan-d": "D: C + residual"} | {f"mak_gan-{ratio}": f"MAK-GAN, {ratio.replace('_', ' ')}" for ratio in RATIOS}
+    drawn = folder / "mak_gan_figure3.svg"
+    panels(experiment(names[2]), build_table(experiment(names[2]), metrics, (), titles), [drawn])
     restorations = metrics.loc[metrics["metric"] == "restore_seconds", ["dataset", "dose", "method", "subject"]]
     return ReportContent(
         entries={
@@ -124,6 +128,7 @@ def content(metrics, volumes, tmp_path_factory) -> ReportContent:
         histories=histories,
         registrations=[Picture(picture, "mni, sub-01: MR edges on PET")],
         subjects=volumes,
+        figures={"mak_gan_figure3": drawn},
         left_out=2,
         versions={"python": "3.11", "torch": "2.13"},
         provenance=[{"file": "activity", "seed": "2026", "SHA-256": "0" * 64}],

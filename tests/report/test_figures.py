@@ -141,3 +141,48 @@ def test_other_suffixes_are_refused(metrics, tmp_path):
     entry = experiment("mak_gan_figure3")
     with pytest.raises(InputError, match=r"written as \.png or \.svg"):
         figures.panels(entry, build_table(entry, metrics, (), {}), [tmp_path / "figure.pdf"])
+
+
+def test_views_are_the_same_file_every_time_and_look_along_their_axes(arrays, tmp_path):
+    volumes, _, _ = arrays
+    planes = ["coronal", "sagittal"]
+    first, second = draw_twice(lambda paths: figures.views(volumes, "standard_dose", planes, KBQ_ML, (4.0, 4.0, 5.0), paths), tmp_path)
+    assert first == second
+    assert b"<svg" in first[1]
+    assert all(name.encode() in first[1] for name in planes)
+
+
+def test_views_of_equal_volumes_have_white_errors_and_a_hot_voxel_moves_the_planes_nowhere(arrays, tmp_path):
+    volumes, _, _ = arrays
+    reference = volumes["standard_dose"]
+    pair = {"standard_dose": reference, "same": reference.copy()}
+    figures.views(pair, "standard_dose", ["axial"], KBQ_ML, (4.0, 4.0, 5.0), [tmp_path / "same.png"])
+    hot = reference.copy()
+    hot[0, 0, 0] = 1e9
+    figures.views(pair | {"same": hot}, "standard_dose", ["axial"], KBQ_ML, (4.0, 4.0, 5.0), [tmp_path / "hot.png"])
+    same, other = (image.imread(tmp_path / f"{name}.png") for name in ("same", "hot"))
+    assert same.shape == other.shape
+    np.testing.assert_array_equal(same, other)  # outside the head, so neither drawn nor in the scale of errors
+
+
+def similarity_table(path, encoder, decoder):
+    rows = [
+        ("encoder" if part == 0 else "decoder", "pet", row + 1, "mr", column + 1, value, 32, 500)
+        for part, matrix in enumerate((encoder, decoder))
+        for (row, column), value in np.ndenumerate(matrix)
+    ]
+    columns = ["part", "row_branch", "row_layer", "column_branch", "column_layer", "cka", "samples", "time_step"]
+    pd.DataFrame(rows, columns=columns).to_csv(path, sep="\t", index=False, na_rep="nan")
+    return path
+
+
+def test_heat_maps_show_every_pair_of_layers_in_its_place(tmp_path):
+    encoder, decoder = np.arange(6).reshape(2, 3) / 6, np.full((14, 14), 0.5)
+    encoder[1, 1] = np.nan  # a layer that does not vary
+    table = similarity_table(tmp_path / "table.tsv", encoder, decoder)
+    first, second = draw_twice(lambda paths: figures.heat_maps(table, paths), tmp_path)
+    assert first == second
+    for words in (b"Encoder", b"Decoder", b"PET branch, layer", b"MR branch, layer", b"32 held-out windows at step 500"):
+        assert words in first[1], words
+    (drawn, _) = figures.similarity_matrices(pd.read_csv(table, sep="\t")).values()
+    np.testing.assert_allclose(drawn.to_numpy(), encoder)

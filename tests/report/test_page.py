@@ -303,11 +303,12 @@ def test_collected_files_stand_where_the_page_looks_for_them(content, tmp_path):
         "images": [image],
         "volumes": kinds,
         "sidecars": [tmp_path / "b.json", tmp_path / "a.json"],
+        "figures": [],
         "published": [],
         "papers": [ROOT / "resources/published/papers.tsv"],
-        "records": [tmp_path / "record.json"] * len(content.entries["run"]),
+        "records": [tmp_path / "mak_gan_table1.json"],
     }
-    write_json(tmp_path / "record.json", {"code": {}})
+    write_json(tmp_path / "mak_gan_table1.json", {"code": {}})
     found = collect(
         content.entries,
         "",
@@ -326,7 +327,7 @@ def test_collected_files_stand_where_the_page_looks_for_them(content, tmp_path):
     assert (subject.subject, list(subject.volumes)) == ("sub-01", ["standard_dose"])
     assert (subject.labels, subject.truth) == (Path("labels"), Path("truth"))
     assert found.left_out == 3
-    assert found.records == {name: {"code": {}} for name in content.entries["run"]}
+    assert found.records == {"mak_gan_table1": {"code": {}}}
 
 
 def test_the_page_says_what_each_table_was_made_from(content):
@@ -349,3 +350,27 @@ def test_missing_method_is_refused_in_one_sentence(content):
     fewer = content.metrics[content.metrics["method"] != "mak_gan-c"]
     with pytest.raises(InputError, match=r"mak_gan-c on mni/drf4.*evaluate that method"):
         render(dataclasses.replace(content, metrics=fewer, subjects=(), histories=()))
+
+
+def test_a_map_of_similarity_shows_its_figure_and_where_its_numbers_are(content):
+    entry = {
+        "paper": "m2diff",
+        "kind": "similarity",
+        "title": "Two branches",
+        "rows": ["mak_gan"],
+        "columns": [{"dataset": "mni", "dose": "drf4", "label": "x"}],
+        "similarity": {"time_step": 1, "samples": 4, "pixels": 1, "seed": 0},
+        "differs": "all of it",
+    }
+    entries = dict(content.entries)
+    entries |= {"run": [*entries["run"], "m2diff_figure8"], "experiments": {**entries["experiments"], "m2diff_figure8": entry}}
+    (drawn,) = content.figures.values()
+    page = render(
+        dataclasses.replace(content, subjects=(), histories=(), entries=entries, figures={**content.figures, "m2diff_figure8": drawn})
+    )
+    article = page.split('<article id="m2diff_figure8">')[1].split("</article>")[0]
+    assert "<img" in article
+    assert "results on disk, in tables/m2diff_figure8.tsv" in article
+    assert "<table" not in article
+    with pytest.raises(InputError, match="m2diff_figure8: its figure was not given"):
+        render(dataclasses.replace(content, subjects=(), histories=(), entries=entries))

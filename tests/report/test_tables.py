@@ -9,8 +9,8 @@ from made_up import ROOT, experiment, long_rows
 from scipy import stats
 
 from petbench.errors import InputError
-from petbench.report.notes import scale_notes
-from petbench.report.published import COLUMNS, read_papers, read_published
+from petbench.report.notes import device_notes, scale_notes
+from petbench.report.published import COLUMNS, Quoted, read_papers, read_published
 from petbench.report.tables import build_table, caption, few_subjects, has_reference
 from petbench.report.write_tables import escape, write_latex, write_markdown, write_tsv
 
@@ -119,12 +119,37 @@ def test_size_of_a_network_given_once_a_subject_is_printed_plain(tmp_path):
     assert "| 12,345,678 | 66.10 |" in (tmp_path / "table.md").read_text()
 
 
-def test_times_in_a_table_say_that_devices_are_mixed():
-    costs = long_rows("mni", "drf4", "mak_gan", "restore_seconds", [1, 3], "n/a", "n/a")
-    metrics = pd.concat([study([20, 21], [24, 25], [26, 27]), pd.DataFrame(costs)])
-    for cost, said in ((["restore_seconds"], True), ([], False)):
-        table = build_table({**ENTRY, "cost": cost}, metrics, (), TITLES)
-        assert any("whatever devices those ran on" in note for note in table.notes) is said
+def test_times_in_a_table_say_where_they_were_measured():
+    timed = {**ENTRY, "cost": ["restore_seconds"]}
+    assert device_notes(ENTRY, ["a GPU, bf16"], ["a GPU"]) == ()
+    (one,) = device_notes(timed, ["a GPU, bf16", "a GPU, bf16"], ["a GPU"])
+    assert one == "Times and memory: trained on a GPU, bf16, restored on a GPU."
+    (several,) = device_notes(timed, ["a GPU, bf16"], ["a GPU", "cpu, 2 threads"])
+    assert "restored on a GPU; cpu, 2 threads" in several
+    assert "whatever devices those ran on" in several
+
+
+def test_a_metric_without_any_value_is_explained_and_prints_as_not_applicable(tmp_path):
+    rows = [row for method in ENTRY["rows"] for row in long_rows("mni", "drf4", method, "lpips", [math.nan, math.nan])]
+    metrics = pd.concat([study([20, 21], [24, 25], [26, 27]), pd.DataFrame(rows)])
+    table = build_table({**ENTRY, "metrics": ["psnr", "lpips"]}, metrics, (), TITLES)
+    assert any(note.startswith("LPIPS is n/a: it needs published weights") for note in table.notes)
+    assert not any("not finite are left out" in note for note in table.notes)
+    assert table.subjects(KEY) == "n = 2"
+    assert not any(table.cells[method, KEY, "lpips"].best for method in ENTRY["rows"])
+    write_markdown(table, tmp_path / "table.md")
+    (line,) = [line for line in (tmp_path / "table.md").read_text().splitlines() if line.startswith("| MAK-GAN")]
+    assert line.endswith("| n/a |")
+
+
+def test_a_metric_that_the_paper_calls_otherwise_is_paired_with_its_number(tmp_path):
+    quoted = Quoted("MAK-GAN", "Clinical", "Peak", "23.1 ± 2.0", "", "a paper, table 1")
+    entry = {**ENTRY, "published_rows": {"mak_gan": "MAK-GAN"}, "published_metrics": {"psnr": "Peak"}}
+    table = build_table(entry, study([20, 21], [24, 25], [26, 27]), (quoted,), TITLES)
+    write_tsv(table, tmp_path / "table.tsv")
+    written = pd.read_csv(tmp_path / "table.tsv", sep="\t", dtype=str, keep_default_na=False)
+    printed = written[written["published"] != ""]
+    assert printed[["method", "metric", "published"]].to_numpy().tolist() == [["mak_gan", "psnr", "23.1 ± 2.0"]]
 
 
 REGISTERED = "MR is registered to the standard-dose image, as in studies with simultaneous PET/MR; a deployed scan has only the low dose."
@@ -312,3 +337,16 @@ def test_every_key_of_the_schema_is_described():
                 yield from undescribed(part.get("items", {}), f"{path}/{key}")
 
     assert list(undescribed(yaml.safe_load((ROOT / "config/schemas/experiment.yaml").read_text()))) == []
+
+
+def test_several_metrics_are_tested_and_corrected_together():
+    rng = np.random.default_rng(5)
+    own = rng.uniform(25, 30, 8)
+    metrics = study(own - 3 + rng.normal(0, 0.1, 8), own - rng.uniform(0.1, 0.3, 8), own)
+    one = build_table(STARRED, metrics, (), TITLES)
+    two = build_table({**STARRED, "statistics": {**STARRED["statistics"], "metric": ["psnr", "nmse"]}}, metrics, (), TITLES)
+    assert any(note.startswith("*: PSNR or NMSE significantly worse than MAK-GAN") for note in two.notes)
+    for method in ("low_dose", "other"):
+        assert math.isnan(one.cells[method, KEY, "nmse"].p_holm)
+        assert two.cells[method, KEY, "nmse"].mark == "*"
+        assert two.cells[method, KEY, "psnr"].p_holm >= one.cells[method, KEY, "psnr"].p_holm

@@ -19,6 +19,7 @@ from petbench.errors import InputError
 from petbench.files import read_json
 from petbench.methods.build import build
 from petbench.restoration.weights import save_weights
+from petbench.training.data import open_windows
 from petbench.training.fit import fit, rate_factor
 
 MODULES = ["m_unet", "mak_gan"]
@@ -244,7 +245,7 @@ def test_the_average_forgets_its_random_start():
     torch.testing.assert_close(average.shadow[name], expected)
 
 
-def test_history_and_cost(train, describe):
+def test_history_and_cost(train, describe, prepared):
     folder = train("a", describe("mak_gan"))
     history = pd.read_csv(folder / "history.tsv", sep="\t")
     assert history["step"].tolist() == [1, 2, 3, 4, 5, 6]
@@ -260,6 +261,8 @@ def test_history_and_cost(train, describe):
     assert cost["device"].startswith("cpu")
     assert cost["precision"] == "32-true"
     assert min(cost[key] for key in ("train_seconds", "train_peak_mb")) > 0
+    shown = cost["steps"] * describe("mak_gan").train["batch_size"]
+    assert cost["epoch_seconds"] == pytest.approx(cost["train_seconds"] * len(open_windows(prepared)) / shown)
 
 
 def test_history_rows_are_means_over_the_steps_between(train, describe, monkeypatch):

@@ -153,6 +153,14 @@ def refused(project, content):
         ({"override": {"datasets": {"mni": {"reconstruction": {"subsets": 500}}}}}, ["reconstruction/subsets", "500", "views", "lower"]),
         ({"override": {"methods": {"m_unet": {"restore": {"stride": [17, 16, 16]}}}}}, ["restore/stride", "shorten"]),
         ({"override": {"methods": {"m_unet": {"train": {"domain": "slices"}}}}}, ["train/domain", "no domain 'slices'", "patches"]),
+        (
+            {"override": {"methods": {"m_unet-fused": {"restore": {"fuse": "dwt", "wavelet": "db200"}}}}},
+            ["m_unet-fused.yaml", "restore/wavelet", "'db200'", "db20"],
+        ),
+        (
+            {"override": {"methods": {"m_unet-fused": {"restore": {"wavelet": "db2"}}}}},
+            ["m_unet-fused.yaml", "restore", "fuse dwt", "null removes"],
+        ),
     ],
 )
 def test_a_bad_scale_is_told_the_key_and_the_mend(project, over, words):
@@ -174,6 +182,15 @@ def test_a_bad_scale_is_told_the_key_and_the_mend(project, over, words):
         ({"domains": {"axial": {"slices": [11, 24]}}}, ["domains/axial/slices", "slice 24", "0 to 23"]),
         ({"domains": {"axial": {"slices": [11, 11]}}}, ["domains/axial/slices", "non-unique"]),
         ({"domains": {"axial": {"window": [24, 28, 2]}}}, ["domains/axial/slices", "one voxel thick"]),
+        ({"domains": {"axial": {"slices": {"uniform": 25}}}}, ["domains/axial/slices/uniform", "25 slices", "24 along axis 2", "lower"]),
+        (
+            {"domains": {"patches": {"window": [8, 8, 8], "stride": [8, 8, 8], "empty_below": 0.1}}},
+            ["domains/patches/empty_below", "one voxel thick", "remove"],
+        ),
+        (
+            {"evaluation": {"lpips": {"alexnet": "a.pth", "linear": "b.pth"}}},
+            ["evaluation/lpips", "[24, 28] pixels", "takes 32", "remove"],
+        ),
         ({"source": "brainweb", "phantom": None, "brainweb": {}, "subjects": 21}, ["subjects", "20 models, not 21"]),
         ({"source": "brainweb", "phantom": None, "brainweb": {}, "subjects": ["04", "07"]}, ["subjects", "no model '07'", "41"]),
         ({"source": "brainweb", "phantom": None, "brainweb": {}, "subjects": ["04", "04"]}, ["subjects", "listed twice"]),

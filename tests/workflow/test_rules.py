@@ -22,6 +22,7 @@ ON_A_GPU = {
     "predict_kernels",
     "reconstruct_torso",
     "correct_scan",
+    "similarity",
 }
 
 

@@ -113,10 +113,11 @@ _METRICS = (
         "GFLOP",
     ),
     Metric("train_seconds", "Training time", "Wall time to train one fold.", "lower", ",.0f", "s"),
+    Metric("epoch_seconds", "Epoch", "Wall time to train on every window of a fold's training subjects once.", "lower", ",.0f", "s"),
     Metric("train_peak_mb", "Training memory", "Peak memory while training one fold.", "lower", ",.0f", "MB"),
     Metric("restore_seconds", "Restoring time", "Wall time to restore one subject.", "lower", ",.1f", "s"),
-    Metric("restore_peak_mb", "Restoring memory", "Peak memory while restoring one subject.", "lower", ",.0f", "MB"),
     Metric("sampling_steps", "Sampling steps", "Evaluations of the network for one window or slice.", "none", ".0f"),
+    Metric("restore_peak_mb", "Restoring memory", "Peak memory while restoring one subject.", "lower", ",.0f", "MB"),
 )
 
 DEFINITIONS: dict[str, Metric] = {metric.name: metric for metric in _METRICS}
@@ -126,11 +127,15 @@ COSTS = (
     "gmac_modules",
     "gflop",
     "train_seconds",
+    "epoch_seconds",
     "train_peak_mb",
     "restore_seconds",
-    "restore_peak_mb",
     "sampling_steps",
+    "restore_peak_mb",
 )
+
+TIMED = ("train_seconds", "epoch_seconds", "train_peak_mb", "restore_seconds", "restore_peak_mb")
+"""Costs that depend on the device."""
 
 REGIONS = ("whole", "brain")
 """Regions that similarity is measured in; tissues and lesions have quantities of their own."""

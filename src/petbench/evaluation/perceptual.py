@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from petbench.errors import InputError
+from petbench.evaluation.settings import LPIPS_EDGE
 
 # Channels, kernel, stride and padding of AlexNet's convolutions, whether max pooling comes before, and their position in its `features`.
 _LAYERS = (
@@ -28,8 +29,6 @@ _LAYERS = (
 # Mean and spread that photographs in [-1, 1] are brought to zero and one by.
 _SHIFT = (-0.030, -0.088, -0.188)
 _SCALE = (0.458, 0.448, 0.450)
-MIN_EDGE = 32
-"""Smaller slices leave AlexNet's last stage without a pixel."""
 
 
 class Lpips(nn.Module):
@@ -125,9 +124,9 @@ def slice_lpips(
         data_range: Value that [0, data_range] is brought to [-1, 1] by; values beyond are not clipped.
 
     Raises:
-        InputError: the slices are smaller than `MIN_EDGE` pixels.
+        InputError: the slices are smaller than `LPIPS_EDGE` pixels.
     """
-    if min(np.delete(reference.shape, axis)) < MIN_EDGE:
+    if min(np.delete(reference.shape, axis)) < LPIPS_EDGE:
         raise InputError(f"lpips: slices of {tuple(np.delete(reference.shape, axis))} pixels are too small for AlexNet; leave lpips out.")
     distances = []
     with torch.inference_mode():

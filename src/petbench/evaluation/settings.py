@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from petbench.errors import InputError
 from petbench.evaluation.quantification import LesionRule
 
+LPIPS_EDGE = 32
+"""Smaller slices leave AlexNet's last stage without a pixel."""
+
 Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
 

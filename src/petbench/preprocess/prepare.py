@@ -14,7 +14,7 @@ from petbench.errors import InputError
 from petbench.files import atomic, checksum, write_json
 from petbench.preprocess.grid import grid_of, to_grid
 from petbench.preprocess.intensity import scales
-from petbench.preprocess.windows import window_starts
+from petbench.preprocess.windows import EMPTY_BELOW, filled_slices, thin_axis, window_starts
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,8 @@ def prepare(
     Args:
         paths: NIfTI files of `low_dose`, `standard_dose` and `mr`.
         preprocess: The data set entry's block of that name.
-        domain: `window` and `stride` in voxels, and optionally the `slices` that windows one voxel thick are cut at.
+        domain: `window` and `stride` in voxels, and for windows one voxel thick optionally the `slices` that they are cut at and
+            `empty_below` (see `training_starts`).
         out: Files to write: the three volumes (`.npy`, memory-mapped by readers), `index` (`.npy`, first voxels of windows) and
             `parameters` (JSON).
     """
@@ -76,7 +77,8 @@ def prepare(
     for kind, data in prepared.volumes.items():
         save_array(out[kind], data)
     shape = prepared.volumes["low_dose"].shape
-    save_array(out["index"], window_starts(shape, domain["window"], domain["stride"], domain.get("slices")))
+    starts, left_out = training_starts(prepared.volumes["low_dose"], domain)
+    save_array(out["index"], starts)
     write_json(
         out["parameters"],
         {
@@ -88,11 +90,35 @@ def prepare(
             "window": list(domain["window"]),
             "stride": list(domain["stride"]),
             "slices": domain.get("slices"),
+            "windows": len(starts),
+            "windows_left_out": left_out,
             # Snakemake takes a small file of equal content for unchanged: the content must tell the volumes apart.
             "volumes": {kind: checksum(out[kind]) for kind in prepared.volumes},
             "sources": {kind: {"file": Path(path).name, "sha256": checksum(path)} for kind, path in paths.items()},
         },
     )
+
+
+def training_starts(low_dose: NDArray[np.float32], domain: Mapping[str, Any]) -> tuple[NDArray[np.int32], int]:
+    """First voxels of a subject's training windows.
+
+    Slices that are nearly empty teach nothing and are left out, unless their positions are listed one by one. The low dose decides, not the
+    reference. Restoring covers them all.
+
+    Args:
+        low_dose: Volume (x, y, z).
+        domain: `window`, `stride`, and optionally `slices` and `empty_below`, see `window_starts` and `filled_slices`.
+
+    Returns:
+        Array (number of windows, 3), and how many windows were left out.
+    """
+    slices = domain.get("slices")
+    starts = window_starts(low_dose.shape, domain["window"], domain["stride"], slices)
+    axis = thin_axis(domain["window"])
+    if axis is None or isinstance(slices, list):
+        return starts, 0
+    kept = starts[filled_slices(low_dose, axis, domain.get("empty_below", EMPTY_BELOW))[starts[:, axis]]]
+    return kept, len(starts) - len(kept)
 
 
 def save_array(path: str | Path, data: NDArray[np.generic]) -> None:

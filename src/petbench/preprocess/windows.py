@@ -1,16 +1,20 @@
 """Windows: where patches or slices lie in a volume. A slice is a window one voxel thick."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from petbench.errors import InputError
 
+EMPTY_BELOW = 0.05
+"""Default of a domain's `empty_below`."""
 
-def window_starts(
-    shape: Sequence[int], window: Sequence[int], stride: Sequence[int], slices: Sequence[int] | None = None
-) -> NDArray[np.int32]:
+Slices = Sequence[int] | Mapping[str, int]
+"""Positions of slices, or `{"uniform": n}`: n of them, evenly spaced over the volume."""
+
+
+def window_starts(shape: Sequence[int], window: Sequence[int], stride: Sequence[int], slices: Slices | None = None) -> NDArray[np.int32]:
     """First voxels of the windows that cover a volume, or chosen slices of it.
 
     Windows step by `stride`; a last one is added flush with the far edge where the steps do not reach it, so that every voxel is covered.
@@ -19,7 +23,7 @@ def window_starts(
         shape: Volume, in voxels (3,).
         window: Window, in voxels (3,).
         stride: Step, in voxels (3,); no longer than the window, or voxels between windows would be left out.
-        slices: Where windows one voxel thick lie along that axis, in voxels; None for everywhere.
+        slices: Where windows one voxel thick lie along that axis, in voxels, or how many of them; None for everywhere.
 
     Returns:
         Array (number of windows, 3).
@@ -29,7 +33,7 @@ def window_starts(
             given to windows that are none.
     """
     axes = []
-    thin = None if slices is None else slice_axis(shape, window, slices)
+    thin, chosen = (None, []) if slices is None else slice_positions(shape, window, slices)
     for axis, (size, width, step) in enumerate(zip(shape, window, stride, strict=True)):
         if width > size:
             raise InputError(f"window: {width} voxels along axis {axis} exceed the volume's {size}; make the window smaller.")
@@ -38,25 +42,47 @@ def window_starts(
         starts = list(range(0, size - width + 1, step))
         if starts[-1] != size - width:
             starts.append(size - width)
-        axes.append(sorted(slices) if slices is not None and axis == thin else starts)
+        axes.append(chosen if axis == thin else starts)
     return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3).astype(np.int32)
 
 
-def slice_axis(shape: Sequence[int], window: Sequence[int], slices: Sequence[int]) -> int:
-    """The axis along which `slices` are chosen: the one that the window is one voxel thick along.
+def slice_positions(shape: Sequence[int], window: Sequence[int], slices: Slices) -> tuple[int, list[int]]:
+    """The axis along which slices are chosen, the one that the window is one voxel thick along, and where they lie on it, rising.
+
+    Uniform slices are the middles of as many equal parts of the volume.
 
     Raises:
-        InputError: there is no such axis or more than one, or a slice is not in the volume.
+        InputError: there is no such axis or more than one, a slice is not in the volume, or it has fewer slices than are asked for.
     """
-    thin = [axis for axis, width in enumerate(window) if width == 1]
-    if len(thin) != 1:
+    thin = thin_axis(window)
+    if thin is None:
         raise InputError(
             f"slices: only windows one voxel thick along one axis have slices, and this one has {list(window)} voxels; remove slices."
         )
-    size = shape[thin[0]]
+    size = shape[thin]
+    if isinstance(slices, Mapping):
+        count = slices["uniform"]
+        if count > size:
+            raise InputError(f"slices/uniform: {count} slices, and there are {size} along axis {thin}; lower it.")
+        return thin, [(2 * number + 1) * size // (2 * count) for number in range(count)]
     if outside := [index for index in slices if not 0 <= index < size]:
-        raise InputError(f"slices: slice {outside[0]} is not among the {size} along axis {thin[0]} (0 to {size - 1}); choose others.")
-    return thin[0]
+        raise InputError(f"slices: slice {outside[0]} is not among the {size} along axis {thin} (0 to {size - 1}); choose others.")
+    return thin, sorted(slices)
+
+
+def thin_axis(window: Sequence[int]) -> int | None:
+    """The axis along which a window is one voxel thick, where it is the only one: 0 for sagittal slices, 1 for coronal, 2 for axial."""
+    thin = [axis for axis, width in enumerate(window) if width == 1]
+    return thin[0] if len(thin) == 1 else None
+
+
+def filled_slices(volume: NDArray[np.floating], axis: int, empty_below: float) -> NDArray[np.bool_]:
+    """Which slices along an axis are not empty: those whose voxels add up to at least `empty_below` times the fullest slice's sum.
+
+    A sum, unlike a maximum, is not raised by the noise of an empty slice, which is as often below zero or nearly zero.
+    """
+    sums = np.sum(volume, axis=tuple(other for other in range(volume.ndim) if other != axis), dtype=np.float64)
+    return np.asarray(sums >= empty_below * sums.max())
 
 
 def window_slices(start: NDArray[np.integer], window: Sequence[int]) -> tuple[slice, slice, slice]:

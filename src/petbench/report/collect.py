@@ -9,6 +9,7 @@ from typing import Any
 
 from petbench.evaluation.table import no_metrics, read_tables
 from petbench.files import checksum, read_json
+from petbench.report.notes import training_device
 from petbench.report.page import History, Picture, RangeResults, ReportContent
 from petbench.report.published import read_papers, read_published
 from petbench.report.range_figures import CAPTIONS
@@ -37,7 +38,7 @@ def collect(
         entries: The resolved configuration.
         note: What the scale's file says of it.
         files: Paths by kind: `metrics`; `histories` and `costs`, one a training; `registrations` (PNG); `images`, whose checksums are
-            shown; `volumes`; `sidecars` of restored images; `published` and `papers`; `records`, one an experiment.
+            shown; `volumes`; `sidecars` of restored images; `figures`, one an experiment; `published` and `papers`; `records`, one a table.
         trainings: Data set, dose, method and fold of each training.
         registrations: Data set and subject of each picture, and of each of `images` in turn.
         volumes: Data set, dose, subject and kind (a method, `standard_dose`, `true_activity`, `labels` or `truth`) of each of `volumes`.
@@ -50,7 +51,7 @@ def collect(
     subjects: dict[tuple[str, str, str], dict[str, Path]] = {}
     for (dataset, dose, subject, kind), path in zip(volumes, files["volumes"], strict=True):
         subjects.setdefault((dataset, dose, subject), {})[kind] = Path(path)
-    trained = [f"{cost['device']}, {cost['precision']}" for cost in map(read_json, files["costs"])]
+    trained = [training_device(cost) for cost in map(read_json, files["costs"])]
     trained_on: dict[tuple[str, str, str, str], str] = {}
     for dataset, dose, method, places in behind:
         for fold in {trainings[place][3] for place in places}:
@@ -63,6 +64,7 @@ def collect(
         metrics=read_tables(files["metrics"]) if files["metrics"] else no_metrics(),
         published={Path(path).stem: read_published(path) for path in files["published"]},
         papers=read_papers(files["papers"][0]),
+        figures={Path(path).stem: Path(path) for path in files["figures"]},
         note=note,
         trained_on=trained_on,
         restored_on={
@@ -84,7 +86,7 @@ def collect(
         provenance=[
             _provenance(entries, dataset, subject, path) for (dataset, subject), path in zip(registrations, files["images"], strict=True)
         ],
-        records={name: read_json(path) for name, path in zip(entries["run"], files["records"], strict=True)},
+        records={Path(path).stem: read_json(path) for path in files["records"]},
     )
 
 

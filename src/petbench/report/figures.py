@@ -1,5 +1,6 @@
 """Figures: slices with error maps, training curves, points by setting; as PNG and SVG, the same bytes every time."""
 
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from petbench.files import atomic
 from petbench.report.viewer import Unit, display_window
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from petbench.report.tables import Table
 
 Volume = NDArray[np.floating]
@@ -266,3 +269,102 @@ def panels(experiment: Mapping[str, Any], table: "Table", paths: Sequence[str | 
             row[0].set_ylabel(f"{metric.title}\n{column.label}\n({table.subjects(column.key)})")
         figure.supxlabel("Means over subjects with 95 % confidence intervals; the best is a diamond.", fontsize=8, color="0.35")
         save(figure, paths)
+
+
+VIEWS = {"sagittal": 0, "coronal": 1, "axial": 2}
+"""The axis that each view looks along."""
+
+
+def views(
+    volumes: Mapping[str, Volume],
+    reference: str,
+    planes: Sequence[str],
+    unit: Unit,
+    edges_mm: tuple[float, float, float],
+    paths: Sequence[str | Path],
+) -> None:
+    """Draw planes through the middle of the head, a row a plane with its errors below it, a column a volume.
+
+    The reference alone decides where the planes lie. One window serves all images and one symmetric colour scale all error maps.
+
+    Args:
+        volumes: Title to volume, (x, y, z), x to the right, y to the front and z up.
+        reference: Title of the volume the errors are taken against.
+        planes: Keys of `VIEWS`, from top to bottom.
+        unit: What the colour bars are in.
+        edges_mm: Voxel edges along x, y and z.
+        paths: Files to write.
+    """
+    full_scale = display_window(volumes[reference])
+    head = np.argwhere(volumes[reference] > 0.05 * full_scale)
+    low, high = np.maximum(head.min(axis=0) - 2, 0), head.max(axis=0) + 3
+    centre, box = (low + high) // 2, tuple(slice(*bounds) for bounds in zip(low, high, strict=True))
+    errors = {title: volume - volumes[reference] for title, volume in volumes.items() if title != reference}
+    limit = max((float(np.percentile(np.abs(error[box]), 99.8)) for error in errors.values()), default=0.0) / unit.size or 1.0
+
+    def plane(volume: Volume, axis: int) -> Volume:
+        return np.asarray(volume[box].take(int(centre[axis] - low[axis]), axis).T / unit.size)
+
+    with plain_style() as pyplot:
+        figure, axes = pyplot.subplots(
+            2 * len(planes), len(volumes), figsize=(1.6 * len(volumes) + 0.7, 3.2 * len(planes)), layout="constrained", squeeze=False
+        )
+        for row, name in enumerate(planes):
+            along = VIEWS[name]
+            x, y = (edge for place, edge in enumerate(edges_mm) if place != along)
+            look = {"origin": "lower", "interpolation": "nearest", "aspect": y / x}
+            upper, lower = axes[2 * row], axes[2 * row + 1]
+            for top, bottom, (title, volume) in zip(upper, lower, volumes.items(), strict=True):
+                shown = top.imshow(plane(volume, along), cmap="gray_r", vmin=0, vmax=full_scale / unit.size, **look)
+                if title in errors:
+                    difference = bottom.imshow(plane(errors[title], along), cmap="RdBu_r", vmin=-limit, vmax=limit, **look)
+                else:
+                    bottom.text(0.5, 0.5, "reference", ha="center", va="center", color="0.45", transform=bottom.transAxes)
+            upper[0].set_ylabel(name)
+            figure.colorbar(shown, ax=upper.tolist(), label=unit.label, shrink=0.85, pad=0.01)
+            if errors:
+                figure.colorbar(difference, ax=lower.tolist(), label=f"error, {unit.label}", shrink=0.85, pad=0.01)
+        for top, title in zip(axes[0], volumes, strict=True):
+            top.set_title(textwrap.fill(title, 20))
+        for axis in axes.flat:
+            axis.set(xticks=[], yticks=[])
+            axis.spines[:].set_visible(False)
+        save(figure, paths)
+
+
+def heat_maps(table: Path, paths: Sequence[str | Path]) -> None:
+    """Draw how alike the layers of two branches are, a panel a part of the network, on one scale from 0 to 1.
+
+    Estimates of layers that have nothing in common scatter around 0; those below it are drawn as 0.
+
+    Args:
+        table: What `petbench.restoration.representations.compare_layers` writes.
+        paths: Files to write.
+    """
+    import pandas
+
+    found = pandas.read_csv(table, sep="\t")
+    first, matrices = found.iloc[0], similarity_matrices(found)
+    with plain_style() as pyplot:
+        figure, axes = pyplot.subplots(1, len(matrices), figsize=(3.9 * len(matrices), 3.6), layout="constrained", squeeze=False)
+        for axis, (part, matrix) in zip(axes.flat, matrices.items(), strict=True):
+            shown = axis.imshow(matrix, vmin=0, vmax=1, cmap="viridis", origin="lower")
+            axis.set(
+                xlabel=f"{first['column_branch'].upper()} branch, layer",
+                ylabel=f"{first['row_branch'].upper()} branch, layer",
+                title=part.capitalize(),
+            )
+            for set_ticks, labels in ((axis.set_xticks, matrix.columns), (axis.set_yticks, matrix.index)):
+                every = -(-len(labels) // 12)
+                set_ticks(range(0, len(labels), every), labels[::every])
+            axis.spines[:].set_visible(False)
+        figure.colorbar(shown, ax=axes.ravel().tolist(), label="linear CKA", shrink=0.85, pad=0.01)
+        caption = f"Unbiased HSIC of {first['samples']} held-out windows at step {first['time_step']}; layers in the order that they run."
+        figure.supxlabel(caption, fontsize=8, color="0.35")
+        save(figure, paths)
+
+
+def similarity_matrices(table: "DataFrame") -> "dict[str, DataFrame]":
+    """The matrix of each part of the network: layers of one branch down, of the other across; NaN where a layer does not vary."""
+    parts = dict.fromkeys(table["part"])
+    return {part: table[table["part"] == part].pivot(index="row_layer", columns="column_layer", values="cka") for part in parts}

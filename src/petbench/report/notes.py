@@ -1,7 +1,9 @@
 """Sentences that go with every number of an experiment, wherever its table is shown."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+from petbench.evaluation.definitions import TIMED
 
 
 def scale_notes(entries: Mapping[str, Any], experiment: Mapping[str, Any], note: str) -> tuple[str, ...]:
@@ -26,6 +28,28 @@ def scale_notes(entries: Mapping[str, Any], experiment: Mapping[str, Any], note:
             "a deployed scan has only the low dose."
         )
     return tuple(notes)
+
+
+def device_notes(experiment: Mapping[str, Any], trained: Iterable[str], restored: Iterable[str]) -> tuple[str, ...]:
+    """Where the times and memory of an experiment's table were measured; nothing where it shows none.
+
+    Args:
+        experiment: Resolved entry.
+        trained: Device of each training behind it.
+        restored: Device of each restoration behind it.
+    """
+    if not set(experiment.get("cost", [])) & set(TIMED):
+        return ()
+    on, at = sorted(set(trained)), sorted(set(restored))
+    note = f"Times and memory: trained on {'; '.join(on) or 'nothing'}, restored on {'; '.join(at) or 'nothing'}."
+    if max(len(on), len(at)) > 1:
+        note += " They are means over all jobs, whatever devices those ran on; the report's cost section tells them apart."
+    return (note,)
+
+
+def training_device(cost: Mapping[str, Any]) -> str:
+    """Device and precision of a training, from its cost file."""
+    return f"{cost['device']}, {cost['precision']}"
 
 
 def leaking_datasets(datasets: Mapping[str, Any]) -> list[str]:

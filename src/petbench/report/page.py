@@ -16,7 +16,7 @@ from petbench.evaluation.definitions import DEFINITIONS, Metric
 from petbench.evaluation.statistics import MIN_SUBJECTS
 from petbench.files import atomic
 from petbench.report import figures, summaries
-from petbench.report.notes import leaking_datasets, scale_notes
+from petbench.report.notes import device_notes, leaking_datasets, scale_notes
 from petbench.report.provenance import sentence
 from petbench.report.published import Quoted, grid, sources
 from petbench.report.tables import ARROWS, REFERENCES, TITLES, Table, build_table, caption, few_subjects, has_reference
@@ -75,6 +75,7 @@ class ReportContent:
         histories: Training histories.
         registrations: Quality-control pictures of MR in PET space.
         subjects: Volumes for figures and for the viewer.
+        figures: PNG or SVG of each experiment that is a figure, by its id.
         left_out: How many subjects, counted at each dose, the viewer does not show.
         versions: Library to version.
         provenance: Rows, each a mapping with the same keys, such as data set, source, seed, checksum.
@@ -92,6 +93,7 @@ class ReportContent:
     histories: Sequence[History] = ()
     registrations: Sequence[Picture] = ()
     subjects: Sequence[ViewerSubject] = ()
+    figures: Mapping[str, Path] = field(default_factory=dict)
     left_out: int = 0
     versions: Mapping[str, str] = field(default_factory=dict)
     provenance: Sequence[Mapping[str, str]] = ()
@@ -164,17 +166,14 @@ def _papers(content: ReportContent, titles: Mapping[str, str]) -> list[dict[str,
 
 def _experiment(name: str, experiment: Mapping[str, Any], content: ReportContent, titles: Mapping[str, str]) -> dict[str, Any]:
     published = content.published.get(experiment.get("published", ""), ())
-    notes = scale_notes(content.entries, experiment, content.note)
-    table = build_table(experiment, content.metrics, published, titles, notes=notes)
-    others = [other for other in REFERENCES if other != table.reference and has_reference(experiment, content.metrics, other)]
-    again = {key: value for key, value in experiment.items() if key != "cost"}  # a cost is the same against any reference
+    tables = [] if experiment["kind"] == "similarity" else _tables(experiment, content, published, titles)
     return {
         "id": name,
         "title": experiment["title"],
-        "differs": experiment["differs"],
-        "tables": [table, *(build_table(again, content.metrics, published, titles, other) for other in others)],
+        "differs": " ".join(experiment["differs"].split()),
+        "tables": tables,
         "published": published,
-        "figure": _drawn(partial(_panels, experiment, table)) if experiment["kind"] == "figure" else None,
+        "figure": _data_uri(_figure(name, content)) if experiment["kind"] in ("figure", "similarity") else None,
         "plates": [],
         "summaries": [],
         "notes": "",
@@ -203,8 +202,21 @@ def _definitions(content: ReportContent) -> list[Metric]:
     return [DEFINITIONS[name] for name in DEFINITIONS if name in measured] + list(dict.fromkeys(shown))
 
 
-def _panels(experiment: Mapping[str, Any], table: Table, path: Path) -> None:
-    figures.panels(experiment, table, [path])
+def _tables(experiment: Mapping[str, Any], content: ReportContent, published: tuple[Quoted, ...], titles: Mapping[str, str]) -> list[Table]:
+    """The experiment's table, and one against each other reference that is known."""
+    places = {(column["dataset"], column["dose"], method) for column in experiment["columns"] for method in experiment["rows"]}
+    trained, restored = ([device for key, device in on.items() if key[:3] in places] for on in (content.trained_on, content.restored_on))
+    notes = [*device_notes(experiment, trained, restored), *scale_notes(content.entries, experiment, content.note)]
+    table = build_table(experiment, content.metrics, published, titles, notes=notes)
+    others = [other for other in REFERENCES if other != table.reference and has_reference(experiment, content.metrics, other)]
+    again = {key: value for key, value in experiment.items() if key != "cost"}  # a cost is the same against any reference
+    return [table, *(build_table(again, content.metrics, published, titles, other) for other in others)]
+
+
+def _figure(name: str, content: ReportContent) -> Path:
+    if name not in content.figures:
+        raise InputError(f"{name}: its figure was not given; draw it first.")
+    return content.figures[name]
 
 
 def _firsts(subjects: Sequence[ViewerSubject]) -> list[ViewerSubject]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from petbench.errors import InputError
@@ -15,9 +15,12 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 COST = "cost"
-TIMED = ("train_seconds", "train_peak_mb", "restore_seconds", "restore_peak_mb")
 ARROWS = {"higher": "↑", "lower": "↓", "zero": "→ 0", "one": "→ 1", "none": ""}
 TITLES = {"low_dose": "Low dose", "standard_dose": "Standard dose", "true_activity": "True activity"}
+WHY_UNKNOWN = {
+    "lpips": "it needs published weights that are not bundled, which a data set names under evaluation/lpips",
+    "ssim": "the slices that are evaluated are no neighbours",
+}
 REFERENCES = {"standard_dose": "the standard-dose image", "true_activity": "the true activity"}
 
 
@@ -56,6 +59,7 @@ class Table:
         rows: Method entry name to title, in the order shown.
         cells: By (method, column key, metric name); the column key of a cost is "cost".
         published_rows: Method entry name to the paper's name of it.
+        published_metrics: Metric name to the paper's name of it, where that is not the metric's own.
         notes: Sentences that belong below the table.
         differs: How the experiment differs from the published one.
     """
@@ -72,6 +76,7 @@ class Table:
     published_rows: Mapping[str, str]
     notes: tuple[str, ...]
     differs: str = ""
+    published_metrics: Mapping[str, str] = field(default_factory=dict)
 
     def blocks(self) -> list[tuple[str, str, tuple[Metric, ...]]]:
         """Column key, heading and metrics of each block of columns, from left to right."""
@@ -80,7 +85,7 @@ class Table:
 
     def subjects(self, key: str) -> str:
         """How many people stand behind a column, as `n = 4`, or as a range where methods differ."""
-        counts = sorted({cell.n for (_, column, _), cell in self.cells.items() if column == key})
+        counts = sorted({cell.n for (_, column, _), cell in self.cells.items() if column == key and cell.n}) or [0]
         return "n = " + "–".join(str(count) for count in dict.fromkeys([counts[0], counts[-1]]))
 
 
@@ -117,6 +122,7 @@ def build_table(
     own = metrics[metrics["method"].isin(experiment["rows"]) & (metrics["dataset"] + "/" + metrics["dose"]).isin(keys)]
     cells: dict[tuple[str, str, str], Cell] = {}
     left_out = 0
+    own_notes = [*_copies(own)]
     for metric in shown:
         summary = summarise(own, metric.name, reference, region) if _measured(own, metric.name, reference, region) else None
         for key in keys:
@@ -125,16 +131,15 @@ def build_table(
                 for method in experiment["rows"]
             }
             cells |= {(method, key, metric.name): cell for method, cell in _ranked(found, metric).items()}
-        left_out += 0 if summary is None else int(summary["left_out"].sum())
+        if summary is not None and not summary["n"].any():
+            reason = WHY_UNKNOWN.get(metric.name, "no value is finite")
+            own_notes.append(f"{metric.title} is n/a: {reason}.")
+        elif summary is not None:
+            left_out += int(summary["left_out"].sum())
     for method in experiment["rows"]:
         cells |= {(method, COST, metric.name): _cost(own, method, metric.name) for metric in cost}
-    own_notes = [*_copies(own)]
     if left_out:
         own_notes.append(f"{left_out} values that are not finite are left out.")
-    if any(metric.name in TIMED for metric in cost):
-        own_notes.append(
-            "Times and memory are means over all jobs, whatever devices those ran on; the report's cost section tells them apart."
-        )
     if "statistics" in experiment:
         marked = _marked(cells, experiment["statistics"], own, reference, region)
         own_notes.append(_sentence(experiment["statistics"], titles, marked))
@@ -152,6 +157,7 @@ def build_table(
         published_rows=experiment.get("published_rows", {}),
         notes=(*own_notes, *notes),
         differs=" ".join(experiment["differs"].split()),
+        published_metrics=experiment.get("published_metrics", {}),
     )
 
 
@@ -242,7 +248,7 @@ def _marked(
     cells: Mapping[tuple[str, str, str], Cell], statistics: Mapping[str, Any], metrics: "DataFrame", reference: str, region: str
 ) -> dict[tuple[str, str, str], Cell]:
     """The same cells with the corrected p-value and the star of each test of the whole table."""
-    tested = compare(metrics, [statistics["metric"]], statistics["against"], reference, region, statistics["alpha"])
+    tested = compare(metrics, _tested(statistics), statistics["against"], reference, region, statistics["alpha"])
     marked = dict(cells)
     for test in tested.to_dict("records"):
         place = (test["method"], f"{test['dataset']}/{test['dose']}", test["metric"])
@@ -250,9 +256,16 @@ def _marked(
     return marked
 
 
+def _tested(statistics: Mapping[str, Any]) -> list[str]:
+    """Metrics that are tested."""
+    names: str | list[str] = statistics["metric"]
+    return [names] if isinstance(names, str) else names
+
+
 def _sentence(statistics: Mapping[str, Any], titles: Mapping[str, str], cells: Mapping[tuple[str, str, str], Cell]) -> str:
-    metric, against = DEFINITIONS[statistics["metric"]].title, titles.get(statistics["against"], statistics["against"])
-    fewest = min(cell.n for (_, _, name), cell in cells.items() if name == statistics["metric"])
+    names, against = _tested(statistics), titles.get(statistics["against"], statistics["against"])
+    fewest = min((cell.n for (_, _, name), cell in cells.items() if name in names and cell.n), default=0)
+    metric = " or ".join(filter(None, [", ".join(DEFINITIONS[name].title for name in names[:-1]), DEFINITIONS[names[-1]].title]))
     test = f"paired two-tailed t-test on subjects, Holm-corrected within the table, p < {statistics['alpha']:g}"
     text = f"*: {metric} significantly worse than {against} ({test})."
     return text if fewest >= MIN_SUBJECTS else f"{text} Below {MIN_SUBJECTS} subjects nothing is tested and no star is given."

@@ -33,8 +33,8 @@ LATEX = {
 
 
 def number(value: float, pattern: str) -> str:
-    """A value as printed; a dash where it is not known."""
-    return "–" if math.isnan(value) else format(value, pattern)
+    """A value as printed; n/a where it is not known."""
+    return "n/a" if math.isnan(value) else format(value, pattern)
 
 
 def long_table(table: Table) -> "DataFrame":
@@ -47,7 +47,8 @@ def long_table(table: Table) -> "DataFrame":
     names = {column.key: column.published for column in table.columns}
     rows = []
     for (method, key, metric), cell in table.cells.items():
-        value, mark = printed.get((table.published_rows.get(method, ""), names.get(key, ""), metric.casefold()), ("", ""))
+        called = table.published_metrics.get(metric, metric).casefold()
+        value, mark = printed.get((table.published_rows.get(method, ""), names.get(key, ""), called), ("", ""))
         rows.append(
             {
                 "method": method,

@@ -125,7 +125,7 @@ def fit_model(
             run.average.copy_to(model)
         save(model)
         _write_history(out["history"], run.history)
-        _write_cost(out["cost"], run, device, precision)
+        _write_cost(out["cost"], run, len(samples), device, precision)
         checkpoint.remove()
 
 
@@ -270,11 +270,12 @@ def _write_history(path: str | Path, rows: Sequence[Mapping[str, float]]) -> Non
         temporary.write_text(text.getvalue())
 
 
-def _write_cost(path: str | Path, run: _Run, device: str, precision: str) -> None:
+def _write_cost(path: str | Path, run: _Run, samples: int, device: str, precision: str) -> None:
     write_json(
         path,
         {
             "train_seconds": run.seconds,
+            "epoch_seconds": run.seconds / run.steps * samples / run.train["batch_size"],
             "train_peak_mb": peak_mb(device),
             "steps": run.steps,
             "device": device_name(device),

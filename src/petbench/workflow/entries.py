@@ -15,9 +15,10 @@ from typing import Any
 
 from petbench.errors import InputError
 from petbench.evaluation.definitions import COSTS, DEFINITIONS, REGIONS
+from petbench.evaluation.settings import LPIPS_EDGE
 from petbench.files import digest
 from petbench.preprocess.splits import folds, people_of
-from petbench.preprocess.windows import slice_axis
+from petbench.preprocess.windows import slice_positions, thin_axis
 from petbench.workflow.range_entries import OWN, RANGE_KINDS, add_range_experiment
 from petbench.workflow.schema import Schema, check, read_yaml
 from petbench.workflow.subjects import with_subjects
@@ -229,6 +230,8 @@ def load(config: Mapping[str, Any], basedir: str | Path) -> Entry:
             _check_dose(datasets, column["dataset"], column["dose"], f"{where}: columns")
             _check_windows(library, experiment["rows"], methods, datasets[column["dataset"]], column["dataset"])
         _check_distinct(experiment["rows"], methods, where)
+        if "similarity" in experiment:
+            _check_time_step(experiment, methods, where)
     scanners = {
         entry["scanner"]: library.resolve_whole("scanners", entry["scanner"], f"{library.files['datasets'][dataset]}: scanner")
         for dataset, entry in datasets.items()
@@ -263,19 +266,24 @@ def _check_experiment(experiment: Entry, basedir: Path, where: str) -> None:
             )
 
     rows = experiment["rows"]
-    for metric in experiment["metrics"]:
+    for metric in experiment.get("metrics", []):
         one_of("metrics", metric, [name for name in DEFINITIONS if name not in COSTS])
     for metric in experiment.get("cost", []):
         one_of("cost", metric, COSTS)
-    one_of("region", experiment["region"], REGIONS)
+    if "region" in experiment:
+        one_of("region", experiment["region"], REGIONS)
     if "statistics" in experiment:
-        one_of("statistics/metric", experiment["statistics"]["metric"], experiment["metrics"])
+        tested = experiment["statistics"]["metric"]
+        for metric in [tested] if isinstance(tested, str) else tested:
+            one_of("statistics/metric", metric, experiment["metrics"])
         one_of("statistics/against", experiment["statistics"]["against"], rows)
     for panel in experiment.get("panels", []):
         for tick in panel["ticks"]:
             one_of("panels/ticks", tick["method"], rows)
     for method in experiment.get("published_rows", {}):
         one_of("published_rows", method, rows)
+    for metric in experiment.get("published_metrics", {}):
+        one_of("published_metrics", metric, [*experiment.get("metrics", []), *experiment.get("cost", [])])
     if "published" in experiment:
         one_of("published", experiment["published"], sorted(path.stem for path in (basedir / "resources" / "published").glob("*.tsv")))
 
@@ -298,9 +306,21 @@ def _add_dataset(library: Library, name: str, where: str, datasets: dict[str, En
         if fixed not in (STANDARD, *entry["doses"]):
             known = ", ".join([STANDARD, *entry["doses"]])
             raise InputError(f"{path}: preprocess/registration/fixed: there is no dose {fixed!r}; give one of {known}.")
+        if "lpips" in entry.get("evaluation", {}):
+            _check_lpips(entry, path)
         for domain, spec in entry["domains"].items():
             _check_domain(spec, entry["preprocess"]["grid"]["shape"], f"{path}: domains/{domain}")
         datasets[name] = entry
+
+
+def _check_lpips(entry: Entry, path: Path) -> None:
+    """Check that AlexNet can see the slices; where the grid has voxels of its own, only the evaluation knows how many they are."""
+    grid, axis = entry["preprocess"]["grid"], entry["evaluation"].get("slice_axis", 2)
+    edges = [size for number, size in enumerate(grid["shape"]) if number != axis]
+    if "voxel_mm" not in grid and min(edges) < LPIPS_EDGE:
+        raise InputError(
+            f"{path}: evaluation/lpips: slices of {edges} pixels are too small for AlexNet, which takes {LPIPS_EDGE}; remove it."
+        )
 
 
 def _check_domain(domain: Entry, shape: Sequence[int], where: str) -> None:
@@ -312,9 +332,11 @@ def _check_domain(domain: Entry, shape: Sequence[int], where: str) -> None:
             )
     if "slices" in domain:
         try:
-            slice_axis(shape, domain["window"], domain["slices"])
+            slice_positions(shape, domain["window"], domain["slices"])
         except InputError as error:
             raise InputError(f"{where}/{error}") from None
+    if "empty_below" in domain and thin_axis(domain["window"]) is None:
+        raise InputError(f"{where}/empty_below: only windows one voxel thick along one axis are slices; remove it.")
 
 
 def _check_dose(datasets: Mapping[str, Entry], dataset: str, dose: str, where: str) -> None:
@@ -401,6 +423,8 @@ def _add_method(
         raise InputError(f"{path}: restore: key {missing[0]!r} is missing; add it.")
     if "train" in entry and ("steps" in entry["train"]) == ("epochs" in entry["train"]):
         raise InputError(f"{path}: train: give either steps or epochs, not both or neither (null removes an inherited key).")
+    if "wavelet" in entry["restore"]:
+        _check_wavelet(entry["restore"]["wavelet"], path)
     _check_restoring(library, entry["restore"], _trained(methods, entry), str(path))
     if "train" in entry and "init_from" in entry:
         _check_start(entry, _trained(methods, methods[entry["init_from"]["method"]]), str(path))
@@ -442,6 +466,15 @@ def _check_restoring(library: Library, restore: Entry, source: Entry, where: str
         check({"train": source["train"], "restore": restore}, library.module_schema(source["module"]).get("together", {}), where)
 
 
+def _check_wavelet(wavelet: str, path: Path) -> None:
+    import pywt
+
+    known = pywt.wavelist(kind="discrete")
+    if wavelet not in known:
+        close = difflib.get_close_matches(wavelet, known, n=3) or ["haar", "db2", "sym4"]
+        raise InputError(f"{path}: restore/wavelet: PyWavelets has no discrete wavelet {wavelet!r}; give one such as {', '.join(close)}.")
+
+
 def _check_distinct(rows: Sequence[str], methods: Mapping[str, Entry], where: str) -> None:
     seen: dict[str, str] = {}
     for row in rows:
@@ -453,6 +486,19 @@ def _check_distinct(rows: Sequence[str], methods: Mapping[str, Entry], where: st
                 f"{where}: rows {seen[content]!r} and {row!r} are the same at this scale; keep their difference in the override."
             )
         seen[content] = row
+
+
+def _check_time_step(experiment: Entry, methods: Mapping[str, Entry], where: str) -> None:
+    """Check that layers are compared in a diffusion, at a step that it has."""
+    (row,) = experiment["rows"]
+    steps = _trained(methods, methods.get(row, {})).get("train", {}).get("diffusion", {}).get("timesteps")
+    if steps is None:
+        raise InputError(f"{where}: rows: {row} is no diffusion method, so its layers see no time step; compare another.")
+    if experiment["similarity"]["time_step"] >= steps:
+        raise InputError(
+            f"{where}: similarity/time_step: {experiment['similarity']['time_step']} is not among the {steps} steps of {row}"
+            f" (0 to {steps - 1}); lower it."
+        )
 
 
 def wildcard_choice(names: Sequence[str]) -> str:

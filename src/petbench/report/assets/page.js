@@ -4,7 +4,7 @@
 function sortKey(cell) {
   const text = cell.dataset.value ?? cell.textContent.trim();
   const value = Number(text);
-  return text === "" || text === "nan" || text === "–" ? null : Number.isNaN(value) ? text : value;
+  return text === "" || text === "nan" || text === "–" || text === "n/a" ? null : Number.isNaN(value) ? text : value;
 }
 
 function compareKeys(a, b, sign) {
