@@ -1001,7 +1001,8 @@ def torso_comparison(wildcards):
     """Two runs of a torso, and what blurs it: the experiment's first predictor."""
     entry = RANGE[wildcards.experiment]
     runs = [annihilations(entry["torso"], part) for part in ["1", "2"]]
-    return {"runs": runs, **kernel_sources(entry["predictors"][0]), **torso_volumes(entry["torso"])}
+    predictor, torso = entry["predictors"][0], entry["torso"]
+    return {"runs": runs, **torso_sources("ddconv", torso, predictor), **torso_volumes(torso)}
 
 
 def scanned(experiment):
@@ -1044,7 +1045,7 @@ def of_range(*keys):
 
 def kernel_options(wildcards):
     """How kernels are compared, and which media share one."""
-    settings = RANGE[wildcards.experiment].get("settings", {})
+    settings = PREDICTORS[wildcards.predictor].get("apply", {})
     shared = {key: settings[key] for key in ["heterogeneous_above"] if key in settings}
     return of_range("epsilon")(wildcards) | shared
 
@@ -1064,16 +1065,26 @@ def scanned_realisation(wildcards):
     entry = RANGE[wildcards.experiment]
     return {
         "acquisition": range_results(wildcards.experiment, f"realisation-{wildcards.realisation}.h5"),
-        **strategy_sources(wildcards.strategy, entry["predictor"]),
-        **({"predicted": range_results(wildcards.experiment, "kernels.h5")} if wildcards.strategy == "ddconv" else {}),
+        **torso_sources(wildcards.strategy, entry["torso"], entry["predictor"]),
         **torso_volumes(entry["torso"]),
     }
 
 
 def kernels_to_predict(wildcards):
-    """A torso's attenuation, and what its kernels are predicted by."""
+    """A torso, and what its kernels are predicted by."""
+    return {**kernel_sources(wildcards.predictor), **torso_volumes(wildcards.torso)}
+
+
+def torso_sources(strategy, torso, predictor):
+    """What a strategy takes a torso's kernels from; DDConv's are predicted once a torso."""
+    predicted = f"<results>/positron_range/torsos/{torso}/kernels-{predictor}.h5"
+    return strategy_sources(strategy, predictor) | ({"predicted": predicted} if strategy == "ddconv" else {})
+
+
+def applied(wildcards):
+    """How the kernels of an experiment's predictor are shared and stored."""
     entry = RANGE[wildcards.experiment]
-    return {**kernel_sources(entry["predictor"]), **torso_volumes(entry["torso"])}
+    return PREDICTORS[entry["predictor"] if "predictor" in entry else entry["predictors"][0]].get("apply", {})
 
 
 def strategy_sources(strategy, predictor):

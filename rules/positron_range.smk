@@ -214,7 +214,8 @@ rule compare_torso:
         mem_mb=scaled(16_000),
         runtime=scaled(120),
     params:
-        options=of_range("epsilon", "interface_mm", "settings"),
+        options=of_range("epsilon", "interface_mm"),
+        settings=applied,
         code=code_of("compare_torso"),
     script:
         "../scripts/compare_torso.py"
@@ -275,13 +276,11 @@ rule predict_kernels:
     input:
         unpack(kernels_to_predict),
     output:
-        "<results>/positron_range/{experiment}/kernels.h5",
+        "<results>/positron_range/torsos/{torso}/kernels-{predictor}.h5",
     log:
-        "<logs>/predict_kernels/{experiment}.log",
+        "<logs>/predict_kernels/{torso}/{predictor}.log",
     benchmark:
-        "<benchmarks>/predict_kernels/{experiment}.tsv"
-    wildcard_constraints:
-        experiment=wildcard_choice(of_kind("range_reconstruction")),
+        "<benchmarks>/predict_kernels/{torso}/{predictor}.tsv"
     conda:
         "../envs/petbench.yaml"
     threads: 8
@@ -290,8 +289,8 @@ rule predict_kernels:
         mem_mb=scaled(16_000),
         runtime=scaled(60),
     params:
-        isotope=lambda wildcards: TORSOS[RANGE[wildcards.experiment]["torso"]]["gate"]["isotope"],
-        options=of_range("settings"),
+        isotope=lambda wildcards: TORSOS[wildcards.torso]["gate"]["isotope"],
+        settings=lambda wildcards: PREDICTORS[wildcards.predictor].get("apply", {}),
         code=code_of("predict_kernels"),
     script:
         "../scripts/predict_kernels.py"
@@ -319,7 +318,7 @@ rule reconstruct_torso:
     params:
         scanner=range_scanner,
         reconstruction=lambda wildcards: RANGE[wildcards.experiment]["reconstruction"],
-        options=of_range("settings"),
+        settings=applied,
         code=code_of("reconstruct_torso"),
     script:
         "../scripts/reconstruct_torso.py"
@@ -400,7 +399,7 @@ rule correct_scan:
         scanner=range_scanner,
         reconstruction=lambda wildcards: RANGE[wildcards.experiment]["reconstruction"],
         resample=lambda wildcards: RANGE[wildcards.experiment]["scan"].get("resample", False),
-        options=of_range("settings"),
+        settings=applied,
         code=code_of("correct_scan"),
     script:
         "../scripts/correct_scan.py"

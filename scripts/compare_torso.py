@@ -6,6 +6,8 @@ from petbench.workflow.job import job
 with job(snakemake) as run:
     files = run.input_lists()
     torso = {kind: files[kind][0] for kind in ("activity", "mu", "lesions")}
-    sources = {kind: files[kind][0] for kind in ("weights", "kernels")}
+    sources = {kind: files[kind][0] for kind in ("weights", "kernels", "predicted")}
     out = dict(run.output.items())
-    compare_torso(torso, files["runs"], sources, out, device=run.device, threads=run.threads, **run.params.options)
+    compare_torso(
+        torso, files["runs"], sources, out, settings=run.params.settings, device=run.device, threads=run.threads, **run.params.options
+    )

@@ -16,5 +16,5 @@ with job(snakemake) as run:
         resample=params.resample,
         threads=run.threads,
         device=run.device,
-        **params.options,
+        settings=params.settings,
     )

@@ -5,4 +5,4 @@ from petbench.workflow.job import job
 
 with job(snakemake) as run:
     files, params = dict(run.input.items()), run.params
-    predict_kernels(files, params.isotope, files, run.output[0], device=run.device, **params.options)
+    predict_kernels(files, params.isotope, files, run.output[0], device=run.device, settings=params.settings)

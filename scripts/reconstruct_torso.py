@@ -16,5 +16,5 @@ with job(snakemake) as run:
         [dict(run.output.items())],
         threads=run.threads,
         device=run.device,
-        **params.options,
+        settings=params.settings,
     )
