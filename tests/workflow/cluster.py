@@ -35,7 +35,7 @@ JobAcctGatherFrequency=task=1
 JobAcctGatherParams=OverMemoryKill
 AccountingStorageType=accounting_storage/none
 KillWait=2
-MinJobAge=900
+MinJobAge=7200
 ReturnToService=2
 GresTypes=gpu
 NodeName={host} NodeAddr=127.0.0.1 CPUs=4 RealMemory=16000 Gres=gpu:dummy:2
@@ -107,13 +107,13 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _wait_for(ready, folder: Path, seconds: float = 30) -> None:
+def _wait_for(ready, folder: Path, seconds: float = 120) -> None:
     for _ in range(int(seconds * 10)):
         if ready():
             return
         time.sleep(0.1)
     logs = "\n".join(f"{path.name}: {path.read_text()[-1500:]}" for path in folder.glob("*.log"))
-    raise AssertionError(f"SLURM did not start\n{logs}")
+    raise AssertionError(f"SLURM did not start or end in {seconds} s\n{logs}")
 
 
 def _free_ports(count: int) -> list[int]:
