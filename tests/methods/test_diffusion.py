@@ -9,7 +9,7 @@ from petbench.errors import InputError
 from petbench.methods.diffusion import Diffusion, Process, Sampler, cosine_betas, linear_betas
 
 LINEAR = {"name": "linear", "betas": [1e-4, 2e-2]}
-PROCESS = Process(1000, LINEAR, "x0", "fixed_large", vlb_weight=0.001, signed=False)
+PROCESS = Process(1000, LINEAR, "x0", "fixed_large", vlb_weight=0.001, range=(-1.0, 1.0))
 COSINE = replace(PROCESS, schedule={"name": "cosine", "offset": 0.008})
 ANCESTRAL, DDIM = Sampler("ancestral", 1000, seed=0), Sampler("ddim", 1000, seed=0, eta=1.0)
 
@@ -33,6 +33,20 @@ class OptimalDenoiser(Diffusion):
         gain = share.sqrt() * self.std**2 / (share * self.std**2 + 1 - share)
         clean = self.mean + gain * (noisy - share.sqrt() * self.mean)
         return clean if self.process.prediction == "x0" else (noisy - share.sqrt() * clean) / (1 - share).sqrt()
+
+
+@pytest.mark.parametrize(("low", "high"), [(-1.0, 1.0), (0.0, 1.0), (0.05, 0.3)])
+def test_the_range_is_mapped_linearly_to_minus_one_and_one_and_nothing_is_clipped(low, high):
+    process = replace(PROCESS, range=(low, high))
+    pet = torch.tensor([low, (low + high) / 2, high, 2 * high - low, 2 * low - high])
+    torch.testing.assert_close(process.encode(pet), torch.tensor([-1.0, 0.0, 1.0, 3.0, -3.0]), rtol=0, atol=1e-5)
+    torch.testing.assert_close(process.decode(process.encode(pet)), pet)
+
+
+@pytest.mark.parametrize("bounds", [(1.0, 0.0), (0.5, 0.5)])
+def test_a_range_that_does_not_ascend_is_refused(bounds):
+    with pytest.raises(InputError, match=r"train/diffusion/range: \S+ is not below \S+; give a lower value and then a higher one"):
+        replace(PROCESS, range=bounds)
 
 
 def generators(count, seed=0):
@@ -93,7 +107,7 @@ def test_ddim_with_all_noise_is_ancestral_with_the_small_variance(time, earlier)
     torch.testing.assert_close(ours, theirs)
 
 
-@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("bounds", [(-1.0, 1.0), (0.0, 1.0), (0.1, 0.4)])
 @pytest.mark.parametrize("prediction", ["x0", "epsilon"])
 @pytest.mark.parametrize(
     ("sampler", "variance"),
@@ -104,10 +118,10 @@ def test_ddim_with_all_noise_is_ancestral_with_the_small_variance(time, earlier)
         (replace(DDIM, steps=250, eta=0.5), "fixed_large"),
     ],
 )
-def test_an_optimal_denoiser_of_a_gaussian_samples_that_gaussian(sampler, variance, prediction, signed):
+def test_an_optimal_denoiser_of_a_gaussian_samples_that_gaussian(sampler, variance, prediction, bounds):
     """20,000 voxels: the mean is known to 0.0025, the deviation to 0.0018; respacing costs the rest."""
-    process = replace(PROCESS, variance=variance, prediction=prediction, signed=signed)
-    target = OptimalDenoiser(process, process.encode(torch.tensor(0.6)), 0.35 * (2 if signed else 1))
+    process = replace(PROCESS, variance=variance, prediction=prediction, range=bounds)
+    target = OptimalDenoiser(process, process.encode(torch.tensor(0.6)), 0.35 * 2 / (bounds[1] - bounds[0]))
     like = torch.zeros(2, 1, 100, 100)
     drawn = target.sample(like, None, sampler, generators(2))
     assert float(drawn.mean()) == pytest.approx(0.6, abs=0.01)
@@ -178,9 +192,9 @@ def test_an_image_depends_on_its_own_generator_only(sampler):
     assert not torch.allclose(whole, target.sample(like, None, sampler, generators(5, seed=10)), atol=0.01)
 
 
-@pytest.mark.parametrize("signed", [False, True])
-def test_clipping_bounds_the_estimate_in_scaled_pet(signed):
-    process = replace(PROCESS, signed=signed)
+@pytest.mark.parametrize("bounds", [(-1.0, 1.0), (0.0, 1.0), (0.1, 0.4)])
+def test_clipping_bounds_the_estimate_in_scaled_pet(bounds):
+    process = replace(PROCESS, range=bounds)
     target = OptimalDenoiser(process, torch.tensor(50.0), 0.0)
     drawn = target.sample(torch.zeros(1, 1, 4, 4), None, replace(DDIM, steps=5, clip=[0.0, 1.5]), generators(1))
     torch.testing.assert_close(drawn, torch.full_like(drawn, 1.5))

@@ -21,7 +21,7 @@ TRAIN = {
         "prediction": "x0",
         "variance": "fixed_large",
         "vlb_weight": 0.0,
-        "signed": True,
+        "range": [0.0, 1.0],
     },
     "network": {
         "spatial_dims": 2,

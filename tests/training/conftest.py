@@ -23,7 +23,7 @@ TRAIN: dict[str, dict[str, Any]] = {
             "prediction": "x0",
             "variance": "learned",
             "vlb_weight": 0.001,
-            "signed": True,
+            "range": [0.0, 1.0],
         },
         "network": {
             "spatial_dims": 3,

@@ -313,6 +313,7 @@ def test_methods_that_sample_resolve(project):
         ("m_unet", {"m_unet": {"restore": {"sampler": {"name": "ancestral", "steps": 5, "seed": 0}}}}, ["m_unet.yaml", "does not sample"]),
         ("iddpm", {"iddpm": {"restore": {"sampler": {"steps": 1001}}}}, ["restore/sampler/steps: 1001 exceed the 1000"]),
         ("iddpm", {"iddpm": {"train": {"diffusion": {"timesteps": 999}}}}, ["restore/sampler/steps: 1000 exceed the 999"]),
+        ("iddpm", {"iddpm": {"train": {"diffusion": {"range": [0.3, 0.3]}}}}, ["train/diffusion/range: 0.3 is not below 0.3"]),
         ("iddpm", {"iddpm": {"restore": {"sampler": {"name": "ddim"}}}}, ["restore/sampler", "'eta' is missing"]),
         ("iddpm", {"iddpm": {"restore": {"sampler": {"eta": 0.0}}}}, ["restore/sampler/eta", "Only ddim has eta"]),
         ("iddpm", {"m2diff-mr70-no_mr": {"restore": {"sampler": {"steps": 1001}}}}, ["m2diff-mr70-no_mr.yaml", "1001 exceed the 1000"]),

@@ -1,7 +1,7 @@
 """What diffusion methods share: the forward process, what their networks say about it, and the samplers that undo it.
 
-A step of the process has a number t, 0 for the least noise; -1 stands for the clean image. Images of the process are scaled PET, mapped
-from [0, 1] to [-1, 1] where `signed`.
+A step of the process has a number t, 0 for the least noise; -1 stands for the clean image. Images of the process are scaled PET whose
+`range` is mapped to [-1, 1].
 """
 
 import math
@@ -83,7 +83,11 @@ class Process:
         variance: Of the reverse process: that of the posterior (`fixed_small`), beta (`fixed_large`), or between both as a second
             output of the network says (`learned`).
         vlb_weight: Weight of the variational bound that trains a learned variance.
-        signed: Map images from [0, 1] to [-1, 1].
+        range: Scaled PET, low and high, that is mapped linearly to [-1, 1]; nothing is clipped. The narrower it is, the weaker the
+            noise against the images.
+
+    Raises:
+        InputError: `range` does not ascend.
     """
 
     timesteps: int
@@ -91,7 +95,12 @@ class Process:
     prediction: str
     variance: str
     vlb_weight: float
-    signed: bool
+    range: Sequence[float]
+
+    def __post_init__(self) -> None:
+        low, high = self.range
+        if low >= high:
+            raise InputError(f"train/diffusion/range: {low} is not below {high}; give a lower value and then a higher one.")
 
     @cached_property
     def alpha_bar(self) -> Tensor:
@@ -106,11 +115,13 @@ class Process:
 
     def encode(self, pet: Tensor) -> Tensor:
         """Scaled PET as an image of the process."""
-        return 2 * pet - 1 if self.signed else pet
+        low, high = self.range
+        return (2 * pet - low - high) / (high - low)
 
     def decode(self, image: Tensor) -> Tensor:
         """The inverse of `encode`."""
-        return (image + 1) / 2 if self.signed else image
+        low, high = self.range
+        return ((high - low) * image + low + high) / 2
 
     def share(self, time: Tensor) -> Tensor:
         """Alpha bar at steps (B,) on the CPU, 1 where a step is -1."""

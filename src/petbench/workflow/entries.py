@@ -451,7 +451,10 @@ def _check_start(entry: Entry, start: Entry, where: str) -> None:
 
 def _check_restoring(library: Library, restore: Entry, source: Entry, where: str) -> None:
     """Check that a `restore` block fits the `train` block of the weights that it runs with (none: an ensemble)."""
-    timesteps = source.get("train", {}).get("diffusion", {}).get("timesteps")
+    diffusion = source.get("train", {}).get("diffusion", {})
+    timesteps, bounds = diffusion.get("timesteps"), diffusion.get("range")
+    if bounds is not None and bounds[0] >= bounds[1]:
+        raise InputError(f"{where}: train/diffusion/range: {bounds[0]} is not below {bounds[1]}; give a lower value and then a higher one.")
     sampler = restore.get("sampler")
     if timesteps is None and sampler is not None:
         raise InputError(f"{where}: restore/sampler: this method does not sample; remove it.")
