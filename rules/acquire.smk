@@ -55,6 +55,7 @@ rule acquire:
         model=model_of,
         rotation_deg=lambda wildcards: copy_of(wildcards)["rotation_deg"],
         image=lambda wildcards: scanner_of(wildcards)["image"],
+        group=group_of,
         seed=phantom_seed,
         code=code_of("acquire"),
     script:
@@ -81,7 +82,8 @@ rule describe:
     params:
         name=of_dataset("title"),
         source=of_dataset("source"),
-        subjects=of_dataset("subjects"),
+        subjects=everybody,
+        labels=lambda wildcards: DATASETS[wildcards.dataset].get("labels", {}),
         copies=lambda wildcards: DATASETS[wildcards.dataset].get("phantoms", {}),
         code=code_of("describe"),
     script:
@@ -91,6 +93,7 @@ rule describe:
 rule preflight:
     input:
         images=preflight_images,
+        alone=preflight_alone,
     output:
         "<results>/{dataset}/preflight.json",
     log:

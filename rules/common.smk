@@ -16,14 +16,22 @@ from petbench.physics.doses import STANDARD as STANDARD_DOSE
 from petbench.physics.doses import check_doses, is_independent
 from petbench.physics.scanner import Scanner
 from petbench.positron_range.study import STRATEGIES
-from petbench.preprocess.splits import fold_testing, folds, people_of, subjects_tested, validation_subjects
+from petbench.preprocess.splits import ALL, fold_testing, folds, people_of, subjects_tested, validation_subjects
 from petbench.report.notes import scale_notes
 from petbench.report.range_figures import FIGURES as RANGE_FIGURES
 from petbench.workflow.clock import future_files
 from petbench.workflow.code import PACKAGE, code_hash
-from petbench.workflow.entries import LOW_DOSE, STANDARD, wildcard_choice
+from petbench.workflow.entries import LOW_DOSE, NO_DOSE, STANDARD, STUDIES, methods_of, wildcard_choice
+from petbench.workflow.lineage import (
+    Training,
+    check_study,
+    check_unseen,
+    starting_point,
+    study_of,
+    training_samples,
+    weights_of,
+)
 from petbench.workflow.range_entries import RANGE_KINDS
-from petbench.workflow.lineage import Training, check_unseen, starting_point, training_samples, weights_of
 
 RUN = ENTRIES["run"]
 DATASETS, METHODS = ENTRIES["datasets"], ENTRIES["methods"]
@@ -33,11 +41,15 @@ MEDIA_KEYS = ["materials", "size", "voxel_mm", "media"]
 PSF_SETS, PREDICTORS, TORSOS = ENTRIES["psf_sets"], ENTRIES["predictors"], ENTRIES["torsos"]
 PHANTOMS = [name for name, entry in DATASETS.items() if entry["source"] in ("phantom", "brainweb")]
 LABS = [name for name in DATASETS if name not in PHANTOMS]
+SYNTHETIC = [name for name, entry in DATASETS.items() if "structural" in entry["preprocess"]]  # their PET is made of MR
 TRAINED = [name for name, entry in METHODS.items() if "train" in entry]
 FUSED = [name for name, entry in METHODS.items() if "ensemble" in entry]
-FIGURES = [name for name, entry in EXPERIMENTS.items() if entry["kind"] in ("figure", "similarity")]
+FIGURES = [name for name, entry in EXPERIMENTS.items() if entry["kind"] in ("figure", "roc", "similarity")]
+DIAGNOSES = [name for name, entry in EXPERIMENTS.items() if entry["kind"] in STUDIES]
+IMAGED = [name for name in EXPERIMENTS if name not in DIAGNOSES]
+CLASSIFIERS = ENTRIES["classifiers"]
 MAPS = [name for name, entry in EXPERIMENTS.items() if entry["kind"] == "similarity"]
-TABULATED = [name for name in EXPERIMENTS if name not in MAPS]
+TABULATED = [name for name in IMAGED if name not in MAPS]
 PAPERS = {name: ENTRIES["experiments"][name]["paper"] for name in RUN}
 TARGETS = {name: [name] for name in RUN} | {
     paper: [name for name in RUN if PAPERS[name] == paper] for paper in dict.fromkeys(PAPERS.values())
@@ -49,13 +61,48 @@ def stop(error):
     sys.exit(f"petbench: {error}")
 
 
+def study_folds():
+    """Data set, classifier and fold of each classification that some experiment shows, once."""
+    found = {}
+    for name in DIAGNOSES:
+        for column in EXPERIMENTS[name]["columns"]:
+            entry = DATASETS[column["dataset"]]
+            for fold in [ALL] if column["study"] == "mr_only" else folds(people_of(entry), entry["split"]):
+                found[column["dataset"], EXPERIMENTS[name]["classifier"], fold] = None
+    return list(found)
+
+
+@cache
+def study_rows(dataset, classifier):
+    """Rows of all experiments that a data set is studied in with a classifier, so that one job serves them all."""
+    rows = {}
+    for name in DIAGNOSES:
+        if EXPERIMENTS[name]["classifier"] == classifier:
+            if any(column["dataset"] == dataset for column in EXPERIMENTS[name]["columns"]):
+                rows |= dict.fromkeys(EXPERIMENTS[name]["rows"])
+    return sorted(rows)
+
+
+@cache
+def study_in(dataset, classifier, fold):
+    """One fold of a diagnosis study."""
+    rows, train_pet = study_rows(dataset, classifier), CLASSIFIERS[classifier]["train_pet"]
+    return study_of(ENTRIES, dataset, NO_DOSE, rows, train_pet, fold)
+
+
+STUDY_FOLDS = study_folds()
+
+
 def prove_unseen():
     """No subject of any table is restored by weights that saw it."""
     try:
         for experiment in EXPERIMENTS.values():
             for column in experiment["columns"]:
-                for method in set(experiment["rows"]) - {LOW_DOSE}:
+                for method in set(methods_of(experiment)) - {LOW_DOSE}:
                     check_unseen(ENTRIES, method, column["dataset"], column["dose"])
+        for dataset, classifier in dict.fromkeys((dataset, classifier) for dataset, classifier, _ in STUDY_FOLDS):
+            for fold in [fold for *place, fold in STUDY_FOLDS if place == [dataset, classifier]]:
+                check_study(ENTRIES, dataset, NO_DOSE, study_in(dataset, classifier, fold))
     except InputError as error:
         stop(error)
 
@@ -113,10 +160,11 @@ check_images()
 
 wildcard_constraints:
     dataset=wildcard_choice(DATASETS),
-    dose=wildcard_choice({dose for entry in DATASETS.values() for dose in [*entry["doses"], STANDARD]}),
+    dose=wildcard_choice({dose for entry in DATASETS.values() for dose in [*entry["doses"], STANDARD]} | {NO_DOSE}),
     subject="[A-Za-z0-9]+",
     method=wildcard_choice([*METHODS, LOW_DOSE]),
-    fold=r"\d+|all",
+    fold=r"\d+(-\d+)?|all",
+    classifier=wildcard_choice(CLASSIFIERS),
     domain="[a-z0-9]+",
     experiment=wildcard_choice(EXPERIMENTS),
     psf_set=wildcard_choice(PSF_SETS),
@@ -146,6 +194,19 @@ def scaled(amount):
         return max(1, int(amount * config.get("resource_factor", 1.0) * attempt))
 
     return of
+
+
+def group_of(wildcards):
+    """Whether a phantom is a patient or a control."""
+    entry = DATASETS[wildcards.dataset]
+    ill = "labels" in entry and entry["labels"][wildcards.subject] == entry["diagnosis"]["positive"]
+    return "patient" if ill else "control"
+
+
+def everybody(wildcards):
+    """All subjects of a data set, those with MR only last."""
+    entry = DATASETS[wildcards.dataset]
+    return [*entry["subjects"], *entry.get("mr_only", [])]
 
 
 def subject_seed(wildcards):
@@ -273,6 +334,8 @@ def pet_image(dataset, subject, dose):
     if dataset in PHANTOMS or dose in simulated_doses(dataset):
         return f"<results>/{dataset}/bids/sub-{subject}/pet/sub-{subject}_rec-{dose}_pet.nii.gz"
     entry = DATASETS[dataset]
+    if "images" in entry:
+        return entry["images"][subject]["pet"]
     return user_image(dataset, subject, "pet", (entry["standard"] if dose == STANDARD else entry["doses"][dose])["rec"])
 
 
@@ -285,6 +348,8 @@ def t1w_image(dataset, subject):
     """Path of a subject's T1-weighted image in its own space."""
     if dataset in PHANTOMS:
         return f"<results>/{dataset}/bids/sub-{subject}/anat/sub-{subject}_T1w.nii.gz"
+    if "images" in DATASETS[dataset]:
+        return DATASETS[dataset]["images"][subject]["t1w"]
     return user_image(dataset, subject, "T1w", None)
 
 
@@ -312,6 +377,11 @@ def preflight_images(wildcards):
             *(pet_image(wildcards.dataset, subject, dose) for dose in lab_doses(wildcards.dataset)),
         ]
     ]
+
+
+def preflight_alone(wildcards):
+    """MR of the subjects of a cohort that have no PET."""
+    return [t1w_image(wildcards.dataset, subject) for subject in DATASETS[wildcards.dataset].get("mr_only", [])]
 
 
 def registration_images(wildcards):
@@ -345,8 +415,42 @@ def all_registered(wildcards):
     return [ancient(registered_mr(wildcards.dataset, subject)) for subject in entry["subjects"] if subject not in kept]
 
 
+def structural_inputs(wildcards):
+    """A subject's MR; of a phantom also what is known of it."""
+    dataset, subject = wildcards.dataset, wildcards.subject
+    known = ["labels", "truth"] if dataset in PHANTOMS else []
+    inputs = {"t1w": t1w_image(dataset, subject), "preflight": preflight_of(dataset)}
+    return inputs | {kind: truth(dataset, subject, kind) for kind in known}
+
+
+def structural_pet_inputs(wildcards):
+    """A subject's PET and the transforms that take it to MNI space."""
+    dataset, subject = wildcards.dataset, wildcards.subject
+    folder = f"<results>/{dataset}/structural/sub-{subject}/sub-{subject}"
+    return {
+        "pet": pet_image(dataset, subject, STANDARD),
+        "to_t1w": f"<results>/{dataset}/registered/sub-{subject}/sub-{subject}_from-pet_to-T1w_xfm.h5",
+        "rigid": f"{folder}_from-ACPC_to-T1w_xfm.mat",
+        "warp": f"{folder}_from-MNI152_to-ACPC_xfm.h5",
+    }
+
+
+def grey_matter_map(dataset, subject):
+    """Path of a subject's grey matter in MNI space."""
+    return f"<results>/{dataset}/structural/sub-{subject}/sub-{subject}_space-MNI152_label-GM_probseg.nii.gz"
+
+
+def reference_image(dataset, subject):
+    """Path of the image that restored ones are compared with: the standard dose, in MNI space where PET is made of MR."""
+    if dataset in SYNTHETIC:
+        return f"<results>/{dataset}/structural/sub-{subject}/sub-{subject}_space-MNI152_pet.nii.gz"
+    return pet_image(dataset, subject, STANDARD)
+
+
 def prepared(dataset, dose, domain, subject):
     """Path of the parameters beside a subject's normalised volumes."""
+    if subject in DATASETS[dataset].get("mr_only", []):
+        return f"<results>/{dataset}/{dose}/prepared/{domain}/mr_only/sub-{subject}/prepared.json"
     return f"<results>/{dataset}/{dose}/prepared/{domain}/sub-{subject}/prepared.json"
 
 
@@ -396,9 +500,12 @@ def restoring_inputs(wildcards):
     """What restores a subject: its prepared volumes, its low dose, the weights of the fold that did not see it."""
     training = own_training(wildcards)
     domain = METHODS[training.method]["train"]["domain"]
+    dataset, subject = wildcards.dataset, wildcards.subject
     return {
-        "prepared": prepared(wildcards.dataset, wildcards.dose, domain, wildcards.subject),
-        "low_dose": pet_image(wildcards.dataset, wildcards.subject, wildcards.dose),
+        "prepared": prepared(dataset, wildcards.dose, domain, subject),
+        "image": (
+            grey_matter_map(dataset, subject) if dataset in SYNTHETIC else pet_image(dataset, subject, wildcards.dose)
+        ),
         "weights": weights_file(training),
     }
 
@@ -438,10 +545,10 @@ def evaluation_inputs(wildcards):
     dataset, dose, method = wildcards.dataset, wildcards.dose, wildcards.method
     subjects = tested(dataset)
     images = [restored(dataset, dose, method, subject) for subject in subjects]
-    inputs = {"restored": images, "standard_dose": [pet_image(dataset, subject, STANDARD) for subject in subjects]}
+    inputs = {"restored": images, "standard_dose": [reference_image(dataset, subject) for subject in subjects]}
     inputs["preflight"] = preflight_of(dataset)
     inputs["lpips"] = list(lpips_files(dataset).values())
-    if dataset in PHANTOMS:
+    if dataset in PHANTOMS and dataset not in SYNTHETIC:
         for kind in ["activity", "labels", "truth"]:
             inputs[kind] = [truth(dataset, subject, kind) for subject in subjects]
     if method != LOW_DOSE:
@@ -544,6 +651,7 @@ def truth(dataset, subject, kind):
     return f"<results>/{dataset}/truth/sub-{subject}/sub-{subject}_{names[kind]}"
 
 
+@cache
 def tested(dataset):
     """Subjects of a data set that some fold tests: those that are restored, measured and shown."""
     return subjects_tested(people_of(DATASETS[dataset]), DATASETS[dataset]["split"])
@@ -560,8 +668,11 @@ def people_tested(wildcards):
     return [people[subject] for subject in tested(wildcards.dataset)]
 
 
+@cache
 def fold_of(dataset, subject):
-    """The fold that tests a subject; a subject without one ends the run in one line."""
+    """The fold that tests a subject, `all` for one with MR only; a subject without one ends the run in one line."""
+    if subject in DATASETS[dataset].get("mr_only", []):
+        return ALL
     try:
         return fold_testing(people_of(DATASETS[dataset]), DATASETS[dataset]["split"], subject)
     except InputError as error:
@@ -689,11 +800,84 @@ def metrics_of(experiments):
         {
             f"<results>/{column['dataset']}/{column['dose']}/{method}/metrics.tsv"
             for name in experiments
-            if name in EXPERIMENTS and name not in MAPS
+            if name in IMAGED and name not in MAPS
             for column in EXPERIMENTS[name]["columns"]
             for method in EXPERIMENTS[name]["rows"]
         }
     )
+
+
+# Diagnosis.
+def classifying_study(wildcards):
+    """The fold of the study that a job classifies."""
+    return study_in(wildcards.dataset, wildcards.classifier, wildcards.fold)
+
+
+def generators_of(study):
+    """The trainings behind the generated PET of one fold, each once, in order."""
+    return sorted({maker for makers in study.pet.values() for maker in makers.values() if maker is not None})
+
+
+def classifying_inputs(wildcards):
+    """Volumes of those who train and test a classifier, and the weights that make their PET."""
+    study, domain = classifying_study(wildcards), CLASSIFIERS[wildcards.classifier]["domain"]
+    return {
+        "split": ancient(f"<results>/{wildcards.dataset}/split.json"),
+        "train": [prepared(wildcards.dataset, wildcards.dose, domain, subject) for subject in study.train],
+        "test": [prepared(wildcards.dataset, wildcards.dose, domain, subject) for subject in study.test],
+        "generators": [weights_file(training) for training in generators_of(study)],
+    }
+
+
+def classifying_plan(wildcards):
+    """Who trains and tests a classifier, who is ill, and which weights make whose PET (see `petbench.diagnosis.classify.classify`)."""
+    study, labels = classifying_study(wildcards), DATASETS[wildcards.dataset]["labels"]
+    place = {training: number for number, training in enumerate(generators_of(study))}
+    rows = {row: None for row in study_rows(wildcards.dataset, wildcards.classifier) if row == "mr"} | {
+        row: {subject: None if maker is None else place[maker] for subject, maker in makers.items()}
+        for row, makers in study.pet.items()
+    }
+    positive = DATASETS[wildcards.dataset]["diagnosis"]["positive"]
+    return {
+        "dataset": wildcards.dataset,
+        "dose": wildcards.dose,
+        "classifier": wildcards.classifier,
+        "study": "mr_only" if wildcards.fold == ALL else "paired",
+        "fold": wildcards.fold,
+        "train": study.train,
+        "test": study.test,
+        "ill": {subject: int(labels[subject] == positive) for subject in [*study.train, *study.test]},
+        "rows": rows,
+    }
+
+
+def classifier_of(wildcards):
+    """What the classifier's weights depend on."""
+    kept = ("domain", "network", "train", "repeats")
+    return {key: CLASSIFIERS[wildcards.classifier][key] for key in kept}
+
+
+def diagnosed_modules(wildcards):
+    """Modules of the methods whose PET a classifier sees."""
+    return sorted({METHODS[training.method]["module"] for training in generators_of(classifying_study(wildcards))})
+
+
+def scores_of(experiments):
+    """Scores of all folds of some experiments, each once."""
+    wanted = {}
+    for name in experiments:
+        if name in DIAGNOSES:
+            classifier = EXPERIMENTS[name]["classifier"]
+            for column in EXPERIMENTS[name]["columns"]:
+                entry, dataset = DATASETS[column["dataset"]], column["dataset"]
+                for fold in [ALL] if column["study"] == "mr_only" else folds(people_of(entry), entry["split"]):
+                    wanted[f"<results>/{dataset}/{NO_DOSE}/diagnosis/{classifier}/fold-{fold}/scores.tsv"] = None
+    return list(wanted)
+
+
+def bootstrap_of(wildcards):
+    """Resamplings behind the intervals of an experiment."""
+    return CLASSIFIERS[EXPERIMENTS[wildcards.experiment]["classifier"]]["bootstrap"]
 
 
 def experiment_files(experiments):
@@ -782,7 +966,7 @@ def checksums_of(paths):
 
 def titles_of(wildcards):
     """Titles of an experiment's methods."""
-    return {name: METHODS[name]["title"] for name in EXPERIMENTS[wildcards.experiment]["rows"] if name != LOW_DOSE}
+    return {name: METHODS[name]["title"] for name in methods_of(EXPERIMENTS[wildcards.experiment]) if name != LOW_DOSE}
 
 
 def sources_of(wildcards):
@@ -841,8 +1025,9 @@ def page_plan():
     most = ENTRIES["report"].get("viewer_subjects", 2)
     volumes = []
     for (dataset, dose), methods in shown.items():
-        known = ["true_activity", "labels", "truth"] if dataset in PHANTOMS else []
-        kinds = ["standard_dose", LOW_DOSE, *(method for method in methods if method != LOW_DOSE), *known]
+        known = ["true_activity", "labels", "truth"] if dataset in PHANTOMS and dataset not in SYNTHETIC else []
+        low = [] if dataset in SYNTHETIC else [LOW_DOSE]
+        kinds = ["standard_dose", *low, *(method for method in methods if method != LOW_DOSE), *known]
         volumes += [[dataset, dose, subject, kind] for subject in tested(dataset)[:most] for kind in kinds]
     return {
         "trainings": [[training.dataset, training.dose, training.method, training.fold] for training in trainings],
@@ -866,13 +1051,14 @@ def page_inputs(wildcards):
     folders = [Path(weights_file(Training(*training))).parent for training in plan["trainings"]]
     return {
         "metrics": metrics_of(RUN),
+        "scores": scores_of(RUN),
         "histories": [f"{folder}/history.tsv" for folder in folders],
         "costs": [f"{folder}/cost.json" for folder in folders],
         "registrations": [
             f"<results>/{dataset}/registered/sub-{subject}/sub-{subject}_registration.png"
             for dataset, subject in plan["registrations"]
         ],
-        "images": [pet_image(dataset, subject, STANDARD) for dataset, subject in plan["registrations"]],
+        "images": [reference_image(dataset, subject) for dataset, subject in plan["registrations"]],
         "volumes": [shown_volume(*volume) for volume in plan["volumes"]],
         "sidecars": [restored(*restoration).removesuffix(".nii.gz") + ".json" for restoration in plan["restorations"]],
         "range_files": [path for name in RANGE for files in range_results_of(name).values() for path in aslist(files)],
@@ -900,7 +1086,7 @@ def page_parts():
 def shown_volume(dataset, dose, subject, kind):
     """Path of a volume on the page."""
     if kind == "standard_dose":
-        return pet_image(dataset, subject, STANDARD)
+        return reference_image(dataset, subject)
     if kind in ("true_activity", "labels", "truth"):
         return truth(dataset, subject, kind.removeprefix("true_"))
     return restored(dataset, dose, kind, subject)

@@ -14,6 +14,8 @@ rule prepare:
         "<logs>/prepare/{dataset}/{dose}/{domain}/sub-{subject}.log",
     benchmark:
         "<benchmarks>/prepare/{dataset}/{dose}/{domain}/sub-{subject}.tsv"
+    wildcard_constraints:
+        dataset=wildcard_choice(set(DATASETS) - set(SYNTHETIC)),
     conda:
         "../envs/petbench.yaml"
     threads: 1

@@ -59,7 +59,7 @@ rule figure:
     benchmark:
         "<benchmarks>/figure/{experiment}.tsv"
     wildcard_constraints:
-        experiment=wildcard_choice(FIGURES),
+        experiment=wildcard_choice(set(FIGURES) - set(DIAGNOSES)),
     localrule: True
     conda:
         "../envs/petbench.yaml"

@@ -9,7 +9,7 @@ with job(snakemake) as run:
     params = run.params
     where = {"scanner_shape": params.image["shape"], "scanner_voxel_mm": params.image["voxel_mm"], "rotation_deg": params.rotation_deg}
     if params.model is None:
-        phantom = make_subject(params.phantom, **where, seed=params.seed)
+        phantom = make_subject(params.phantom, **where, seed=params.seed, group=params.group)
     else:
         model = read_model(run.input.model, params.model["number"], params.model["sha256"])
         phantom = make_brainweb_subject(model, params.phantom, **where, seed=params.seed)

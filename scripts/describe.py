@@ -8,4 +8,6 @@ with job(snakemake) as run:
     subjects, copies = run.params.subjects, run.params.copies
     write_dataset_description(run.output.description, run.params.name, REFERENCES[run.params.source])
     columns = {key: [copies[subject][key] for subject in subjects] for key in ("phantom", "rotation_deg")} if copies else {}
+    if run.params.labels:
+        columns["diagnosis"] = [run.params.labels[subject] for subject in subjects]
     write_participants(run.output.participants, [f"sub-{subject}" for subject in subjects], columns)

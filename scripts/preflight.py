@@ -5,4 +5,5 @@ from petbench.workflow.job import job
 
 with job(snakemake) as run:
     images, each = run.input.images, run.params.images_per_subject
-    check_images([images[first : first + each] for first in range(0, len(images), each)], run.output[0])
+    alone = [[image] for image in run.input_lists()["alone"]]
+    check_images([images[first : first + each] for first in range(0, len(images), each)] + alone, run.output[0])

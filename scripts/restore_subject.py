@@ -6,7 +6,7 @@ from petbench.workflow.job import job
 with job(snakemake) as run:
     restore(
         run.input.prepared,
-        run.input.low_dose,
+        run.input.image,
         run.input.weights,
         run.params.settings,
         run.device,

@@ -16,6 +16,7 @@ from petbench.data.bids import (
     write_phantom_subject,
 )
 from petbench.data.lesions import Lesion
+from petbench.data.mni_head import Severity
 from petbench.data.nifti import centred_affine
 from petbench.data.phantom import Phantom
 from petbench.errors import InputError
@@ -46,9 +47,10 @@ def phantom():
         lesions=(Lesion(101, "shared", (1.0, -2.5, 3.0), 6.0, "hot", 1.5),),
         seed=3,
         group="patient",
-        severity=0.4,
+        severity=Severity(0.4, 0.3),
         rotation_deg=7.5,
         origin={"Anatomy": "BrainWeb", "Model": "04", "SHA256": "ab" * 32},
+        landmarks={"anterior_commissure": (0.0, 3.5, -5.0)},
     )
 
 
@@ -79,7 +81,8 @@ def test_a_subject_comes_back_as_it_was_written(tmp_path, phantom):
     np.testing.assert_array_equal(truth.t1_to_pet, phantom.t1_to_pet)
     assert truth.lesions == phantom.lesions
     assert truth.labels == LABELS
-    assert (truth.seed, truth.group, truth.severity) == (3, "patient", 0.4)
+    assert (truth.seed, truth.group, truth.severity) == (3, "patient", Severity(0.4, 0.3))
+    assert truth.landmarks == phantom.landmarks
     written = json.loads((tmp_path / "truth.json").read_text())
     assert (written["RotationDeg"], written["Origin"]) == (7.5, {"Anatomy": "BrainWeb", "Model": "04", "SHA256": "ab" * 32})
     assert find_image(tmp_path, "sub-01", "T1w") == paths["t1w"]

@@ -10,9 +10,10 @@ from scipy.ndimage import affine_transform, map_coordinates
 from petbench.data.anatomy import LABELS
 from petbench.data.deformation import exponential, jacobian_determinant, smooth_field
 from petbench.data.lesions import FIRST_LABEL
-from petbench.data.mni_head import load_template, random_mni_head
+from petbench.data.mni_head import LANDMARKS_MM, load_template, random_mni_head
 from petbench.data.nifti import centred_affine
-from petbench.data.phantom import DEFAULTS, Phantom, make_subject
+from petbench.data.phantom import DEFAULTS, Phantom, _severity, _with_defaults, make_subject
+from petbench.data.render import turn
 from petbench.errors import InputError
 
 SHAPE, VOXEL = (56, 56, 44), (4.5, 4.5, 4.5)
@@ -306,7 +307,7 @@ def test_the_middle_of_the_grid_is_the_origin():
 
 def test_a_patient_loses_grey_matter_and_uptake_where_the_disease_strikes():
     control, patient = (subject(group=group, lesions=NONE, disease={"severity": [1.0, 1.0]}) for group in ("control", "patient"))
-    assert (control.severity, patient.severity) == (0.0, 1.0)
+    assert (control.severity, patient.severity) == ((0.0, 0.0), (1.0, 1.0))
     lost = 1 - patient.activity / np.maximum(control.activity, 1)
     grey = control.labels == LABELS["grey"]
     assert (patient.labels == LABELS["grey"]).sum() < grey.sum()
@@ -315,6 +316,30 @@ def test_a_patient_loses_grey_matter_and_uptake_where_the_disease_strikes():
     np.testing.assert_allclose(patient.attenuation, control.attenuation, atol=1e-6)
     with pytest.raises(InputError, match="group 'ill' is unknown; choose one of control, patient"):
         subject(group="ill")
+
+
+def test_severities_are_correlated_not_equal_and_the_groups_overlap():
+    disease = {"severity": [0.3, 1.0], "control_severity": [0.0, 0.5], "correlation": 0.7}
+    drawn = {
+        group: np.array([_severity(disease, group, np.random.SeedSequence(seed)) for seed in range(400)])
+        for group in ("control", "patient")
+    }
+    for group, (low, high) in {"control": (0.0, 0.5), "patient": (0.3, 1.0)}.items():
+        assert low <= drawn[group].min() < drawn[group].max() <= high
+        assert 0.55 < np.corrcoef(drawn[group].T)[0, 1] < 0.8
+    assert drawn["control"].max() > drawn["patient"].min()
+
+
+@pytest.mark.parametrize("degrees", [0.0, 12.0])
+def test_landmarks_are_where_the_head_has_them_in_the_space_of_its_t1(degrees):
+    head = make_subject(
+        {**COARSE, "lesions": NONE, "placement": {"rotation_deg": 0, "translation_mm": 0}}, SHAPE, VOXEL, 7, rotation_deg=degrees
+    )
+    parameters = _with_defaults(DEFAULTS, {**COARSE, "placement": {"rotation_deg": 0, "translation_mm": 0}}, "phantom")
+    anatomy = random_mni_head(parameters, np.random.SeedSequence(7).spawn(5)[0])
+    points = np.array(list(head.landmarks.values())).T
+    world = turn(-degrees)[:3, :3] @ (head.t1_to_pet[:3, :3] @ points + head.t1_to_pet[:3, 3:])
+    np.testing.assert_allclose(anatomy.to_template(world.astype(np.float32)).T, list(LANDMARKS_MM.values()), atol=0.05)
 
 
 def test_the_schema_and_the_defaults_are_one():

@@ -16,7 +16,7 @@ README, ARCHITECTURE, CONFIGURATION, DEVIATIONS = (
     ROOT / name for name in ("README.md", "docs/architecture.md", "docs/configuration.md", "docs/deviations.md")
 )
 METHOD_SCHEMAS = sorted(f"methods/{path.stem}" for path in (ROOT / "config/schemas/methods").glob("*.yaml"))
-SCHEMAS = ["scale", "dataset", "phantom", "brainweb", "scanner", "method", "experiment", *METHOD_SCHEMAS]
+SCHEMAS = ["scale", "dataset", "phantom", "brainweb", "scanner", "method", "experiment", "classifier", *METHOD_SCHEMAS]
 SCHEMAS += ["psf_set", "predictor", "torso"]
 SCHEMAS += [f"experiments/{path.stem}" for path in sorted((ROOT / "config/schemas/experiments").glob("*.yaml"))]
 

@@ -29,7 +29,8 @@ TRUTH = {
     "Lesions": [asdict(lesion) for lesion in LESIONS],
     "Seed": 1,
     "Group": "CN",
-    "Severity": 0,
+    "Severity": {"atrophy": 0.0, "hypometabolism": 0.0},
+    "Landmarks": {},
 }
 
 

@@ -25,6 +25,12 @@ TINY = {
         "network": {"channels": [4, 8], "decoder": [4, 4], "heads": 2, "expansion": 2},
         "discriminator": {"channels": 4, "layers": 2},
     },
+    "pcsa_gan": {
+        "network": {"filters": [[1, 2, 3], [4, 4]], "deep": 8, "residual_blocks": 1},
+        "discriminator": {"channels": [2, 4, 4, 8]},
+    },
+    "cgan_unet": {"network": {"channels": [4, 8]}, "discriminator": {"channels": [2, 4, 4, 8]}},
+    "mean_pet": {},
     "iddpm": {"network": {"width": 4, "multipliers": [1, 2], "blocks": 1, "attention": [2], "heads": 2, "dropout": 0.0}},
     "m2diff": {
         "network": {

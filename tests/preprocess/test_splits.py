@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from petbench.errors import InputError
-from petbench.preprocess.splits import ALL, fold_testing, folds, people_of, subjects_tested, train_subjects, validation_subjects
+from petbench.preprocess.splits import ALL, fold_testing, folds, pair_of, people_of, subjects_tested, train_subjects, validation_subjects
 
 SUBJECTS = [f"{number:02d}" for number in range(1, 12)]
 ALONE = {subject: subject for subject in SUBJECTS}
@@ -101,3 +101,24 @@ def test_errors():
         fold_testing({"01": "01", "02": "02", "03": "03"}, holdout, "01")
     with pytest.raises(InputError, match="1 for test and 10 for validation leave none of 11"):
         folds(ALONE, holdout | {"validation": 10})
+
+
+def test_a_pair_of_folds_trains_on_those_whom_neither_tests():
+    people = {f"{n:02d}": f"{n:02d}" for n in range(9)}
+    split = {"scheme": "k_fold", "folds": 3, "seed": 0}
+    tests = folds(people, split)
+    for one, other in (("0", "1"), ("2", "0")):
+        trained = train_subjects(people, split, pair_of(one, other))
+        assert sorted(trained) == sorted(set(people) - set(tests[one]) - set(tests[other]))
+    assert pair_of("10", "2") == pair_of("2", "10") == "2-10"
+    with pytest.raises(InputError, match="fold '0-7' does not exist"):
+        train_subjects(people, split, "0-7")
+
+
+def test_folds_share_out_each_group():
+    people = {f"{n:02d}": f"{n:02d}" for n in range(12)}
+    strata = {name: "AD" if int(name) < 4 else "CN" for name in people}
+    for seed in range(5):
+        found = folds(people, {"scheme": "k_fold", "folds": 4, "seed": seed, "strata": strata})
+        assert all([strata[name] for name in tests].count("AD") == 1 for tests in found.values())
+        assert sorted(name for tests in found.values() for name in tests) == sorted(people)

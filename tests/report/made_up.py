@@ -39,4 +39,5 @@ def write_truth(path: Path, kinds: dict[int, str]) -> None:
     known = {"centre_mm": [0, 0, 0], "radius_mm": 5.0, "uptake": "hot", "contrast": 1.5}
     lesions = [{"label": label, "kind": kind, **known} for label, kind in kinds.items()]
     identity = [[float(row == column) for column in range(4)] for row in range(4)]
-    write_json(path, {"T1wToPET": identity, "Labels": {}, "Lesions": lesions, "Seed": 1, "Group": "cn", "Severity": 0.0})
+    known = {"T1wToPET": identity, "Labels": {}, "Lesions": lesions, "Seed": 1, "Group": "cn", "Landmarks": {}}
+    write_json(path, known | {"Severity": {"atrophy": 0.0, "hypometabolism": 0.0}})

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from petbench.data.anatomy import LABELS
 from petbench.data.lesions import Lesion
+from petbench.data.mni_head import Severity
 from petbench.data.nifti import volume, write_volume
 from petbench.data.phantom import Phantom
 from petbench.errors import InputError
@@ -25,14 +26,15 @@ FOLDERS = {"T1w": "anat", "pet": "pet"}
 
 @dataclass(frozen=True)
 class Truth:
-    """What is known of a phantom subject beside its images: `t1_to_pet` (4x4, RAS mm), label names and lesions."""
+    """What is known of a phantom subject beside its images: `t1_to_pet` (4x4, RAS mm), label names, lesions, landmarks in T1 space (mm)."""
 
     t1_to_pet: NDArray[np.float64]
     labels: dict[str, int]
     lesions: tuple[Lesion, ...]
     seed: int
     group: str
-    severity: float
+    severity: Severity
+    landmarks: dict[str, tuple[float, float, float]]
 
 
 def write_phantom_subject(
@@ -66,7 +68,8 @@ def write_phantom_subject(
             "Lesions": [asdict(lesion) for lesion in phantom.lesions],
             "Seed": phantom.seed,
             "Group": phantom.group,
-            "Severity": phantom.severity,
+            "Severity": phantom.severity._asdict(),
+            "Landmarks": {name: list(point) for name, point in phantom.landmarks.items()},
             "RotationDeg": phantom.rotation_deg,
             "Origin": dict(phantom.origin),
         },
@@ -91,7 +94,8 @@ def read_truth(path: str | Path) -> Truth:
             lesions=tuple(Lesion(**{**row, "centre_mm": tuple(row["centre_mm"])}) for row in content["Lesions"]),
             seed=content["Seed"],
             group=content["Group"],
-            severity=content["Severity"],
+            severity=Severity(**content["Severity"]),
+            landmarks={name: tuple(point) for name, point in content["Landmarks"].items()},
         )
     except (KeyError, TypeError) as error:
         raise InputError(f"{path}: not the truth of a phantom subject ({error}); make the subject again.") from None

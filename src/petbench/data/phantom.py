@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from petbench.data.anatomy import Anatomy, Array
+from petbench.data.anatomy import Anatomy, Array, transformed
 from petbench.data.brainweb import Model
 from petbench.data.brainweb_head import random_brainweb_head
 from petbench.data.lesions import Lesion, place_lesions
-from petbench.data.mni_head import random_mni_head
+from petbench.data.mni_head import HEALTHY, LANDMARKS_MM, Severity, random_mni_head
 from petbench.data.nifti import centred_affine
 from petbench.data.render import Affine, render_pet, render_t1, turn, turned_box, turned_lesions
 from petbench.errors import InputError
@@ -45,7 +45,14 @@ DEFAULTS: dict[str, Any] = {
     "placement": {"rotation_deg": 4.0, "translation_mm": 4.0},
     "head": {"csf_mm": 2.5, "skull_mm": 7.0, "scalp_mm": 6.0, "table_mm": 1.8, "thickness_variation": 0.15},
     "lesions": {"pet_only": 2, "mr_only": 2, "shared": 3, "radius_mm": [4.0, 8.0], "hot": 1.5, "cold": 0.5},
-    "disease": {"severity": [0.3, 1.0], "atrophy": 0.4, "hypometabolism": 0.35, "radius_mm": 14.0},
+    "disease": {
+        "severity": [0.3, 1.0],
+        "control_severity": [0.0, 0.0],
+        "correlation": 1.0,
+        "atrophy": 0.4,
+        "hypometabolism": 0.35,
+        "radius_mm": 14.0,
+    },
     "t1": {
         "voxel_mm": 1.0,
         "noise": 0.02,
@@ -79,7 +86,8 @@ class Phantom:
 
     `activity` (Bq/ml), `attenuation` (per cm, 511 keV) and `labels` (`anatomy.LABELS`, lesions from 101) share the scanner's grid
     `affine`; `t1` has its own grid `t1_affine`, in its own world, which `t1_to_pet` (4x4) takes to the scanner's. The head was turned by
-    `rotation_deg` about the scanner's axis; `origin` says what it was made of.
+    `rotation_deg` about the scanner's axis; `origin` says what it was made of. `landmarks` are where those of `mni_head.LANDMARKS_MM` are
+    in the world of `t1`, for heads made of the template.
     """
 
     activity: Array
@@ -92,9 +100,10 @@ class Phantom:
     lesions: tuple[Lesion, ...]
     seed: int
     group: str
-    severity: float
+    severity: Severity
     rotation_deg: float = 0.0
     origin: Mapping[str, str] = field(default_factory=dict)
+    landmarks: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
 
 
 def make_subject(
@@ -115,7 +124,8 @@ def make_subject(
         scanner_shape: Voxels of the PET image along x, y, z.
         scanner_voxel_mm: Their edges in mm.
         seed: The subject's.
-        group: "control", or "patient" for one with Alzheimer's disease of a severity drawn from `disease.severity`.
+        group: "control", or "patient" for one with Alzheimer's disease. The severities of its atrophy and of its hypometabolism are drawn
+            from `disease.severity`, a control's from `disease.control_severity`, with the rank correlation of a Gaussian copula.
         rotation_deg: How far the head is turned about the scanner's axis, from x towards y; its lesions turn with it, its MR stays.
 
     Raises:
@@ -125,11 +135,26 @@ def make_subject(
         raise InputError(f"phantom: group {group!r} is unknown; choose one of {', '.join(GROUPS)}.")
     parameters = _with_defaults(DEFAULTS, parameters, "phantom")
     *streams, disease_seed = np.random.SeedSequence(seed).spawn(5)
-    severity = float(np.random.default_rng(disease_seed).uniform(*parameters["disease"]["severity"])) if group == "patient" else 0.0
+    severity = _severity(parameters["disease"], group, disease_seed)
     anatomy = random_mni_head(parameters, streams[0], severity)
     images = _scan(parameters, anatomy, scanner_shape, scanner_voxel_mm, streams[1:], rotation_deg)
     origin = {"Anatomy": "ICBM152 2009a nonlinear symmetric, deformed"}
-    return Phantom(*images, seed, group, severity, rotation_deg, origin)
+    t1_to_head = turn(-rotation_deg) @ images[6]
+    world = anatomy.from_template(np.array(list(LANDMARKS_MM.values()), dtype=np.float32).T)
+    found = transformed(np.asarray(np.linalg.inv(t1_to_head), dtype=np.float64), world).T.tolist()
+    landmarks = {name: (round(x, 3), round(y, 3), round(z, 3)) for name, (x, y, z) in zip(LANDMARKS_MM, found, strict=True)}
+    return Phantom(*images, seed, group, severity, rotation_deg, origin, landmarks)
+
+
+def _severity(disease: Mapping[str, Any], group: str, seed: np.random.SeedSequence) -> Severity:
+    """Two severities, each uniform in the group's range, of normal scores with the correlation wanted."""
+    from scipy.special import ndtr
+
+    low, high = disease["severity" if group == "patient" else "control_severity"]
+    first, second = np.random.default_rng(seed).standard_normal(2)
+    rho = disease["correlation"]
+    other = rho * first + np.sqrt(1 - rho**2) * second
+    return Severity(*(float(low + (high - low) * ndtr(score)) for score in (first, other)))
 
 
 def make_brainweb_subject(
@@ -158,7 +183,7 @@ def make_brainweb_subject(
     anatomy = random_brainweb_head(parameters, model.labels, head_seed)
     images = _scan(parameters, anatomy, scanner_shape, scanner_voxel_mm, streams, rotation_deg)
     origin = {"Anatomy": "BrainWeb", "Model": model.number, "SHA256": model.sha256}
-    return Phantom(*images, seed, "control", 0.0, rotation_deg, origin)
+    return Phantom(*images, seed, "control", HEALTHY, rotation_deg, origin)
 
 
 def _scan(

@@ -15,7 +15,7 @@ def check_images(subjects: Sequence[Sequence[str]], out: str) -> None:
     """Read every image whole, its header and its sidecar, and record its grid.
 
     Args:
-        subjects: NIfTI files of each subject: MR, standard dose, low doses.
+        subjects: NIfTI files of each subject: MR and, unless it has MR alone, standard dose and low doses.
         out: JSON file to write: shape and voxel size (mm) of each image.
 
     Raises:
@@ -27,7 +27,7 @@ def check_images(subjects: Sequence[Sequence[str]], out: str) -> None:
     grids: dict[str, Any] = {}
     for mr, *pet in subjects:
         images = {path: _checked(path, problems) for path in (mr, *pet)}
-        standard = images[pet[0]]
+        standard = images[pet[0]] if pet else None
         for path, image in images.items():
             if image is None:
                 continue

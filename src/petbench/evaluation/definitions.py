@@ -95,6 +95,19 @@ _METRICS = (
         "none",
         ".0f",
     ),
+    Metric("accuracy", "ACC", "Share of people put into their own group, at a score of one half.", "higher", ".3f"),
+    Metric("precision", "Precision", "Share of patients among those called patients.", "higher", ".3f"),
+    Metric("specificity", "SPE", "Share of controls called controls.", "higher", ".3f"),
+    Metric("sensitivity", "SEN", "Share of patients called patients.", "higher", ".3f"),
+    Metric("f1", "F1", "Harmonic mean of precision and sensitivity.", "higher", ".3f"),
+    Metric(
+        "auc",
+        "AUC",
+        "Probability that a patient scores higher than a control, ties counted half: the area under the ROC curve.",
+        "higher",
+        ".3f",
+    ),
+    Metric("auc_gain", "AUC gain", "AUC minus that of MR alone on the same people.", "higher", "+.3f"),
     Metric("parameters", "Parameters", "Number of trained parameters that restoring reads.", "lower", ",.0f"),
     Metric(
         "gmac_modules",
@@ -134,6 +147,8 @@ COSTS = (
     "restore_peak_mb",
 )
 
+DIAGNOSTIC = ("accuracy", "precision", "specificity", "sensitivity", "f1", "auc", "auc_gain")
+"""What tells how well two groups of people are told apart."""
 TIMED = ("train_seconds", "epoch_seconds", "train_peak_mb", "restore_seconds", "restore_peak_mb")
 """Costs that depend on the device."""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -69,13 +69,14 @@ def frozen(network: nn.Module) -> Iterator[None]:
 
 
 class Adversarial(Restorer):
-    """A generator of standard-dose PET against a discriminator that sees {standard, low} and {restored, low} pairs.
+    """A generator of standard-dose PET against a discriminator that sees it, or the real one, beside the image that `condition` names.
 
-    The generator maximises log D of its pair, the usual non-saturating form of MAK-GAN's eq. 11. A method gives `terms`.
+    The generator maximises log D of its pair, the usual non-saturating form of MAK-GAN's eq. 11. A method gives `terms`, and says what its
+    generator sees (`generate`) where that is not the low dose and MR.
 
     Args:
-        generator: Maps `low_dose, mr` to the restored PET, all (B, 1, *spatial).
-        discriminator: Maps a pair (B, 2, *spatial) to logits.
+        generator: What `generate` calls.
+        discriminator: Maps a pair (B, 2, *spatial), or an image where there is no condition, to logits.
         pool: Images that the image pool holds.
         objective: `bce` or `lsgan` (least squares).
         weights: Weight of the adversarial loss and of each of `terms`, by name; those of weight 0 are not computed.
@@ -85,6 +86,7 @@ class Adversarial(Restorer):
     """
 
     transient = ("pool",)
+    condition: Literal["low_dose", "mr"] | None = "low_dose"
 
     def __init__(self, generator: nn.Module, discriminator: nn.Module, pool: int, objective: str, weights: Mapping[str, float]):
         super().__init__()
@@ -105,16 +107,17 @@ class Adversarial(Restorer):
 
     def losses(self, batch: Batch) -> Iterator[Step]:
         """Two steps: the discriminator's, then the generator's against the updated discriminator."""
-        low_dose, standard_dose = batch["low_dose"], batch["standard_dose"]
-        restored = self.generator(low_dose, need(batch.get("mr"), "mr"))
+        standard_dose = batch["standard_dose"]
+        restored = self.generate(batch.get("low_dose"), batch.get("mr"))
+        beside = [] if self.condition is None else [need(batch.get(self.condition), self.condition)]
 
-        fakes = self.pool(torch.cat([restored.detach(), low_dose], dim=1))
-        real = self._judge(torch.cat([standard_dose, low_dose], dim=1), is_real=True)
+        fakes = self.pool(torch.cat([restored.detach(), *beside], dim=1))
+        real = self._judge(torch.cat([standard_dose, *beside], dim=1), is_real=True)
         fake = self._judge(fakes, is_real=False)
         yield Step("discriminator", real + fake, {"discriminator_real": real.detach(), "discriminator_fake": fake.detach()})
 
         with frozen(self.discriminator):
-            adversarial = self._judge(torch.cat([restored, low_dose], dim=1), is_real=True)
+            adversarial = self._judge(torch.cat([restored, *beside], dim=1), is_real=True)
         terms = {"adversarial": adversarial, **self.terms(restored, standard_dose)}
         loss = torch.stack([self.loss_weights[name] * term for name, term in terms.items()]).sum()
         yield Step("generator", loss, {name: term.detach() for name, term in terms.items()})
@@ -125,6 +128,14 @@ class Adversarial(Restorer):
 
         Raises:
             InputError: PET or MR is missing, or a side is not divisible by the network's factor.
+        """
+        return self.generate(low_dose, mr)
+
+    def generate(self, low_dose: Tensor | None, mr: Tensor | None) -> Tensor:
+        """The restored PET (B, 1, *spatial), with gradients.
+
+        Raises:
+            InputError: an image that the generator needs is missing.
         """
         restored: Tensor = self.generator(need(low_dose, "low_dose"), need(mr, "mr"))
         return restored

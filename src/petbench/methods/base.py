@@ -12,10 +12,11 @@ from petbench.errors import InputError
 class Batch(TypedDict):
     """Windows of one or several subjects, each (B, 1, *spatial).
 
-    PET is divided by a robust percentile of the subject's low dose, so it is about [0, 1] with values above 1; MR is about [0, 1].
+    PET is divided by a robust percentile of the subject's low dose, so it is about [0, 1] with values above 1; MR is about [0, 1]. Where
+    PET is made of MR alone there is no low dose, and each image fills [0, 1].
     """
 
-    low_dose: Tensor
+    low_dose: NotRequired[Tensor]
     mr: NotRequired[Tensor]
     standard_dose: Tensor
 

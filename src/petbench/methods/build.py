@@ -11,7 +11,7 @@ from petbench.errors import InputError
 from petbench.methods.base import Restorer
 
 Part = TypeVar("Part")
-SHARED = {"base", "build", "adversarial", "diffusion"}
+SHARED = {"base", "build", "adversarial", "diffusion", "synthesis"}
 
 
 def modules() -> list[str]:

@@ -21,7 +21,7 @@ class MUNet(Restorer):
 
     def losses(self, batch: Batch) -> Iterator[Step]:
         """One step: the mean absolute error."""
-        loss = l1(self._estimate(batch["low_dose"], batch.get("mr")), batch["standard_dose"])
+        loss = l1(self._estimate(batch.get("low_dose"), batch.get("mr")), batch["standard_dose"])
         yield Step("restorer", loss, {"l1": loss.detach()})
 
     @torch.no_grad()

@@ -22,7 +22,7 @@ class Prepared:
     """A subject on the working grid, scaled.
 
     Attributes:
-        volumes: `low_dose`, `mr` and, where there is one, `standard_dose`, each (x, y, z) float32.
+        volumes: `low_dose`, `mr` and `standard_dose`, as far as the subject has them, each (x, y, z) float32.
         affine: Affine of the working grid, (4, 4).
         scales: What each volume was divided by, in its own units.
     """
@@ -73,11 +73,37 @@ def prepare(
         out: Files to write: the three volumes (`.npy`, memory-mapped by readers), `index` (`.npy`, first voxels of windows) and
             `parameters` (JSON).
     """
-    prepared = normalise({kind: read_volume(path) for kind, path in paths.items()}, paths, preprocess)
+    _write(normalise({kind: read_volume(path) for kind, path in paths.items()}, paths, preprocess), paths, preprocess, domain, out)
+
+
+def prepare_maps(paths: Mapping[str, str], preprocess: Mapping[str, Any], domain: Mapping[str, Any], out: Mapping[str, str]) -> None:
+    """The same of a subject whose PET is made of MR: its images are already on the working grid, and fill [0, 1].
+
+    Args:
+        paths: NIfTI files of `mr` and, where the subject has PET, `standard_dose`, as `petbench.preprocess.structural` writes them.
+        preprocess: See `prepare`.
+        domain: See `prepare`.
+        out: See `prepare`; without `low_dose`.
+
+    Raises:
+        InputError: the images are not on one grid.
+    """
+    images = {kind: read_volume(path) for kind, path in paths.items()}
+    for kind, image in images.items():
+        if not same_grid(image, images["mr"]):
+            raise InputError(f"{paths[kind]}: its grid is not that of {paths['mr']}; make both anew.")
+    volumes = {kind: np.asarray(image.dataobj, dtype=np.float32) for kind, image in images.items()}
+    affine = np.asarray(images["mr"].affine, dtype=np.float64)
+    _write(Prepared(volumes, affine, dict.fromkeys(volumes, 1.0)), paths, preprocess, domain, out)
+
+
+def _write(
+    prepared: Prepared, paths: Mapping[str, str], preprocess: Mapping[str, Any], domain: Mapping[str, Any], out: Mapping[str, str]
+) -> None:
     for kind, data in prepared.volumes.items():
         save_array(out[kind], data)
-    shape = prepared.volumes["low_dose"].shape
-    starts, left_out = training_starts(prepared.volumes["low_dose"], domain)
+    shape = prepared.volumes["mr"].shape
+    starts, left_out = training_starts(prepared.volumes.get("low_dose", prepared.volumes["mr"]), domain)
     save_array(out["index"], starts)
     write_json(
         out["parameters"],

@@ -50,10 +50,10 @@ def register(
         if np.ptp(np.asarray(image.dataobj)) == 0:
             raise InputError(f"{names[kind]}: every voxel has the same value; supply the acquired image.")
     with tempfile.TemporaryDirectory(prefix="petbench-") as folder:
-        target, source = _to_ants(fixed), _to_ants(moving)
+        target, source = to_ants(fixed), to_ants(moving)
         kind = TRANSFORMS[settings["transform"]]
         found = ants.registration(
-            target, source, type_of_transform=kind, outprefix=f"{folder}/", write_composite_transform=True, **_pyramid(fixed)
+            target, source, type_of_transform=kind, outprefix=f"{folder}/", write_composite_transform=True, **pyramid(fixed)
         )
         composite = found["fwdtransforms"]
         warped = ants.apply_transforms(target, source, [composite], interpolator="linear").numpy().astype(np.float32)
@@ -70,7 +70,7 @@ def register(
         return moved
 
 
-def _pyramid(fixed: Image) -> dict[str, tuple[int, ...]]:
+def pyramid(fixed: Image) -> dict[str, tuple[int, ...]]:
     """Levels of the linear registration, coarse to fine: none coarser than 8 mm, where a head is too few voxels to turn right."""
     finest = float(voxel_mm(fixed).min())
     shrink = (*(factor for factor in (6, 4, 2) if factor * finest <= COARSEST_MM), 1)
@@ -81,7 +81,7 @@ def _pyramid(fixed: Image) -> dict[str, tuple[int, ...]]:
     }
 
 
-def _to_ants(image: Image) -> Any:
+def to_ants(image: Image) -> Any:
     """Hand an image to ANTs: same voxels, its world turned from NIfTI's RAS to ITK's LPS."""
     import ants
 

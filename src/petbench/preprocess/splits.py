@@ -13,6 +13,8 @@ from petbench.errors import InputError
 
 ALL = "all"
 """The fold that trains on every subject and tests none."""
+PAIR = "-"
+"""Between two folds, such as `0-2`: the fold that trains on those whom neither of the two tests."""
 
 People = Mapping[str, str]
 
@@ -29,7 +31,8 @@ def folds(people: People, split: Mapping[str, Any]) -> dict[str, list[str]]:
     Args:
         people: The person each subject shows.
         split: `scheme: leave_one_out`; `scheme: k_fold` with `folds` (their number) and `seed` (of the shuffle); or `scheme: holdout`,
-            one fold, with `test` and `validation` (numbers of people) and `seed`.
+            one fold, with `test` and `validation` (numbers of people) and `seed`. With `strata`, the group of each person, folds of
+            `k_fold` share each group out evenly.
 
     Returns:
         Test subjects by fold (`0`, `1`, ...). Every subject is in one fold, whose sizes differ by one person at most; of a holdout only
@@ -47,6 +50,8 @@ def folds(people: People, split: Mapping[str, Any]) -> dict[str, list[str]]:
     if count > len(persons):
         raise InputError(f"split/folds: {count} folds need as many {_kind(people)}, and there are {len(persons)}; lower it.")
     order = _shuffled(persons, split)
+    if "strata" in split:
+        order.sort(key=split["strata"].__getitem__)
     return {str(fold): _showing(people, order[fold::count]) for fold in range(count)}
 
 
@@ -64,7 +69,7 @@ def subjects_tested(people: People, split: Mapping[str, Any]) -> list[str]:
 
 
 def train_subjects(people: People, split: Mapping[str, Any], fold: str) -> list[str]:
-    """Subjects that a fold trains on: all but those it tests and those kept for validation.
+    """Subjects that a fold trains on: all but those it tests and those kept for validation; for a pair of folds, those that neither tests.
 
     Raises:
         InputError: there is no such fold.
@@ -72,9 +77,10 @@ def train_subjects(people: People, split: Mapping[str, Any], fold: str) -> list[
     if fold == ALL:
         return list(people)
     tests = folds(people, split)
-    if fold not in tests:
+    parts = fold.split(PAIR)
+    if not set(parts) <= set(tests):
         raise InputError(f"fold {fold!r} does not exist; the folds are {', '.join(tests)} and {ALL}.")
-    left_out = {*tests[fold], *validation_subjects(people, split)}
+    left_out = {*(subject for part in parts for subject in tests[part]), *validation_subjects(people, split)}
     return [subject for subject in people if subject not in left_out]
 
 
@@ -88,6 +94,11 @@ def fold_testing(people: People, split: Mapping[str, Any], subject: str) -> str:
         if subject in tests:
             return fold
     raise InputError(f"subject {subject!r} is in no fold; the subjects tested are {', '.join(subjects_tested(people, split))}.")
+
+
+def pair_of(fold: str, other: str) -> str:
+    """The name of the fold that leaves out what either of two folds tests."""
+    return PAIR.join(sorted((fold, other), key=int))
 
 
 def _showing(people: People, persons: list[str]) -> list[str]:

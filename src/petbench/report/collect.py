@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from petbench.evaluation.scores import read_scores
 from petbench.evaluation.table import no_metrics, read_tables
 from petbench.files import checksum, read_json
 from petbench.report.notes import training_device
@@ -37,8 +38,9 @@ def collect(
     Args:
         entries: The resolved configuration.
         note: What the scale's file says of it.
-        files: Paths by kind: `metrics`; `histories` and `costs`, one a training; `registrations` (PNG); `images`, whose checksums are
-            shown; `volumes`; `sidecars` of restored images; `figures`, one an experiment; `published` and `papers`; `records`, one a table.
+        files: Paths by kind: `metrics`; `scores` of diagnosis studies, if any; `histories` and `costs`, one a training; `registrations`
+            (PNG); `images`, whose checksums are shown; `volumes`; `sidecars` of restored images; `figures`, one an
+            experiment; `published` and `papers`; `records`, one a table.
         trainings: Data set, dose, method and fold of each training.
         registrations: Data set and subject of each picture, and of each of `images` in turn.
         volumes: Data set, dose, subject and kind (a method, `standard_dose`, `true_activity`, `labels` or `truth`) of each of `volumes`.
@@ -62,6 +64,7 @@ def collect(
     return ReportContent(
         entries=entries,
         metrics=read_tables(files["metrics"]) if files["metrics"] else no_metrics(),
+        scores=read_scores(files["scores"]) if files.get("scores") else None,
         published={Path(path).stem: read_published(path) for path in files["published"]},
         papers=read_papers(files["papers"][0]),
         figures={Path(path).stem: Path(path) for path in files["figures"]},

@@ -21,7 +21,14 @@ def scale_notes(entries: Mapping[str, Any], experiment: Mapping[str, Any], note:
             f"Leaking scale ({_titles(leaking, datasets)}): each image is scaled to its own range, the reference too; "
             "the reference's scale reaches the method, and its numbers are not comparable with others."
         )
-    if registered := [name for name, entry in datasets.items() if _block(entry, "registration").get("fixed") == "standard"]:
+    if normalised := [name for name, entry in datasets.items() if _block(entry, "scaling").get("mode") == "min_max"]:
+        notes.append(
+            f"Normalised units ({_titles(normalised, datasets)}): grey matter and PET each fill their own range, [0, 1], in MNI space;"
+            " PET made of MR says nothing of activity."
+        )
+    if registered := [
+        name for name, entry in datasets.items() if name not in normalised and _block(entry, "registration").get("fixed") == "standard"
+    ]:
         where = "" if len(registered) == len(datasets) else f"{_titles(registered, datasets)}: "
         notes.append(
             f"{where}MR is registered to the standard-dose image, as in studies with simultaneous PET/MR; "

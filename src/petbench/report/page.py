@@ -16,6 +16,7 @@ from petbench.evaluation.definitions import DEFINITIONS, Metric
 from petbench.evaluation.statistics import MIN_SUBJECTS
 from petbench.files import atomic
 from petbench.report import figures, summaries
+from petbench.report.diagnosis import build_diagnosis, roc_curves
 from petbench.report.notes import device_notes, leaking_datasets, scale_notes
 from petbench.report.provenance import sentence
 from petbench.report.published import Quoted, grid, sources
@@ -66,6 +67,7 @@ class ReportContent:
         entries: Resolved configuration: `scale` (its name), `run` (experiment ids in order), `datasets`, `methods`, `experiments` (each a
             mapping of name to entry).
         metrics: Long table of every method, data set and dose, see `petbench.evaluation.table`.
+        scores: Scores of the diagnosis studies, see `petbench.evaluation.scores`; None where there is no study.
         published: Printed values, see `petbench.report.published`, by the name that experiments give under `published`.
         papers: By short name, a mapping with `name` and `citation`.
         note: What the scale's file says of it, shown at the head of the page.
@@ -84,6 +86,7 @@ class ReportContent:
 
     entries: Mapping[str, Any]
     metrics: "DataFrame"
+    scores: "DataFrame | None" = None
     published: Mapping[str, tuple[Quoted, ...]] = field(default_factory=dict)
     papers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     note: str = ""
@@ -166,6 +169,8 @@ def _papers(content: ReportContent, titles: Mapping[str, str]) -> list[dict[str,
 
 def _experiment(name: str, experiment: Mapping[str, Any], content: ReportContent, titles: Mapping[str, str]) -> dict[str, Any]:
     published = content.published.get(experiment.get("published", ""), ())
+    if experiment["kind"] in ("diagnosis", "roc"):
+        return _diagnosis(name, experiment, content, titles, scale_notes(content.entries, experiment, content.note))
     tables = [] if experiment["kind"] == "similarity" else _tables(experiment, content, published, titles)
     return {
         "id": name,
@@ -175,6 +180,28 @@ def _experiment(name: str, experiment: Mapping[str, Any], content: ReportContent
         "published": published,
         "figure": _data_uri(_figure(name, content)) if experiment["kind"] in ("figure", "similarity") else None,
         "plates": [],
+        "summaries": [],
+        "notes": "",
+    }
+
+
+def _diagnosis(
+    name: str, experiment: Mapping[str, Any], content: ReportContent, titles: Mapping[str, str], notes: Sequence[str]
+) -> dict[str, Any]:
+    if content.scores is None:
+        raise InputError(f"{name}: has no scores; classify first.")
+    published = content.published.get(experiment.get("published", ""), ())
+    resamplings = content.entries["classifiers"][experiment["classifier"]]["bootstrap"]
+    scores = content.scores
+    curves = _drawn(lambda path: roc_curves(experiment, scores, titles, [path]))
+    return {
+        "id": name,
+        "title": experiment["title"],
+        "differs": experiment["differs"],
+        "tables": [build_diagnosis(experiment, scores, published, titles, resamplings, notes)],
+        "published": published,
+        "figure": curves if experiment["kind"] == "roc" else None,
+        "plates": [(curves, "ROC curves, one panel a study.")] if experiment["kind"] == "diagnosis" else [],
         "summaries": [],
         "notes": "",
     }
@@ -252,6 +279,8 @@ def _curves(histories: Sequence[History], titles: Mapping[str, str]) -> list[tup
     """One figure a data set, dose and method, with a line a fold; its heading and picture."""
     groups: dict[tuple[str, str, str], dict[str, Path]] = {}
     for history in histories:
+        if history.path.read_text().split("\n", 1)[0] == "step":  # nothing was optimised, so there is no curve
+            continue
         groups.setdefault((history.dataset, history.dose, history.method), {})[f"fold {history.fold}"] = history.path
 
     def draw(runs: Mapping[str, Path], path: Path) -> None:

@@ -38,8 +38,9 @@ def scale_facts(entries: Mapping[str, Any], metrics: "DataFrame") -> dict[str, l
                 "title": str(entry.get("title", name)),
                 "source": str(entry.get("source", "")),
                 "subjects": str(len(subjects) if isinstance(subjects, list | tuple) else subjects)
-                + (f" (copies of {len(phantoms)} phantoms)" if phantoms else ""),
-                "doses": ", ".join(entry.get("doses", {})),
+                + (f" (copies of {len(phantoms)} phantoms)" if phantoms else "")
+                + (f" and {len(entry['mr_only'])} with MR only" if entry.get("mr_only") else ""),
+                "doses": ", ".join(entry.get("doses", {})) or "none",
                 "folds": str(folds.nunique()),
             }
         )

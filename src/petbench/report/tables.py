@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 COST = "cost"
 ARROWS = {"higher": "↑", "lower": "↓", "zero": "→ 0", "one": "→ 1", "none": ""}
 TITLES = {"low_dose": "Low dose", "standard_dose": "Standard dose", "true_activity": "True activity"}
+DIAGNOSIS = "diagnosis"
 WHY_UNKNOWN = {
     "lpips": "it needs published weights that are not bundled, which a data set names under evaluation/lpips",
     "ssim": "the slices that are evaluated are no neighbours",
@@ -62,6 +63,7 @@ class Table:
         published_metrics: Metric name to the paper's name of it, where that is not the metric's own.
         notes: Sentences that belong below the table.
         differs: How the experiment differs from the published one.
+        intervals: Whether confidence intervals stand in every form of the table, not on the page alone.
     """
 
     title: str
@@ -76,6 +78,7 @@ class Table:
     published_rows: Mapping[str, str]
     notes: tuple[str, ...]
     differs: str = ""
+    intervals: bool = False
     published_metrics: Mapping[str, str] = field(default_factory=dict)
 
     def blocks(self) -> list[tuple[str, str, tuple[Metric, ...]]]:
@@ -130,7 +133,7 @@ def build_table(
                 method: _cell(summary, key, method, f"{metric.name} against {reference} in region {region}")
                 for method in experiment["rows"]
             }
-            cells |= {(method, key, metric.name): cell for method, cell in _ranked(found, metric).items()}
+            cells |= {(method, key, metric.name): cell for method, cell in ranked(found, metric).items()}
         if summary is not None and not summary["n"].any():
             reason = WHY_UNKNOWN.get(metric.name, "no value is finite")
             own_notes.append(f"{metric.title} is n/a: {reason}.")
@@ -174,6 +177,11 @@ def few_subjects(table: Table) -> list[str]:
 
 def caption(table: Table, intervals: bool) -> str:
     """What the numbers are, for below the table; `intervals` says whether confidence intervals stand in its cells."""
+    if table.reference == DIAGNOSIS:
+        return (
+            "Mean ± SD over repeated trainings, of all people tested, pooled over folds; in brackets the 95 % interval of AUC and of its"
+            " gain over MR alone, bootstrapped over people. Best in bold, second underlined."
+        )
     brackets = ", with the 95 % confidence interval of the mean in brackets" if intervals else ""
     against = f"against {REFERENCES[table.reference]}; region: {table.region}"
     return f"Mean ± SD over subjects{brackets}, {against}. Best in bold, second underlined."
@@ -216,7 +224,7 @@ def _copies(metrics: "DataFrame") -> Iterator[str]:
             )
 
 
-def _ranked(cells: Mapping[str, Cell], metric: Metric) -> dict[str, Cell]:
+def ranked(cells: Mapping[str, Cell], metric: Metric) -> dict[str, Cell]:
     """The same cells, the best and second-best mean marked; equal means share a place, and one row alone is no best."""
     ranked = dict(cells)
     known = {method: cell.mean for method, cell in cells.items() if not math.isnan(cell.mean)}

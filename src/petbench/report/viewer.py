@@ -27,10 +27,13 @@ class Unit(NamedTuple):
 
 KBQ_ML = Unit("kBq/ml", 1000.0)
 IMAGE_UNITS = Unit("image units", 1.0)
+NORMALISED = Unit("normalised units", 1.0)
 
 
 def unit_of(dataset: Mapping[str, Any]) -> Unit:
-    """The unit of a data set's entry: a phantom's images are in Bq/ml; what a lab's own hold is not known here."""
+    """The unit of a data set's entry: a phantom's images are in Bq/ml; what a lab's own hold is not known here; PET of MR has none."""
+    if dataset.get("preprocess", {}).get("scaling", {}).get("mode") == "min_max":
+        return NORMALISED
     return KBQ_ML if dataset["source"] in ("phantom", "brainweb") else IMAGE_UNITS
 
 

@@ -89,7 +89,7 @@ def write_markdown(table: Table, path: str | Path) -> None:
         texts = [
             # A bare star would open an emphasis of its own.
             _emphasised(
-                _text(table.cells[method, key, m.name], m.format).replace("*", r"\*"),
+                _text(table.cells[method, key, m.name], m.format, table.intervals).replace("*", r"\*"),
                 table.cells[method, key, m.name],
                 "**{}**",
                 "<u>{}</u>",
@@ -137,7 +137,7 @@ def write_latex(table: Table, path: str | Path) -> None:
         for key, _, block in blocks:
             for metric in block:
                 cell = table.cells[method, key, metric.name]
-                texts.append(_emphasised(escape(_text(cell, metric.format)), cell, r"\textbf{{{}}}", r"\underline{{{}}}"))
+                texts.append(_emphasised(escape(_text(cell, metric.format, table.intervals)), cell, r"\textbf{{{}}}", r"\underline{{{}}}"))
         lines.append(" & ".join([escape(title), *texts]) + r" \\")
     lines += [r"\bottomrule", r"\end{tabular}", *paragraph(_below(table))]
     if table.published:
@@ -163,7 +163,7 @@ def escape(text: str) -> str:
 
 
 def _below(table: Table) -> str:
-    """Caption and notes; neither format prints confidence intervals."""
+    """Caption and notes; of measured images neither format prints confidence intervals."""
     return " ".join([caption(table, intervals=False), *table.notes])
 
 
@@ -180,9 +180,10 @@ def paragraph(text: str) -> list[str]:
     ]
 
 
-def _text(cell: Cell, pattern: str) -> str:
+def _text(cell: Cell, pattern: str, intervals: bool = False) -> str:
     spread = "" if math.isnan(cell.sd) else f" ± {number(cell.sd, pattern.lstrip('+'))}"
-    return f"{cell.mark}{number(cell.mean, pattern)}{spread}"
+    reach = f" [{number(cell.ci_low, pattern)}, {number(cell.ci_high, pattern)}]" if intervals and not math.isnan(cell.ci_low) else ""
+    return f"{cell.mark}{number(cell.mean, pattern)}{spread}{reach}"
 
 
 def _emphasised(text: str, cell: Cell, best: str, second: str) -> str:

@@ -94,7 +94,7 @@ def restore(prepared: str, pet: str, weights: str, settings: Mapping[str, Any], 
 
     Args:
         prepared: The subject's `prepared.json`; its volumes lie beside it.
-        pet: The low-dose image itself, which gives grid and units.
+        pet: The low-dose image itself, which gives grid and units; for PET made of MR alone the MR, which gives the grid.
         weights: `model.safetensors`.
         settings: The entry's `restore` block: `inputs`, `batch_size`, and where given `stride` (the window when left out) and `sampler`.
         device: `cpu` or `cuda`.
@@ -122,14 +122,15 @@ def restore(prepared: str, pet: str, weights: str, settings: Mapping[str, Any], 
     # Taken before operations are counted, which forgoes fused attention and so takes more.
     seconds, peak = time.perf_counter() - started, peak_mb(device)
     image = read_volume(pet)
-    restored = from_grid(
-        scaled * parameters["scales"].get("standard_dose", parameters["scales"]["low_dose"]), np.asarray(parameters["affine"]), image
-    )
+    normalised = parameters["scaling"]["mode"] == "min_max"
+    scale = 1.0 if normalised else parameters["scales"].get("standard_dose", parameters["scales"]["low_dose"])
+    restored = from_grid(scaled * scale, np.asarray(parameters["affine"]), image)
     write_volume(out["image"], restored, like=image)
     write_json(
         out["sidecar"],
         {
             "Description": f"Restored by {description.module}; a research result, not for diagnosis",
+            **({"Units": "arbitrary", "Scale": "normalised: a PET image fills [0, 1]; no activity concentration"} if normalised else {}),
             "Sources": [Path(pet).name],
             "Weights": {"module": description.module, "dataset": description.dataset, "dose": description.dose, "fold": description.fold},
             **complexity(restorer, _example(low_dose, mr, window, device)),

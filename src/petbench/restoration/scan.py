@@ -50,6 +50,11 @@ def restore_scan(
     """
     torch.set_num_threads(threads)
     restorer, description = load_restorer(weights, device)
+    if description.preprocess["scaling"]["mode"] == "min_max":
+        raise InputError(
+            f"{weights}: makes PET of MR in MNI space, in normalised units, and restores no low dose;"
+            " list the scans as MR-only subjects of a data set (docs/data.md)."
+        )
     if description.preprocess["scaling"]["mode"] == "own_range":
         raise InputError(
             f"{weights}: was trained on images scaled to their own range (preprocess/scaling/mode), which tells"

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -33,7 +33,7 @@ class Windows:
     """All training windows of some subjects.
 
     Attributes:
-        volumes: For each subject, its `low_dose`, `mr` and `standard_dose` volumes, memory-mapped.
+        volumes: For each subject, its `low_dose`, `mr` and `standard_dose` volumes, memory-mapped; all have the same kinds.
         index: Subject number and first voxel of each window, (number of windows, 4).
         window: Size of a window in voxels, (3,).
     """
@@ -45,11 +45,11 @@ class Windows:
     def batch(self, numbers: Sequence[int]) -> Batch:
         """Gather windows by number: tensors (B, 1, *spatial) for each kind of volume."""
         shape = spatial_shape(self.window)
-        gathered = {}
-        for kind in VOLUMES:
+        gathered: dict[str, torch.Tensor] = {}
+        for kind in self.volumes[0]:
             parts = [self.volumes[self.index[n, 0]][kind][window_slices(self.index[n, 1:], self.window)].reshape(shape) for n in numbers]
             gathered[kind] = torch.from_numpy(np.stack(parts)[:, None])
-        return Batch(low_dose=gathered["low_dose"], mr=gathered["mr"], standard_dose=gathered["standard_dose"])
+        return cast(Batch, gathered)
 
     def __len__(self) -> int:
         return len(self.index)
@@ -77,7 +77,8 @@ def open_windows(parameters: Sequence[str]) -> Windows:
             )
         if content["scaling"] != prepared[0]["scaling"]:
             raise InputError(f"{folder}: scaled otherwise than {folders[0]}; give both one preprocess/scaling.")
-    volumes = [{kind: open_array(folder / f"{kind}.npy") for kind in VOLUMES} for folder in folders]
+    kinds = [kind for kind in VOLUMES if (folders[0] / f"{kind}.npy").exists()]
+    volumes = [{kind: open_array(folder / f"{kind}.npy") for kind in kinds} for folder in folders]
     starts = [open_array(folder / "index.npy") for folder in folders]
     index = np.concatenate([np.column_stack([np.full(len(start), subject, np.int32), start]) for subject, start in enumerate(starts)])
     return Windows(volumes, index, windows.pop())

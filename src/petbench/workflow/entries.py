@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from petbench.errors import InputError
-from petbench.evaluation.definitions import COSTS, DEFINITIONS, REGIONS
+from petbench.evaluation.definitions import COSTS, DEFINITIONS, DIAGNOSTIC, REGIONS
 from petbench.evaluation.settings import LPIPS_EDGE
 from petbench.files import digest
-from petbench.preprocess.splits import folds, people_of
+from petbench.preprocess.splits import folds, people_of, subjects_tested, train_subjects
 from petbench.preprocess.windows import slice_positions, thin_axis
+from petbench.workflow.lineage import MR_ALONE, REAL_PET
 from petbench.workflow.range_entries import OWN, RANGE_KINDS, add_range_experiment
 from petbench.workflow.schema import Schema, check, read_yaml
 from petbench.workflow.subjects import with_subjects
@@ -33,12 +34,17 @@ KINDS = {
     "psf_sets": "psf_set",
     "predictors": "predictor",
     "torsos": "torso",
+    "classifiers": "classifier",
 }
 # Schemas that take definitions of config/schemas/range.yaml.
 SHARED_DEFINITIONS = ("psf_sets", "predictors", "torsos", "experiments")
 NOT_INHERITED = ("title", "citation", "extends")
 LOW_DOSE = "low_dose"
 STANDARD = "standard"
+NO_DOSE = "none"
+"""The dose of data sets whose PET is made of MR alone."""
+STUDIES = ("diagnosis", "roc")
+"""Kinds of experiments on how well two groups of people are told apart."""
 
 
 def merge(base: Any, over: Any) -> Any:
@@ -216,6 +222,7 @@ def load(config: Mapping[str, Any], basedir: str | Path) -> Entry:
     experiments = {run: library.resolve_whole("experiments", run, f"{name}: run") for run in config["run"]}
     methods: dict[str, Entry] = {}
     datasets: dict[str, Entry] = {}
+    classifiers: dict[str, Entry] = {}
     ranges: dict[str, dict[str, Entry]] = {kind: {} for kind in (*OWN, "scanners")}
     for run, experiment in experiments.items():
         where = f"{library.files['experiments'][run]}"
@@ -223,13 +230,17 @@ def load(config: Mapping[str, Any], basedir: str | Path) -> Entry:
             add_range_experiment(library, experiment, where, ranges)
             continue
         _check_experiment(experiment, basedir, where)
-        for method in experiment["rows"]:
+        if experiment["kind"] in STUDIES:
+            _add_classifier(library, experiment["classifier"], f"{where}: classifier", classifiers)
+        for method in methods_of(experiment):
             _add_method(library, method, f"{where}: rows", methods, datasets)
         for column in experiment["columns"]:
             _add_dataset(library, column["dataset"], f"{where}: columns", datasets)
             _check_dose(datasets, column["dataset"], column["dose"], f"{where}: columns")
-            _check_windows(library, experiment["rows"], methods, datasets[column["dataset"]], column["dataset"])
-        _check_distinct(experiment["rows"], methods, where)
+            _check_windows(library, methods_of(experiment), methods, datasets[column["dataset"]], column["dataset"])
+            if experiment["kind"] in STUDIES:
+                _check_study(classifiers[experiment["classifier"]], datasets[column["dataset"]], column, f"{where}: columns")
+        _check_distinct(methods_of(experiment), methods, where)
         if "similarity" in experiment:
             _check_time_step(experiment, methods, where)
     scanners = {
@@ -251,6 +262,7 @@ def load(config: Mapping[str, Any], basedir: str | Path) -> Entry:
         "methods": methods,
         **ranges,
         "scanners": scanners | ranges["scanners"],
+        "classifiers": classifiers,
         "report": config.get("report", {}),
     }
 
@@ -266,8 +278,13 @@ def _check_experiment(experiment: Entry, basedir: Path, where: str) -> None:
             )
 
     rows = experiment["rows"]
-    for metric in experiment.get("metrics", []):
-        one_of("metrics", metric, [name for name in DEFINITIONS if name not in COSTS])
+    if experiment["kind"] in STUDIES:
+        for metric in experiment["metrics"]:
+            one_of("metrics", metric, DIAGNOSTIC)
+        if LOW_DOSE in rows:
+            raise InputError(f"{where}: rows: {LOW_DOSE!r} is no row of a diagnosis; its rows are {MR_ALONE}, {REAL_PET} and methods.")
+    for metric in experiment.get("metrics", []) if experiment["kind"] not in STUDIES else []:
+        one_of("metrics", metric, [name for name in DEFINITIONS if name not in (*COSTS, *DIAGNOSTIC)])
     for metric in experiment.get("cost", []):
         one_of("cost", metric, COSTS)
     if "region" in experiment:
@@ -300,6 +317,7 @@ def _add_dataset(library: Library, name: str, where: str, datasets: dict[str, En
             folds(people, entry["split"])
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
+        entry.setdefault("doses", {})
         if STANDARD in entry["doses"]:
             raise InputError(f"{path}: doses: {STANDARD!r} is the reserved name of the standard dose; give the low dose another name.")
         fixed = entry["preprocess"]["registration"]["fixed"]
@@ -340,9 +358,40 @@ def _check_domain(domain: Entry, shape: Sequence[int], where: str) -> None:
 
 
 def _check_dose(datasets: Mapping[str, Entry], dataset: str, dose: str, where: str) -> None:
-    doses = datasets[dataset]["doses"]
+    doses = datasets[dataset]["doses"] or {NO_DOSE: {}}
     if dose not in doses:
         raise InputError(f"{where}: data set {dataset!r} has no dose {dose!r}; its doses are {', '.join(sorted(doses))}.")
+
+
+def methods_of(experiment: Mapping[str, Any]) -> list[str]:
+    """Method entries among an experiment's rows: of a diagnosis, not MR alone and not real PET."""
+    return [row for row in experiment["rows"] if experiment["kind"] not in STUDIES or row not in (MR_ALONE, REAL_PET)]
+
+
+def _add_classifier(library: Library, name: str, where: str, classifiers: dict[str, Entry]) -> None:
+    entry = library.resolve_whole("classifiers", name, where)
+    if ("steps" in entry["train"]) == ("epochs" in entry["train"]):
+        path = library.files["classifiers"][name]
+        raise InputError(f"{path}: train: give either steps or epochs, not both or neither (null removes an inherited key).")
+    classifiers[name] = entry
+
+
+def _check_study(classifier: Entry, dataset: Entry, column: Entry, where: str) -> None:
+    """Check that a data set can be studied: it has labels, volumes in one window, and folds with both groups on either side."""
+    name, domain = column["dataset"], classifier["domain"]
+    if "labels" not in dataset:
+        raise InputError(f"{where}: data set {name!r} has no diagnosis; choose one that has.")
+    if dataset["domains"].get(domain, {}).get("window") != dataset["preprocess"]["grid"]["shape"]:
+        raise InputError(f"{where}: data set {name!r} has no domain {domain!r} with one window as large as preprocess/grid/shape; add it.")
+    if column["study"] == "mr_only" and not dataset["mr_only"]:
+        raise InputError(f"{where}: everybody in data set {name!r} has PET; leave the study mr_only out.")
+    if column["study"] == "paired":
+        people = people_of(dataset)
+        if len({dataset["labels"][subject] for subject in subjects_tested(people, dataset["split"])}) < 2:
+            raise InputError(f"{where}: the split of data set {name!r} tests one group alone; test more subjects, or take another seed.")
+        for fold in folds(people, dataset["split"]):
+            if len({dataset["labels"][subject] for subject in train_subjects(people, dataset["split"], fold)}) < 2:
+                raise InputError(f"{where}: fold {fold} of data set {name!r} trains on one group alone; give fewer folds or more subjects.")
 
 
 def _check_windows(library: Library, rows: Sequence[str], methods: Mapping[str, Entry], dataset: Entry, name: str) -> None:
@@ -355,6 +404,9 @@ def _check_windows(library: Library, rows: Sequence[str], methods: Mapping[str, 
         if domain not in dataset["domains"]:
             known = ", ".join(dataset["domains"])
             raise InputError(f"{path}: train/domain: data set {name!r} has no domain {domain!r}; its domains are {known}.")
+        needs_dose = "low_dose" in method["restore"].get("inputs", [])
+        if needs_dose and not dataset["doses"]:
+            raise InputError(f"{path}: restore/inputs: data set {name!r} has no low dose; choose a method that makes PET of MR.")
         window = dataset["domains"][domain]["window"]
         if "stride" in method["restore"] and any(step > size for step, size in zip(method["restore"]["stride"], window, strict=True)):
             raise InputError(

@@ -1,12 +1,12 @@
 """Which weights a restored volume comes from, what those saw, and the proof that they never saw the subject under test."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from petbench.errors import InputError
-from petbench.preprocess.splits import ALL, folds, people_of, train_subjects
+from petbench.preprocess.splits import ALL, folds, pair_of, people_of, train_subjects
 
 
 @dataclass(frozen=True, order=True)
@@ -82,16 +82,111 @@ def check_unseen(entries: Mapping[str, Any], method: str, dataset: str, dose: st
         return
     own = entries["datasets"][dataset]
     people = people_of(own)
-    for fold, tests in folds(people, own["split"]).items():
+    for fold, tests in [*folds(people, own["split"]).items(), (ALL, own.get("mr_only", []))]:
         weights = weights_of(entries, Training(dataset, dose, method, fold))
         known = {_identity(entries, sample.dataset, sample.subject) for sample in seen(entries, weights)}
         for subject in tests:
             if _identity(entries, dataset, subject) in known:
-                shown = repr(subject) if people[subject] == subject else f"{subject!r} (phantom {people[subject]!r})"
+                shown = repr(subject) if people.get(subject, subject) == subject else f"{subject!r} (phantom {people[subject]!r})"
                 raise InputError(
                     f"config/methods/{method}.yaml: fold {fold} of {dataset!r} tests subject {shown}, which its weights"
                     f" ({weights.method} on {weights.dataset!r}, fold {weights.fold}) were trained on;"
                     " leave `fold` out of the reference, or refer to another data set."
+                )
+
+
+MR_ALONE, REAL_PET = "mr", "real_pet"
+"""Rows of a diagnosis study that are no method: MR alone, and MR with the subject's own PET."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """One fold of a diagnosis study: who trains a classifier, who tests it, and where the PET of each comes from.
+
+    Attributes:
+        train: Subjects that it trains on.
+        test: Subjects that it is tested on: those of a fold, or those with MR only.
+        pet: By row and subject, the training whose weights make its PET, or None where it is the subject's own; without the rows that
+            have no PET.
+    """
+
+    train: list[str]
+    test: list[str]
+    pet: dict[str, dict[str, Training | None]]
+
+
+def study_of(entries: Mapping[str, Any], dataset: str, dose: str, rows: Sequence[str], train_pet: str, fold: str) -> Study:
+    """One fold of a diagnosis study, worked out from the entries alone.
+
+    Generated PET of a tested subject comes from a generator that trained on the classifier's training subjects; that of a training
+    subject, from one that saw neither it nor anybody tested: for fold k and a subject of fold f, the generator of the pair (k, f). The
+    classifier for those with MR only is trained on everybody with PET, whose generated PET comes from their own fold's generator.
+
+    Args:
+        entries: Resolved entries.
+        dataset: Data set entry with labels.
+        dose: Its dose.
+        rows: `mr`, `real_pet`, or methods.
+        train_pet: `generated`, or `real` to train the classifiers of generated PET on real PET.
+        fold: A fold of the data set, or `all`.
+
+    Raises:
+        InputError: generated PET to train on is wanted of somebody whom no fold tests.
+    """
+    entry = entries["datasets"][dataset]
+    people, split = people_of(entry), entry["split"]
+    fold_by_subject = {subject: own for own, tests in folds(people, split).items() for subject in tests}
+    train = train_subjects(people, split, fold)
+    test = list(entry["mr_only"]) if fold == ALL else folds(people, split)[fold]
+
+    def generator(method: str, subject: str) -> Training | None:
+        if subject in test:
+            return weights_of(entries, Training(dataset, dose, method, fold))
+        if train_pet == "real":
+            return None
+        if subject not in fold_by_subject:
+            raise InputError(
+                f"config/datasets/{dataset}.yaml: split: no fold tests {subject!r}, so that no PET of it is generated out of fold;"
+                " split by k_fold, or give the classifier train_pet: real."
+            )
+        own = fold_by_subject[subject]
+        return weights_of(entries, Training(dataset, dose, method, own if fold == ALL else pair_of(fold, own)))
+
+    pet = {
+        row: {subject: None if row == REAL_PET else generator(row, subject) for subject in [*train, *test]}
+        for row in rows
+        if row != MR_ALONE and not (row == REAL_PET and fold == ALL)
+    }
+    return Study(train, test, pet)
+
+
+def check_study(entries: Mapping[str, Any], dataset: str, dose: str, study: Study) -> None:
+    """Check that nobody tested was trained on, by the classifier or any generator behind it, and that no generator saw whose PET it makes.
+
+    Raises:
+        InputError: somebody was; names the method, the subject and the mend.
+    """
+    tested = {_identity(entries, dataset, subject) for subject in study.test}
+    if both := [subject for subject in study.train if _identity(entries, dataset, subject) in tested]:
+        raise InputError(f"config/datasets/{dataset}.yaml: subject {both[0]!r} trains the classifier that it tests; list it once.")
+    by_maker: dict[Training, set[tuple[str, str, str]]] = {}
+    for row, makers in study.pet.items():
+        for subject, maker in makers.items():
+            if maker is None:
+                continue
+            if maker not in by_maker:
+                by_maker[maker] = {_identity(entries, sample.dataset, sample.subject) for sample in seen(entries, maker)}
+            known = by_maker[maker]
+            if found := known & (tested | {_identity(entries, dataset, subject)}):
+                raise InputError(
+                    f"config/methods/{row}.yaml: PET of subject {subject!r} of {dataset!r} is made by weights ({maker.method} on"
+                    f" {maker.dataset!r}, fold {maker.fold}) that were trained on {sorted(found)[0][2]!r};"
+                    " leave `fold` out of the reference, or refer to another data set."
+                )
+            if not known:
+                raise InputError(
+                    f"config/datasets/{dataset}.yaml: split/folds: fold {maker.fold} leaves nobody to train a generator on;"
+                    " give three folds or more."
                 )
 
 
@@ -102,5 +197,6 @@ def _identity(entries: Mapping[str, Any], dataset: str, subject: str) -> tuple[s
     entries are different people.
     """
     entry = entries["datasets"][dataset]
-    place = {"bids": str(Path(entry.get("bids", "")).resolve()), "brainweb": ""}.get(entry["source"], dataset)
-    return entry["source"], place, people_of(entry)[subject]
+    source = entry["source"]
+    place = str(Path(entry[source]).resolve()) if source in ("bids", "table") else {"brainweb": ""}.get(source, dataset)
+    return source, place, entry.get("phantoms", {}).get(subject, {}).get("phantom", subject)

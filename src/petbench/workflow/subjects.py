@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from petbench.data.brainweb import model_numbers
+from petbench.data.cohort import read_cohort
 from petbench.errors import InputError
 from petbench.files import digest
 
@@ -19,12 +20,18 @@ def with_subjects(entry: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         entry: A resolved entry, whose `subjects` may still be a number.
 
+    With `diagnosis`, `labels` says of every subject whether it is ill, `mr_only` lists those without PET, and folds share the labels out.
+    Of a lab's cohort all this is read from its table.
+
     Returns:
-        The entry with `subjects` as a list of labels and, with `rotations`, `phantoms`.
+        The entry with `subjects` as a list of labels and, with `rotations`, `phantoms`, and with `diagnosis`, `mr_only` and `labels`.
 
     Raises:
-        InputError: a subject is listed twice, BrainWeb has no such model, or the rotations make no sense; begins with the key.
+        InputError: a subject is listed twice, BrainWeb has no such model, the rotations make no sense, or a cohort is not one; begins
+            with the key.
     """
+    if "diagnosis" in entry:
+        return _with_labels(entry)
     subjects = entry["subjects"]
     if entry["source"] == "brainweb":
         labels = model_numbers(subjects)
@@ -39,6 +46,39 @@ def with_subjects(entry: Mapping[str, Any]) -> dict[str, Any]:
         return {**entry, "subjects": labels}
     phantoms = _copies(labels, entry)
     return {**entry, "subjects": list(phantoms), "phantoms": phantoms}
+
+
+def _with_labels(entry: Mapping[str, Any]) -> dict[str, Any]:
+    if "rotations" in entry:
+        raise InputError("rotations: the subjects of a diagnosis study are people, not copies; remove it.")
+    diagnosis = entry["diagnosis"]
+    positive, negative = diagnosis["positive"], diagnosis["negative"]
+    if positive == negative:
+        raise InputError(f"diagnosis: positive and negative are both {positive!r}; give two labels.")
+    files: dict[str, Any] = {}
+    if entry["source"] == "phantom":
+        paired, alone = entry["subjects"], entry.get("mr_only", 0)
+        width = max(2, len(str(paired + alone)))
+        names = [f"{number:0{width}d}" for number in range(1, paired + alone + 1)]
+        subjects, mr_only = names[:paired], names[paired:]
+        # Patients come at even distances, so that each part of the cohort has its share of them.
+        share = diagnosis["share"]
+        labels = {
+            name: positive if int((place + 1) * share + 1e-9) > int(place * share + 1e-9) else negative
+            for part in (subjects, mr_only)
+            for place, name in enumerate(part)
+        }
+    else:
+        members = read_cohort(entry)
+        subjects = [name for name, member in members.items() if member.pet is not None]
+        mr_only = [name for name, member in members.items() if member.pet is None]
+        labels = {name: member.label for name, member in members.items()}
+        files = {"images": {name: {"t1w": member.t1w, "pet": member.pet} for name, member in members.items()}}
+    for part, chosen in (("subjects with PET", subjects), ("subjects with MR only", mr_only)):
+        if chosen and len({labels[name] for name in chosen}) < 2:
+            raise InputError(f"diagnosis: all {part} are {labels[chosen[0]]}; a study needs {positive} and {negative}.")
+    split = entry["split"] | ({"strata": {name: labels[name] for name in subjects}} if entry["split"]["scheme"] == "k_fold" else {})
+    return {**entry, "subjects": subjects, "mr_only": mr_only, "labels": labels, "split": split, **files}
 
 
 def _copies(labels: list[str], entry: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -1,0 +1,98 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from petbench.diagnosis.classify import Classification, People, classify
+from petbench.files import write_json
+from petbench.methods.build import build
+from petbench.networks.volume_classifier import VolumeClassifier
+from petbench.preprocess.prepare import save_array
+from petbench.restoration.weights import Description, save_weights
+
+SIDE = 8
+TRAIN, TEST = ["01", "02", "03", "04", "05", "06"], ["07", "08"]
+ILL = {name: int(name) % 2 for name in TRAIN + TEST}
+CLASSIFIER = {
+    "domain": "volumes",
+    "network": {"channels": [4], "normalisation": "none", "dropout": 0.0},
+    "train": {
+        "optimiser": {"classifier": {"name": "adam", "lr": 3e-2}},
+        "batch_size": 6,
+        "steps": 30,
+        "seed": 0,
+        "precision": "fp32",
+    },
+    "repeats": 2,
+}
+
+
+@pytest.fixture
+def cohort(tmp_path):
+    """Volumes whose MR says nothing of the illness and whose PET says all; and the mean PET of patients alone, as a generator."""
+    rng = np.random.default_rng(0)
+    files = {"train": [], "test": []}
+    for name in TRAIN + TEST:
+        folder = tmp_path / name
+        save_array(folder / "mr.npy", rng.random((SIDE,) * 3).astype(np.float32))
+        save_array(folder / "standard_dose.npy", np.full((SIDE,) * 3, 0.2 + 0.6 * ILL[name], np.float32))
+        write_json(folder / "prepared.json", {"window": [SIDE] * 3})
+        files["train" if name in TRAIN else "test"].append(str(folder / "prepared.json"))
+    train = {"epochs": 1, "batch_size": 1}
+    mean = build("mean_pet", train)
+    list(mean.losses({"standard_dose": torch.full((1, 1, SIDE, SIDE, SIDE), 0.8)}))
+    description = Description("mean_pet", train, {}, [SIDE] * 3, [6.0] * 3, "ad", "none", "0", "code")
+    save_weights(tmp_path / "model.safetensors", mean.weights(), description)
+    files["generators"] = [str(tmp_path / "model.safetensors")]
+    return files
+
+
+def plan(rows):
+    place = {"dataset": "ad", "dose": "none", "classifier": "resnet", "study": "paired", "fold": "0"}
+    return place | {"train": TRAIN, "test": TEST, "ill": ILL, "rows": rows}
+
+
+def run(files, rows, tmp_path, where="out", **change):
+    out = {name: str(tmp_path / where / f"{name}.tsv") for name in ("scores", "history")}
+    classify(plan(rows), CLASSIFIER | change, files, tmp_path / where / "checkpoints", "cpu", 1, out, "code")
+    return pd.read_csv(out["scores"], sep="\t", dtype={"subject": str}), pd.read_csv(out["history"], sep="\t")
+
+
+def test_real_pet_tells_what_mr_cannot_and_pet_that_is_everybodys_tells_nothing(cohort, tmp_path):
+    own = dict.fromkeys(TRAIN + TEST)
+    rows = {"mr": None, "real_pet": own, "same": dict.fromkeys(TRAIN + TEST, 0)}
+    scores, history = run(cohort, rows, tmp_path)
+    assert set(scores["subject"]) == set(TEST)
+    assert len(scores) == 3 * 2 * 2
+    real = scores[scores["row"] == "real_pet"].groupby("ill")["score"].mean()
+    assert real[1] > 0.8 > 0.2 > real[0]
+    same = scores[scores["row"] == "same"].groupby("ill")["score"].mean()
+    assert abs(same[1] - same[0]) < 0.4
+    assert set(zip(history["row"], history["repeat"], strict=True)) == {(row, repeat) for row in rows for repeat in (0, 1)}
+
+
+def test_generated_pet_may_be_for_the_tested_alone(cohort, tmp_path):
+    """A classifier of real PET that is shown the PET of patients calls everybody a patient."""
+    makers = dict.fromkeys(TRAIN) | dict.fromkeys(TEST, 0)
+    scores, _ = run(cohort, {"mean_pet": makers}, tmp_path, repeats=1)
+    assert (scores["score"] > 0.8).all()
+
+
+def test_it_repeats_bit_for_bit_and_repeats_differ(cohort, tmp_path):
+    first, second = (run(cohort, {"mr": None}, tmp_path, where)[0] for where in ("a", "b"))
+    pd.testing.assert_frame_equal(first, second)
+    assert not np.allclose(*(first.loc[first["repeat"] == repeat, "score"] for repeat in (0, 1)))
+
+
+def test_both_groups_weigh_the_same_whatever_their_size():
+    people = People(np.ones((4, 1, SIDE, SIDE, SIDE), np.float32), np.array([1, 0, 0, 0], np.float32))
+    training = Classification(VolumeClassifier(1, [2], "none", 0.0), patients=0.25)
+    (step,) = training.losses(people.batch([0, 1, 2, 3]))
+    step.loss.backward()
+    # For one and the same volume the loss is least, its gradient zero, at even odds.
+    torch.nn.init.zeros_(training.network.head.weight)
+    torch.nn.init.zeros_(training.network.head.bias)
+    training.zero_grad()
+    (step,) = training.losses(people.batch([0, 1, 2, 3]))
+    step.loss.backward()
+    torch.testing.assert_close(training.network.head.bias.grad, torch.zeros(1))
