@@ -210,7 +210,6 @@ rule compare_torso:
         "../envs/petbench.yaml"
     threads: 4
     resources:
-        gpu=1,
         mem_mb=scaled(16_000),
         runtime=scaled(120),
     params:

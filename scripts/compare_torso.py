@@ -8,6 +8,4 @@ with job(snakemake) as run:
     torso = {kind: files[kind][0] for kind in ("activity", "mu", "lesions")}
     sources = {kind: files[kind][0] for kind in ("weights", "kernels", "predicted")}
     out = dict(run.output.items())
-    compare_torso(
-        torso, files["runs"], sources, out, settings=run.params.settings, device=run.device, threads=run.threads, **run.params.options
-    )
+    compare_torso(torso, files["runs"], sources, out, settings=run.params.settings, threads=run.threads, **run.params.options)

@@ -18,7 +18,6 @@ ON_A_GPU = {
     "restore_subject",
     "restore_scan",
     "train_predictor",
-    "compare_torso",
     "predict_kernels",
     "reconstruct_torso",
     "correct_scan",
