@@ -3,7 +3,7 @@ PYTHON ?= python3
 CORES  ?= $(shell $(PYTHON) -c 'import os; print(os.cpu_count())')
 BIN    := .venv/bin
 
-.PHONY: setup demo test lint format bench lock clean
+.PHONY: setup demo test test-slurm lint format bench lock clean
 
 setup: .venv/ready
 
@@ -18,10 +18,15 @@ demo: setup
 	$(BIN)/snakemake --cores $(CORES) --resources gpu=1
 	@echo "report: $(CURDIR)/results/report/index.html"
 
-# Tests marked `browser` need Chromium; what cannot be installed is left out by name, and in CI that is an error.
+# Tests marked `browser` and `mount` need more than Python; what a machine cannot do is left out by name, and in CI a missing browser is an error.
 test: setup lint
 	@left_out="$$(tests/install_system_packages.sh)" || exit 1; \
-	$(BIN)/pytest -n $(CORES) --dist worksteal $${left_out:+-m "not $$left_out"}
+	$(BIN)/pytest -n $(CORES) --dist worksteal -m "not (slurm$${left_out:+ or $$left_out})"
+
+# The workflow on a real SLURM of one node: as root on Debian, and apart, for it starts daemons and takes minutes.
+test-slurm: setup
+	tests/install_system_packages.sh slurm
+	$(BIN)/pytest -m slurm
 
 lint: setup
 	$(BIN)/ruff check
@@ -44,6 +49,8 @@ lock:
 	.venv-lock/bin/pip install --quiet '.[test,lint]'
 	.venv-lock/bin/pip freeze --exclude petbench | sed 's/+cpu$$//' > requirements.lock
 	rm -rf .venv-lock build
+	@{ printf '# The same for `snakemake --sdm conda`; `make lock` writes it. The project itself is installed by petbench.post-deploy.sh.\n'; \
+	printf 'channels: [conda-forge]\ndependencies:\n  - python=3.11\n  - pip\n  - pip:\n'; sed 's/^/      - /' requirements.lock; } > envs/petbench.yaml
 
 clean:
 	rm -rf results .snakemake

@@ -40,6 +40,10 @@ include: "rules/evaluate.smk"
 include: "rules/report.smk"
 
 
+onstart:
+    warn_of_the_future()
+
+
 rule all:
     default_target: True
     input:

@@ -32,6 +32,7 @@ rule diagnosis:
     input:
         scores=lambda wildcards: scores_of([wildcards.experiment]),
         published=published_file,
+        images=images_behind,
     output:
         tsv=report(
             "<results>/tables/{experiment}.tsv",
@@ -41,6 +42,7 @@ rule diagnosis:
         ),
         markdown="<results>/tables/{experiment}.md",
         latex="<results>/tables/{experiment}.tex",
+        record="<results>/tables/{experiment}.json",
     log:
         "<logs>/diagnosis/{experiment}.log",
     benchmark:
@@ -60,6 +62,9 @@ rule diagnosis:
         titles=titles_of,
         notes=notes_of,
         published=published_checksum,
+        images=names_behind,
+        configuration=configuration_behind,
+        stages=code_behind,
         code=code_of("diagnosis"),
     script:
         "../scripts/diagnosis.py"

@@ -4,6 +4,7 @@ import os
 import sys
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 from petbench.data.bids import find_image, find_subjects
 from petbench.data.brainweb import FOLDER, MODELS, file_name, hand_placed
@@ -18,6 +19,7 @@ from petbench.positron_range.study import STRATEGIES
 from petbench.preprocess.splits import ALL, fold_testing, folds, people_of, subjects_tested, validation_subjects
 from petbench.report.notes import scale_notes
 from petbench.report.range_figures import FIGURES as RANGE_FIGURES
+from petbench.workflow.clock import future_files
 from petbench.workflow.code import PACKAGE, code_hash
 from petbench.workflow.entries import LOW_DOSE, NO_DOSE, STANDARD, STUDIES, methods_of, wildcard_choice
 from petbench.workflow.lineage import (
@@ -47,6 +49,7 @@ DIAGNOSES = [name for name, entry in EXPERIMENTS.items() if entry["kind"] in STU
 IMAGED = [name for name in EXPERIMENTS if name not in DIAGNOSES]
 CLASSIFIERS = ENTRIES["classifiers"]
 MAPS = [name for name, entry in EXPERIMENTS.items() if entry["kind"] == "similarity"]
+TABULATED = [name for name in IMAGED if name not in MAPS]
 PAPERS = {name: ENTRIES["experiments"][name]["paper"] for name in RUN}
 TARGETS = {name: [name] for name in RUN} | {
     paper: [name for name in RUN if PAPERS[name] == paper] for paper in dict.fromkeys(PAPERS.values())
@@ -58,13 +61,18 @@ def stop(error):
     sys.exit(f"petbench: {error}")
 
 
+def folds_studied(column):
+    """Folds whose classifiers a column of a diagnosis shows: one trained on everybody where those with MR only are tested."""
+    entry = DATASETS[column["dataset"]]
+    return [ALL] if column["study"] == "mr_only" else folds(people_of(entry), entry["split"])
+
+
 def study_folds():
     """Data set, classifier and fold of each classification that some experiment shows, once."""
     found = {}
     for name in DIAGNOSES:
         for column in EXPERIMENTS[name]["columns"]:
-            entry = DATASETS[column["dataset"]]
-            for fold in [ALL] if column["study"] == "mr_only" else folds(people_of(entry), entry["split"]):
+            for fold in folds_studied(column):
                 found[column["dataset"], EXPERIMENTS[name]["classifier"], fold] = None
     return list(found)
 
@@ -118,8 +126,41 @@ def check_scans():
             stop(f"data set {name}: {error}")
 
 
+def check_images():
+    """Every image of a lab's data sets is there, and one only."""
+    missing = []
+    for dataset in LABS:
+        entry = DATASETS[dataset]
+        recs = [(entry["standard"] if dose == STANDARD else entry["doses"][dose])["rec"] for dose in lab_doses(dataset)]
+        for subject in entry["subjects"]:
+            for kind, rec in [("T1w", None), *(("pet", rec) for rec in recs)]:
+                try:
+                    find_image(entry["bids"], f"sub-{subject}", kind, rec)
+                except InputError as error:
+                    missing.append(str(error))
+    if missing:
+        stop("\n".join(dict.fromkeys(missing)))
+
+
+def lab_doses(dataset):
+    """Doses that a lab's data set has images of."""
+    return [STANDARD, *(dose for dose, block in DATASETS[dataset]["doses"].items() if "rec" in block)]
+
+
+def warn_of_the_future():
+    """Say it where results seem newer than they can be: jobs that read them would be repeated until that time has come."""
+    found = future_files(f"results/{ENTRIES['scale']}")
+    if found:
+        print(
+            f"petbench: {len(found)} files are dated in the future, such as {found[0]}: a machine's clock is wrong. Jobs that"
+            " read them will fail; set the clock, then `touch` these files and run again.",
+            file=sys.stderr,
+        )
+
+
 prove_unseen()
 check_scans()
+check_images()
 
 
 wildcard_constraints:
@@ -306,11 +347,6 @@ def pet_image(dataset, subject, dose):
 def simulated_doses(dataset):
     """Low doses that are simulated: all of a phantom's, and those that a lab's data set has no images of."""
     return [dose for dose, block in DATASETS[dataset]["doses"].items() if "rec" not in block]
-
-
-def lab_doses(dataset):
-    """Doses that a lab's data set has images of."""
-    return [STANDARD, *(dose for dose, block in DATASETS[dataset]["doses"].items() if "rec" in block)]
 
 
 def t1w_image(dataset, subject):
@@ -564,6 +600,51 @@ def evaluation_settings(wildcards):
     return settings | ({"lpips": {name: str(path) for name, path in files.items()}} if files else {})
 
 
+def below_results(path):
+    """A path as it is on disk, where Snakemake does not put it in."""
+    return str(path).replace("<results>", f"results/{ENTRIES['scale']}")
+
+
+def measured(wildcards=None):
+    """What each metrics table of the run was measured from, by its path."""
+    plan = {}
+    for path in metrics_of(RUN):
+        dataset, dose, method = Path(path).parts[-4:-1]
+        own = SimpleNamespace(dataset=dataset, dose=dose, method=method)
+        files = {
+            name: [below_results(file) for file in several]
+            for name, several in evaluation_inputs(own).items()
+            if name not in ("preflight", "lpips")
+        }
+        plan[below_results(path)] = {
+            **files,
+            "dataset": dataset,
+            "dose": dose,
+            "method": method,
+            "subjects": tested_of(own),
+            "people": people_tested(own),
+            "folds": folds_of(own),
+            "grid": DATASETS[dataset]["preprocess"]["grid"],
+            "settings": evaluation_settings(own),
+        }
+    return plan
+
+
+def tabulated(wildcards=None):
+    """What each table of metrics of the run was built from, by its path."""
+    plan = {}
+    for name in TABULATED:
+        own = SimpleNamespace(experiment=name)
+        published = EXPERIMENTS[name].get("published")
+        plan[below_results(f"<results>/tables/{name}.tsv")] = {
+            "experiment": EXPERIMENTS[name],
+            "titles": titles_of(own),
+            "published": published_path(published) if published else None,
+            "metrics": [below_results(path) for path in metrics_of([name])],
+        }
+    return plan
+
+
 def truth(dataset, subject, kind):
     """Path of what is known of a phantom subject."""
     names = {
@@ -606,6 +687,166 @@ def fold_of(dataset, subject):
 def folds_of(wildcards):
     """The fold that tests each tested subject, in their order."""
     return [fold_of(wildcards.dataset, subject) for subject in tested(wildcards.dataset)]
+
+
+def studies_behind(experiment):
+    """Data set and fold of each classification that an experiment shows: none but for a diagnosis."""
+    entry = EXPERIMENTS[experiment]
+    if experiment not in DIAGNOSES:
+        return []
+    return [
+        (column["dataset"], study_in(column["dataset"], entry["classifier"], fold))
+        for column in entry["columns"]
+        for fold in folds_studied(column)
+    ]
+
+
+@cache
+def trainings_behind(experiment):
+    """Every training that an experiment's table depends on, starting points too."""
+    waiting = [training for _, study in studies_behind(experiment) for training in generators_of(study)]
+    if experiment not in DIAGNOSES:
+        waiting = [
+            training
+            for column in EXPERIMENTS[experiment]["columns"]
+            for method in EXPERIMENTS[experiment]["rows"]
+            if method != LOW_DOSE
+            for training in trainings_of(column["dataset"], column["dose"], method)
+        ]
+    found = set()
+    while waiting:
+        training = waiting.pop()
+        if training not in found:
+            found.add(training)
+            start = starting_point(ENTRIES, training)
+            waiting += [] if start is None else [start]
+    return sorted(found)
+
+
+@cache
+def samples_behind(experiment):
+    """Data set, subject and kind of each image that an experiment's table depends on."""
+    samples = {
+        (sample.dataset, sample.dose, sample.subject)
+        for training in trainings_behind(experiment)
+        for sample in training_samples(ENTRIES, training)
+    }
+    samples |= {
+        (dataset, NO_DOSE, subject)
+        for dataset, study in studies_behind(experiment)
+        for subject in [*study.train, *study.test]
+    }
+    if experiment not in DIAGNOSES:
+        samples |= {
+            (column["dataset"], column["dose"], subject)
+            for column in EXPERIMENTS[experiment]["columns"]
+            for subject in tested(column["dataset"])
+        }
+    return sorted(
+        {(dataset, subject, kind) for dataset, dose, subject in samples for kind in kinds_of(dataset, dose, subject)}
+    )
+
+
+def kinds_of(dataset, dose, subject):
+    """The images of a subject at a dose: MR, and PET if it has some."""
+    if subject in DATASETS[dataset].get("mr_only", []):
+        return ["T1w"]
+    return ["T1w", STANDARD] if dose == NO_DOSE else ["T1w", STANDARD, dose]
+
+
+def images_behind(wildcards):
+    """Those images, in the same order."""
+    return [
+        t1w_image(dataset, subject) if kind == "T1w" else pet_image(dataset, subject, kind)
+        for dataset, subject, kind in samples_behind(wildcards.experiment)
+    ]
+
+
+def names_behind(wildcards):
+    """What a record calls those images: no path."""
+    return ["/".join(sample) for sample in samples_behind(wildcards.experiment)]
+
+
+def configuration_behind(wildcards):
+    """The resolved entries that an experiment's table depends on."""
+    experiment = EXPERIMENTS[wildcards.experiment]
+    datasets = {dataset for dataset, _, _ in samples_behind(wildcards.experiment)}
+    methods = {training.method for training in trainings_behind(wildcards.experiment)}
+    methods |= set(methods_of(experiment)) - {LOW_DOSE}
+    scanners = {DATASETS[dataset]["scanner"] for dataset in datasets if "scanner" in DATASETS[dataset]}
+    classifiers = [experiment["classifier"]] if wildcards.experiment in DIAGNOSES else []
+    return {
+        "experiment": experiment,
+        "datasets": {name: DATASETS[name] for name in sorted(datasets)},
+        "methods": {name: METHODS[name] for name in sorted(methods)},
+        "scanners": {name: ENTRIES["scanners"][name] for name in sorted(scanners)},
+        "classifiers": {name: CLASSIFIERS[name] for name in classifiers},
+    }
+
+
+def code_behind(wildcards):
+    """Hash of the code of each stage that an experiment's table depends on."""
+    experiment = wildcards.experiment
+    datasets = {dataset for dataset, _, _ in samples_behind(experiment)}
+    modules = sorted({METHODS[training.method]["module"] for training in trainings_behind(experiment)})
+    low_doses = {dataset for dataset, _, kind in samples_behind(experiment) if kind not in ("T1w", STANDARD)}
+    stages = {
+        "acquire": datasets & set(PHANTOMS),
+        "simulate": datasets & set(PHANTOMS),
+        "reconstruct": datasets & set(PHANTOMS),
+        "simulate_from_image": any(simulated_doses(dataset) for dataset in low_doses - set(PHANTOMS)),
+        "register": datasets,
+        "prepare": datasets - set(SYNTHETIC),
+        "normalise_mr": datasets & set(SYNTHETIC),
+        "normalise_pet": datasets & set(SYNTHETIC),
+        "prepare_maps": datasets & set(SYNTHETIC),
+        "fuse": set(EXPERIMENTS[experiment]["rows"]) & set(FUSED),
+        "evaluate": experiment not in DIAGNOSES,
+    }
+    of_methods = ["train", "classify"] if experiment in DIAGNOSES else ["train", "restore_subject"]
+    return {
+        **{stage: hash_of(stage) for stage, taken in stages.items() if taken},
+        **{stage: hash_of(stage, *modules) for stage in of_methods},
+    }
+
+
+@cache
+def hash_of(stage, *modules):
+    """Hash of the code of one stage."""
+    script = os.path.join(workflow.basedir, "scripts", f"{stage}.py")
+    return code_hash(script, *(f"petbench.methods.{module}" for module in modules))
+
+
+def range_configuration(wildcards):
+    """The resolved entries that an experiment on positron range depends on."""
+    entry = RANGE[wildcards.experiment]
+    predictors = {name: PREDICTORS[name] for name in entry.get("predictors", [entry.get("predictor")])}
+    sets = {name for predictor in predictors.values() for name in [*predictor["psf_sets"], predictor["kernels"]]}
+    torso = scanned(wildcards.experiment).get("torso")
+    return {
+        "experiment": entry,
+        "predictors": predictors,
+        "psf_sets": {name: PSF_SETS[name] for name in sorted(sets | set(entry.get("runs", [])))},
+        "torsos": {torso: TORSOS[torso]} if torso else {},
+        "scanner": range_scanner(wildcards),
+    }
+
+
+def range_code(wildcards):
+    """Hash of the code of each stage of positron range."""
+    stages = ["media", "gate", "train_predictor", "annihilate"]
+    own = {
+        "range_accuracy": ["compare_kernels", "compare_torso", "truncation"],
+        "range_reconstruction": [
+            "scan_torso",
+            "predict_kernels",
+            "reconstruct_torso",
+            "measure_torso",
+            "summarise_torso",
+        ],
+        "range_scan": ["scan_torso", "correct_scan", "profile_scan"],
+    }
+    return {stage: hash_of(stage) for stage in [*stages, *own[RANGE[wildcards.experiment]["kind"]]]}
 
 
 def metrics_of(experiments):
@@ -683,9 +924,9 @@ def scores_of(experiments):
         if name in DIAGNOSES:
             classifier = EXPERIMENTS[name]["classifier"]
             for column in EXPERIMENTS[name]["columns"]:
-                entry, dataset = DATASETS[column["dataset"]], column["dataset"]
-                for fold in [ALL] if column["study"] == "mr_only" else folds(people_of(entry), entry["split"]):
-                    wanted[f"<results>/{dataset}/{NO_DOSE}/diagnosis/{classifier}/fold-{fold}/scores.tsv"] = None
+                for fold in folds_studied(column):
+                    folder = f"<results>/{column['dataset']}/{NO_DOSE}/diagnosis/{classifier}/fold-{fold}"
+                    wanted[f"{folder}/scores.tsv"] = None
     return list(wanted)
 
 
@@ -818,7 +1059,7 @@ def notes_of(wildcards):
 def shown_columns():
     """Methods of all experiments by data set and dose, each once and in order."""
     shown = {}
-    for experiment in [EXPERIMENTS[name] for name in IMAGED if name not in MAPS]:
+    for experiment in [entry for name, entry in EXPERIMENTS.items() if name in TABULATED]:
         for column in experiment["columns"]:
             methods = shown.setdefault((column["dataset"], column["dose"]), [])
             methods += [method for method in experiment["rows"] if method not in methods]
@@ -879,6 +1120,7 @@ def page_inputs(wildcards):
         "range_figures": [f"<results>/figures/{name}-{figure}.svg" for name, figure in plan["range_figures"]],
         "published": [ancient(published_path(name)) for name in page_published()],
         "papers": ancient(published_path("papers")),
+        "records": [f"<results>/tables/{name}.json" for name in RUN if name not in MAPS],
         "figures": [figure_file(name, "png" if "views" in EXPERIMENTS[name] else "svg") for name in FIGURES],
     }
 

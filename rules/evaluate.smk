@@ -1,4 +1,4 @@
-"""One long table of metrics a data set, dose and method; the published weights that LPIPS takes."""
+"""One long table of metrics a data set, dose and method; the published weights that LPIPS takes; the check that a finished run still gives its tables."""
 
 
 # Named by what it must hold: a file that is there and whole is kept, whatever address it came from.
@@ -80,3 +80,22 @@ rule similarity:
         code=code_of("similarity", modules=lambda wildcards: [METHODS[compared(wildcards).method]["module"]]),
     script:
         "../scripts/similarity.py"
+
+
+# No output or benchmark, so that it runs whenever it is asked for, and no input, so that it takes the run as it stands.
+rule verify:
+    log:
+        "<logs>/verify.log",
+    localrule: True
+    conda:
+        "../envs/petbench.yaml"
+    threads: 1
+    resources:
+        mem_mb=8_000,
+        runtime=120,
+    params:
+        measured=measured,
+        tables=tabulated,
+        code=code_of("verify"),
+    script:
+        "../scripts/verify.py"

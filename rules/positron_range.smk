@@ -442,6 +442,7 @@ rule range_table:
         ),
         markdown="<results>/tables/{experiment}.md",
         latex="<results>/tables/{experiment}.tex",
+        record="<results>/tables/{experiment}.json",
     log:
         "<logs>/range_table/{experiment}.log",
     benchmark:
@@ -459,6 +460,8 @@ rule range_table:
         experiment=lambda wildcards: RANGE[wildcards.experiment],
         titles=predictor_titles,
         note=config.get("note", ""),
+        configuration=range_configuration,
+        stages=range_code,
         code=code_of("range_table"),
     script:
         "../scripts/range_table.py"

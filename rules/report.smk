@@ -6,6 +6,7 @@ rule table:
         unpack(cost_files),
         metrics=lambda wildcards: metrics_of([wildcards.experiment]),
         published=published_file,
+        images=images_behind,
     output:
         tsv=report(
             "<results>/tables/{experiment}.tsv",
@@ -15,12 +16,13 @@ rule table:
         ),
         markdown="<results>/tables/{experiment}.md",
         latex="<results>/tables/{experiment}.tex",
+        record="<results>/tables/{experiment}.json",
     log:
         "<logs>/table/{experiment}.log",
     benchmark:
         "<benchmarks>/table/{experiment}.tsv"
     wildcard_constraints:
-        experiment=wildcard_choice(set(IMAGED) - set(MAPS)),
+        experiment=wildcard_choice(TABULATED),
     localrule: True
     conda:
         "../envs/petbench.yaml"
@@ -33,6 +35,9 @@ rule table:
         titles=titles_of,
         notes=notes_of,
         published=published_checksum,
+        images=names_behind,
+        configuration=configuration_behind,
+        stages=code_behind,
         code=code_of("table"),
     script:
         "../scripts/table.py"

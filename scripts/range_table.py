@@ -1,12 +1,20 @@
 """Write the tables of an experiment on positron range."""
 
+from pathlib import Path
+
+from petbench.files import write_json
+from petbench.report.provenance import provenance, sentence
 from petbench.report.range_tables import range_tables
 from petbench.report.write_summaries import write_latex, write_markdown, write_tsv
 from petbench.workflow.job import job
 
 with job(snakemake) as run:
-    experiment, params = run.params.experiment, run.params
-    tables = range_tables(experiment, run.input_lists(), params.titles)
+    experiment, params, files = run.params.experiment, run.params, run.input_lists()
+    named = {f"{kind}/{number}": path for kind, paths in files.items() for number, path in enumerate(paths)}
+    record = provenance(params.configuration, params.stages, list(named), list(named.values()))
+    note = f"{params.note} {sentence(record, Path(run.output.record).name)}".strip()
+    tables = range_tables(experiment, files, params.titles)
+    write_json(run.output.record, record)
     write_tsv(tables, run.output.tsv)
-    write_markdown(experiment, tables, params.note, run.output.markdown)
-    write_latex(experiment, tables, params.note, run.output.latex)
+    write_markdown(experiment, tables, note, run.output.markdown)
+    write_latex(experiment, tables, note, run.output.latex)

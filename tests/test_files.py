@@ -1,11 +1,20 @@
 import hashlib
 import os
+import pickle
 import stat
+import subprocess
 
+import h5py
+import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 
+from petbench.data.nifti import volume, write_volume
 from petbench.errors import InputError
-from petbench.files import atomic, checksum, digest, read_json, write_json
+from petbench.files import atomic, checksum, digest, open_array, read_json, write_json
+from petbench.preprocess.prepare import save_array
+from petbench.training.checkpoint import Checkpoint
 
 
 @pytest.mark.parametrize("before", [None, "old"])
@@ -68,3 +77,66 @@ def test_checksum_is_sha256_of_the_bytes(tmp_path):
 def test_digest_follows_content_not_order():
     assert digest({"a": 1, "b": [1, 2]}) == digest({"b": [1, 2], "a": 1})
     assert digest({"a": 1, "b": [1, 2]}) != digest({"a": 1, "b": [2, 1]})
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 256 kB of its own."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)], check=True)
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def json_file(path):
+    write_json(path, "x" * 400_000)
+
+
+def array(path):
+    save_array(path, np.ones(200_000))
+
+
+def volume_file(path):
+    data = np.random.default_rng(0).random((50, 50, 50), dtype=np.float32)
+    write_volume(path.with_suffix(".nii.gz"), data, like=volume(data, np.eye(4)))
+
+
+def checkpoint(path):
+    Checkpoint(path.with_suffix(".ckpt")).save({"tensor": torch.ones(200_000)})
+
+
+def weights(path):
+    with atomic(path) as temporary:
+        save_file({"tensor": torch.ones(200_000)}, temporary)
+
+
+def hdf5(path):
+    with atomic(path) as temporary, h5py.File(temporary, "w") as file:
+        file["counts"] = np.random.default_rng(0).random(200_000)
+
+
+@pytest.mark.mount
+@pytest.mark.parametrize("write", [json_file, array, volume_file, checkpoint, weights, hdf5])
+def test_a_full_disk_is_said_in_one_line_and_leaves_nothing(small_disk, write):
+    (small_disk / "other").write_text("kept")
+    with pytest.raises(InputError, match=r"file\S*: the disk or your share of it is full; make room"):
+        write(small_disk / "file")
+    assert [path.name for path in small_disk.iterdir()] == ["other"]
+
+
+@pytest.mark.mount
+def test_a_disk_that_cannot_be_written_is_said_in_one_line(small_disk):
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    for path in (small_disk / "a.json", small_disk / "new" / "a.json"):
+        with pytest.raises(InputError, match=r"a\.json: cannot be written \(Read-only file system\); make its folder writable"):
+            write_json(path, 1)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x93NUMPY", pickle.dumps([1])])
+def test_a_broken_array_is_named_and_runs_nothing(tmp_path, content):
+    (tmp_path / "a.npy").write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.npy: is cut short or damaged .* delete it and run again"):
+        open_array(tmp_path / "a.npy")
+    with pytest.raises(InputError, match=r"b\.npy: no such file"):
+        open_array(tmp_path / "b.npy")

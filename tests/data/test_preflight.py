@@ -1,3 +1,4 @@
+import nibabel
 import numpy as np
 import pytest
 
@@ -51,3 +52,27 @@ def test_doses_that_do_not_show_the_same_activity_are_named(tmp_path):
     units, mean = str(error.value).splitlines()
     assert "kilo.nii.gz: Units is 'kBq/mL'" in units
     assert "quarter.nii.gz: its mean is 0.25" in mean
+
+
+def test_headers_and_sidecars_are_read_and_every_problem_is_listed(tmp_path):
+    data = np.random.default_rng(0).random((4, 5, 6), dtype=np.float32)
+    mr, standard, low = (image(tmp_path / f"{name}.nii.gz", data) for name in ("mr", "standard", "low"))
+    (tmp_path / "mr.json").write_text("{")
+    (tmp_path / "low.json").write_text("[]")
+    nowhere, metres = nibabel.Nifti1Image(data, AFFINE), nibabel.Nifti1Image(data, AFFINE)
+    nowhere.set_sform(None)
+    nowhere.set_qform(None)
+    metres.header.set_xyzt_units("meter")
+    nibabel.save(nowhere, tmp_path / "nowhere.nii.gz")
+    nibabel.save(metres, tmp_path / "metres.nii.gz")
+    with pytest.raises(InputError) as error:
+        check_images([[mr, standard, low, str(tmp_path / "nowhere.nii.gz"), str(tmp_path / "metres.nii.gz")]], str(tmp_path / "out.json"))
+    lines = str(error.value).splitlines()
+    assert len(lines) == 4
+    for words in [
+        "nowhere.nii.gz: qform_code",
+        "metres.nii.gz: xyzt_units is 'meter'",
+        "mr.json: not valid JSON",
+        "low.json: is not a JSON",
+    ]:
+        assert sum(words in line for line in lines) == 1, words

@@ -306,7 +306,9 @@ def test_collected_files_stand_where_the_page_looks_for_them(content, tmp_path):
         "figures": [],
         "published": [],
         "papers": [ROOT / "resources/published/papers.tsv"],
+        "records": [tmp_path / "mak_gan_table1.json"],
     }
+    write_json(tmp_path / "mak_gan_table1.json", {"code": {}})
     found = collect(
         content.entries,
         "",
@@ -325,6 +327,15 @@ def test_collected_files_stand_where_the_page_looks_for_them(content, tmp_path):
     assert (subject.subject, list(subject.volumes)) == ("sub-01", ["standard_dose"])
     assert (subject.labels, subject.truth) == (Path("labels"), Path("truth"))
     assert found.left_out == 3
+    assert found.records == {"mak_gan_table1": {"code": {}}}
+
+
+def test_the_page_says_what_each_table_was_made_from(content):
+    record = {"petbench": "0.1.0", "code": {"train": "abc"}, "configuration": "0123456789ab", "data": {"mni": {}}}
+    html = render(dataclasses.replace(content, records={"mak_gan_table1": record}, subjects=(), histories=()))
+    assert "<b>mak_gan_table1</b>: Made by petbench 0.1.0" in html
+    assert "configuration 0123456789ab" in html
+    assert "tables/mak_gan_table1.json" in html
 
 
 def test_names_from_configuration_cannot_become_markup(content):

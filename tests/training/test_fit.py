@@ -1,5 +1,6 @@
 import json
 import os
+import pickle
 import random
 import signal
 import subprocess
@@ -163,6 +164,32 @@ def test_a_damaged_checkpoint_is_named(train, interrupt, describe, tmp_path):
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(InputError, match=rf"{path.name}: the checkpoint is damaged"):
         train("a", describe("m_unet"))
+
+
+def test_a_renamed_checkpoint_is_refused(train, interrupt, describe, tmp_path):
+    interrupt("a", describe("m_unet"), step=3)
+    interrupt("b", describe("m_unet", seed=9), step=3)
+    (own,), (foreign,) = ((tmp_path / name / "checkpoints").glob("*.ckpt") for name in ("a", "b"))
+    foreign.replace(own)
+    with pytest.raises(InputError, match=rf"{own.name}: is a checkpoint of another training; delete it"):
+        train("a", describe("m_unet"))
+    own.unlink()
+    assert weights(train("a", describe("m_unet"))) == weights(train("whole", describe("m_unet")))
+
+
+@pytest.mark.parametrize("name", ["low_dose.npy", "index.npy"])
+def test_a_damaged_volume_is_named_and_made_anew(train, describe, tmp_path, prepare_subject, name):
+    parameters = prepare_subject(tmp_path / "sub-01", 1)
+    volume = tmp_path / "sub-01" / name
+    whole = volume.read_bytes()
+    volume.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match=rf"{name}: is cut short or damaged .* delete it and run again"):
+        train("a", describe("m_unet"), data=[parameters])
+    volume.write_bytes(pickle.dumps([1]))
+    with pytest.raises(InputError, match=rf"{name}: is cut short or damaged"):
+        train("a", describe("m_unet"), data=[parameters])
+    volume.write_bytes(whole)
+    train("a", describe("m_unet"), data=[parameters])
 
 
 def still(module):

@@ -1,7 +1,9 @@
 """A lab's own BIDS data set: through the whole workflow, restored with existing weights, and refused in one line where it is bad."""
 
+import base64
 import gzip
 import json
+import re
 import shutil
 
 import nibabel
@@ -98,9 +100,60 @@ def test_bad_images_stop_the_run_in_one_line_before_training(lab, spoil, words):
     assert not list((lab.path / "results").rglob(".part-*"))
 
 
-def test_a_labs_own_data_set_runs_whole(lab):
+IDENTIFIER = "Q7Z9X"  # occurs nowhere by chance, in text or in base64
+
+
+def plant_identifiers(lab):
+    """Put a person's name, number and dates wherever a header or sidecar has room for text."""
+    for number, path in enumerate(sorted((lab.path / "lab").rglob("*.nii.gz"))):
+        stored = nibabel.load(path)
+        named = nibabel.Nifti1Image(np.asarray(stored.dataobj), stored.affine, stored.header)
+        for field in ("descrip", "aux_file", "db_name", "intent_name"):
+            named.header[field] = f"{IDENTIFIER}{field}"[: named.header[field].dtype.itemsize]
+        for code in ("comment", "dicom", "afni"):
+            named.header.extensions.append(nibabel.nifti1.Nifti1Extension(code, f"{IDENTIFIER}^{code}".encode()))
+        with open(path, "wb") as file, gzip.GzipFile(f"{IDENTIFIER}_{number}.nii", "wb", fileobj=file) as zipped:
+            zipped.write(named.to_bytes())
+        sidecar = path.with_name(path.name.replace(".nii.gz", ".json"))
+        content = json.loads(sidecar.read_text())
+        names = (
+            "PatientName",
+            "PatientID",
+            "PatientBirthDate",
+            "AcquisitionDateTime",
+            "AcquisitionTime",
+            "InstitutionName",
+            "OperatorsName",
+        )
+        sidecar.write_text(json.dumps(content | {name: f"{IDENTIFIER}-{name}" for name in names}))
+    (lab.path / "lab/participants.tsv").write_text(f"participant_id\tname\nsub-01\t{IDENTIFIER}\nsub-02\t{IDENTIFIER}\n")
+    (lab.path / "lab/sub-01/sub-01_scans.tsv").write_text(f"filename\tacq_time\npet/x.nii.gz\t{IDENTIFIER}\n")
+
+
+def readable(content):
+    """The bytes of a file as they are, unpacked, and decoded where a page carries a file."""
+    yield content
+    if content[:2] == b"\x1f\x8b":
+        yield gzip.decompress(content)
+    for packed in re.findall(rb"[A-Za-z0-9+/]{64,}={0,2}", content) if b"<html" in content[:200] else ():
+        yield base64.b64decode(packed[: len(packed) // 4 * 4])
+
+
+def telling(folders):
+    """Files below some folders that hold an identifier."""
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+    assert len(files) > 20
+    return [str(path) for path in files if any(IDENTIFIER.encode() in part for part in readable(path.read_bytes()))]
+
+
+def test_a_labs_own_data_set_runs_whole_and_tells_nobody_who_was_scanned(lab):
+    plant_identifiers(lab)
+    assert telling([lab.path / "lab"] * 2), "no identifier was planted"
     before = {path: path.read_bytes() for path in (lab.path / "lab").rglob("*") if path.is_file()}
     lab.snakemake(*PARALLEL, *SCALE)
+    weights = "results/lab/lab/drf4/m_unet/fold-0/model.safetensors"
+    lab.snakemake("restore", "--cores", "2", "--config", "bids=lab", f"weights={weights}", "rec=drf4", "subject=01")
+    assert telling([lab.path / "results", lab.path / ".snakemake"]) == []
     assert "M-UNet" in (lab.path / "results/lab/tables/lab.md").read_text()
     assert {path: path.read_bytes() for path in (lab.path / "lab").rglob("*") if path.is_file()} == before
 
@@ -145,6 +198,16 @@ def test_weights_that_are_none_are_refused_in_one_line(lab):
     )
     assert done.returncode != 0
     assert "weights.safetensors: is not a weights file of petbench" in done.stderr
+
+
+def test_every_missing_image_is_named_at_once(lab):
+    for name in (T1W, LOW_DOSE):
+        image(lab, name).unlink()
+    (lab.path / "lab/sub-01/anat/sub-01_T1w.nii.gz").unlink()
+    done = lab.snakemake("--dry-run", "--cores", "2", *SCALE, check=False)
+    lines = [line for line in done.stderr.splitlines() if "add or rename it" in line]
+    assert len(lines) == 3
+    assert sum("T1w" in line for line in lines) == 2
 
 
 def test_low_doses_are_simulated_from_images_alone(lab):

@@ -12,15 +12,16 @@ from petbench.files import read_json, write_json
 
 
 def check_images(subjects: Sequence[Sequence[str]], out: str) -> None:
-    """Read every image whole and record its grid.
+    """Read every image whole, its header and its sidecar, and record its grid.
 
     Args:
         subjects: NIfTI files of each subject: MR and, unless it has MR alone, standard dose and low doses.
         out: JSON file to write: shape and voxel size (mm) of each image.
 
     Raises:
-        InputError: some cannot be read, are not three-dimensional, hold NaN, or are the same everywhere, or a subject's PET images are not
-            on one grid, in one unit and of one activity; lists all problems.
+        InputError: some cannot be read, are not three-dimensional, hold NaN, are the same everywhere, or do not say where their voxels
+            lie in millimetres; a sidecar is no JSON object; or a subject's PET images are not on one grid, in one unit and of one
+            activity. Lists all problems.
     """
     problems: list[str] = []
     grids: dict[str, Any] = {}
@@ -33,7 +34,8 @@ def check_images(subjects: Sequence[Sequence[str]], out: str) -> None:
             grids[path] = {"shape": list(image.shape), "voxel_mm": [float(edge) for edge in voxel_mm(image)]}
             if path in pet and standard is not None and not same_grid(image, standard):
                 problems.append(f"{path}: its grid (shape {image.shape}) is not that of {pet[0]} (shape {standard.shape}); resample it.")
-        problems += _unlike_activity(pet, images)
+        sidecars = {path: _sidecar(path, problems) for path in (mr, *pet)}
+        problems += _unlike_activity(pet, images, sidecars)
     if problems:
         raise InputError("\n".join(problems))
     write_json(out, grids)
@@ -44,16 +46,33 @@ def _checked(path: str, problems: list[str]) -> Image | None:
         image = read_volume(path)
         if np.ptp(np.asarray(image.dataobj)) == 0:
             raise InputError(f"{path}: every voxel has the same value; supply the acquired image.")
+        if not (int(image.header["qform_code"]) or int(image.header["sform_code"])):
+            raise InputError(f"{path}: qform_code and sform_code are 0, so that left and right are unknown; convert it again from DICOM.")
+        if image.header.get_xyzt_units()[0] not in ("mm", "unknown"):
+            raise InputError(f"{path}: xyzt_units is {image.header.get_xyzt_units()[0]!r}; write its affine and units in millimetres.")
     except InputError as error:
         problems.append(str(error))
         return None
     return image
 
 
-def _unlike_activity(pet: Sequence[str], images: dict[str, Image | None]) -> list[str]:
+def _sidecar(path: str, problems: list[str]) -> dict[str, Any]:
+    """An image's sidecar; empty where there is none or it is bad."""
+    sidecar = sidecar_path(path)
+    try:
+        content = read_json(sidecar) if sidecar.exists() else {}
+        if not isinstance(content, dict):
+            raise InputError(f"{sidecar}: is not a JSON object; write it as BIDS describes, or remove it.")
+    except InputError as error:
+        problems.append(str(error))
+        return {}
+    return content
+
+
+def _unlike_activity(pet: Sequence[str], images: dict[str, Image | None], sidecars: dict[str, dict[str, Any]]) -> list[str]:
     """What tells that a subject's doses do not show the same activity in the same units; restoring would only learn the factor."""
     problems = []
-    units = {path: read_json(sidecar).get("Units") for path in pet if (sidecar := sidecar_path(path)).exists()}
+    units = {path: sidecars[path].get("Units") for path in pet if sidecars[path]}
     for path, unit in units.items():
         if unit != units.get(pet[0], unit):
             problems.append(f"{path}: Units is {unit!r}, and {units[pet[0]]!r} for {pet[0]}; bring both to Bq/mL.")

@@ -40,7 +40,7 @@ def collect(
         note: What the scale's file says of it.
         files: Paths by kind: `metrics`; `scores` of diagnosis studies, if any; `histories` and `costs`, one a training; `registrations`
             (PNG); `images`, whose checksums are shown; `volumes`; `sidecars` of restored images; `figures`, one an
-            experiment; `published` and `papers`.
+            experiment; `published` and `papers`; `records`, one a table.
         trainings: Data set, dose, method and fold of each training.
         registrations: Data set and subject of each picture, and of each of `images` in turn.
         volumes: Data set, dose, subject and kind (a method, `standard_dose`, `true_activity`, `labels` or `truth`) of each of `volumes`.
@@ -89,6 +89,7 @@ def collect(
         provenance=[
             _provenance(entries, dataset, subject, path) for (dataset, subject), path in zip(registrations, files["images"], strict=True)
         ],
+        records={Path(path).stem: read_json(path) for path in files["records"]},
     )
 
 

@@ -18,6 +18,7 @@ from petbench.files import atomic
 from petbench.report import figures, summaries
 from petbench.report.diagnosis import build_diagnosis, roc_curves
 from petbench.report.notes import device_notes, leaking_datasets, scale_notes
+from petbench.report.provenance import sentence
 from petbench.report.published import Quoted, grid, sources
 from petbench.report.tables import ARROWS, REFERENCES, TITLES, Table, build_table, caption, few_subjects, has_reference
 from petbench.report.viewer import STANDARD_DOSE, Unit, ViewerSubject, load, unit_of, viewer_data
@@ -80,6 +81,7 @@ class ReportContent:
         left_out: How many subjects, counted at each dose, the viewer does not show.
         versions: Library to version.
         provenance: Rows, each a mapping with the same keys, such as data set, source, seed, checksum.
+        records: By experiment, what its table was made from, see `petbench.report.provenance`.
     """
 
     entries: Mapping[str, Any]
@@ -98,6 +100,7 @@ class ReportContent:
     left_out: int = 0
     versions: Mapping[str, str] = field(default_factory=dict)
     provenance: Sequence[Mapping[str, str]] = ()
+    records: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def write_report(path: str | Path, content: ReportContent) -> None:
@@ -147,6 +150,7 @@ def render(content: ReportContent) -> str:
         configuration=yaml.safe_dump(_plain(entries), sort_keys=True, allow_unicode=True, width=110),
         versions=content.versions,
         provenance=content.provenance,
+        records={name: sentence(record, f"tables/{name}.json") for name, record in content.records.items()},
     )
 
 

@@ -13,7 +13,7 @@ from petbench.data.nifti import read_volume, write_volume
 from petbench.device import device_name, peak_mb
 from petbench.errors import InputError
 from petbench.evaluation.complexity import complexity
-from petbench.files import digest, read_json, write_json
+from petbench.files import digest, open_array, read_json, write_json
 from petbench.methods.base import Restorer
 from petbench.methods.diffusion import Diffusion, Sampler
 from petbench.preprocess.grid import from_grid
@@ -111,7 +111,7 @@ def restore(prepared: str, pet: str, weights: str, settings: Mapping[str, Any], 
     restorer, description = load_restorer(weights, device)
     _check_fit(description, parameters, weights, prepared)
     folder = Path(prepared).parent
-    low_dose, mr = (np.load(folder / f"{kind}.npy", mmap_mode="r") if kind in settings["inputs"] else None for kind in ("low_dose", "mr"))
+    low_dose, mr = (open_array(folder / f"{kind}.npy") if kind in settings["inputs"] else None for kind in ("low_dose", "mr"))
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     started = time.perf_counter()

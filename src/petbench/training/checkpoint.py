@@ -27,21 +27,24 @@ class Checkpoint:
         """Read the checkpoint into main memory, or none if the training has not begun.
 
         Raises:
-            InputError: the file is damaged.
+            InputError: the file is damaged, or was renamed and belongs to another training.
         """
         if not self.path.exists():
             return None
         try:
-            return dict(torch.load(self.path, map_location="cpu", weights_only=True))
+            state = dict(torch.load(self.path, map_location="cpu", weights_only=True))
         except Exception as error:  # torch raises many kinds for a damaged archive
             raise InputError(
                 f"{self.path}: the checkpoint is damaged ({type(error).__name__}); delete it to train from the start."
             ) from None
+        if state.get("key") != self.path.stem:
+            raise InputError(f"{self.path}: is a checkpoint of another training; delete it to train from the start.")
+        return state
 
     def save(self, state: dict[str, Any]) -> None:
         """Write the checkpoint, atomically."""
         with atomic(self.path) as temporary:
-            torch.save(state, temporary)
+            torch.save({**state, "key": self.path.stem}, temporary)
 
     def remove(self) -> None:
         """Delete the checkpoint of a finished training, and those that an earlier configuration left."""

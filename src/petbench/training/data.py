@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from petbench.errors import InputError
-from petbench.files import read_json
+from petbench.files import open_array, read_json
 from petbench.methods.base import Batch
 from petbench.preprocess.windows import spatial_shape, window_slices
 
@@ -78,8 +78,8 @@ def open_windows(parameters: Sequence[str]) -> Windows:
         if content["scaling"] != prepared[0]["scaling"]:
             raise InputError(f"{folder}: scaled otherwise than {folders[0]}; give both one preprocess/scaling.")
     kinds = [kind for kind in VOLUMES if (folders[0] / f"{kind}.npy").exists()]
-    volumes = [{kind: np.load(folder / f"{kind}.npy", mmap_mode="r") for kind in kinds} for folder in folders]
-    starts = [np.load(folder / "index.npy") for folder in folders]
+    volumes = [{kind: open_array(folder / f"{kind}.npy") for kind in kinds} for folder in folders]
+    starts = [open_array(folder / "index.npy") for folder in folders]
     index = np.concatenate([np.column_stack([np.full(len(start), subject, np.int32), start]) for subject, start in enumerate(starts)])
     return Windows(volumes, index, windows.pop())
 

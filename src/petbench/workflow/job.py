@@ -1,10 +1,14 @@
 """What every script shares: a log, a device, threads, and errors that say what to do."""
 
+import errno
+import os
 import sys
+import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from petbench.errors import InputError
@@ -21,19 +25,42 @@ class Job:
     config: dict[str, Any]
     threads: int
     gpus: int
+    held: ExitStack = field(default_factory=ExitStack)
 
     def input_lists(self) -> dict[str, list[str]]:
         """Input files by name, each a list even where there is one."""
         return {name: [files] if isinstance(files, str) else list(files) for name, files in self.input.items()}
 
-    @property
+    @cached_property
     def device(self) -> str:
-        """`cuda` if the job was given a GPU and the machine has one, else `cpu`; which one is logged and recorded with the result."""
+        """`cuda` if the job was given a GPU and finds one, else `cpu`; which one is logged and recorded with the result.
+
+        The job holds its GPU, alone, until it ends, and sees no other.
+
+        Raises:
+            InputError: it was given a GPU, finds none, and `without_gpu: error` is set.
+        """
+        if not self.gpus:
+            print("device: cpu (the run gives no GPU (gpu=0))")
+            return "cpu"
         import torch
 
-        if self.gpus and torch.cuda.is_available():
-            return "cuda"
-        print(f"device: cpu ({'no GPU found on this machine' if self.gpus else 'the run gives no GPU (gpu=0)'})")
+        from petbench.workflow.gpus import one_gpu
+
+        given = os.environ.get("CUDA_VISIBLE_DEVICES")
+        name = self.held.enter_context(one_gpu(os.environ))
+        if name is not None:
+            os.environ["CUDA_VISIBLE_DEVICES"] = name
+            if torch.cuda.is_available():
+                print(f"device: cuda (GPU {name})")
+                return "cuda"
+        found = f"no GPU found on this machine{'' if given is None else f', where CUDA_VISIBLE_DEVICES is {given!r}'}"
+        if self.config.get("without_gpu", "cpu") == "error":
+            raise InputError(
+                f"{found}, and the job was given one; see what nvidia-smi says there, or go on with --resources gpu=0"
+                " or the scale's key without_gpu: cpu."
+            )
+        print(f"device: cpu ({found})")
         return "cpu"
 
 
@@ -53,15 +80,26 @@ def job(snakemake: Any) -> Iterator[Job]:
         threads=snakemake.threads,
         gpus=int(getattr(snakemake.resources, "gpu", 0) or 0),
     )
-    terminal = sys.stderr
-    with open(snakemake.log[0], "w", buffering=1, encoding="utf-8") as log, redirect_stdout(log), redirect_stderr(log):
+    terminal, started = sys.stderr, time.perf_counter()
+    with open(snakemake.log[0], "w", buffering=1, encoding="utf-8") as log, redirect_stdout(log), redirect_stderr(log), run.held:
         try:
             yield run
-        except InputError as error:
-            print(f"error: {error}", file=log)
-            print(f"petbench: {error}", file=terminal)
-            sys.exit(1)
+            print(f"done in {time.perf_counter() - started:.2f} s with {run.threads} threads")
         except Exception as error:
-            traceback.print_exc(file=log)
-            print(f"petbench: {type(error).__name__}: {error} (traceback in {snakemake.log[0]})", file=terminal)
+            told = _for_the_user(error)
+            print(f"petbench: {told or f'{type(error).__name__}: {error} (traceback in {snakemake.log[0]})'}", file=terminal)
+            with suppress(OSError):  # the log's own disk may be full
+                print(f"error: {told}" if told else traceback.format_exc(), file=log)
             sys.exit(1)
+
+
+def _for_the_user(error: Exception) -> str | None:
+    """The one line of what a user can mend; None for what only a traceback explains."""
+    if isinstance(error, InputError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno in DISK_TROUBLE:
+        return f"{error.filename or 'a file'}: {error.strerror}; mend that and run again."
+    return None
+
+
+DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)

@@ -1,0 +1,154 @@
+"""What a paper's study takes at full scale: jobs from Snakemake's own plan, operations counted on the networks, bytes from shapes.
+
+    python benchmarks/study.py [SCALE] [--subjects DATASET=N] [--tflops RATE]
+
+Jobs are Snakemake's, from a dry run of each paper's target. Operations are counted by running each network once on a window of its own
+size; a training step is taken for three passes, which leaves out discriminators and losses. GPU-hours are those operations at `--tflops`,
+a rate that is assumed: no GPU has been measured. Bytes of acquisitions follow from the bytes a bin of a run on the smallest scanner.
+"""
+
+import argparse
+import math
+import re
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from petbench.evaluation.complexity import complexity
+from petbench.methods.build import build
+from petbench.physics.scanner import Scanner
+from petbench.preprocess.splits import people_of
+from petbench.preprocess.windows import spatial_shape, window_starts
+from petbench.workflow.entries import load
+from petbench.workflow.lineage import Training, training_samples, weights_of
+
+ROOT = Path(__file__).parents[1]
+BYTES_PER_BIN = 6.1
+PASSES_OF_A_STEP = 3
+GIGA = 1e9
+
+
+def planned(scale: Path, target: str) -> list[tuple[str, dict[str, str]]]:
+    """Rule and wildcards of each job of a target, in a dry run in an empty folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [
+            sys.executable,
+            "-m",
+            "snakemake",
+            target,
+            "--dry-run",
+            "--cores",
+            "1",
+            "--directory",
+            folder,
+            "--configfile",
+            str(scale),
+        ]
+        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True)
+    jobs = []
+    for block in re.split(r"\n\n|\n\[", done.stdout):
+        if found := re.search(r"^(?:local)?rule (\w+):$", block, re.MULTILINE):
+            named = re.search(r"^ +wildcards: (.*)$", block, re.MULTILINE)
+            jobs.append((found[1], dict(pair.split("=", 1) for pair in named[1].split(", ")) if named else {}))
+    return jobs
+
+
+class Study:
+    """What jobs of a scale compute and write."""
+
+    def __init__(self, scale: Path) -> None:
+        self.entries = load(yaml.safe_load(scale.read_text()), ROOT)
+        self.counted: dict[tuple[Any, ...], float] = {}
+
+    def of(self, dataset: str, method: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        return self.entries["datasets"][dataset], self.entries["methods"][method]
+
+    def pass_tflop(self, method: str, window: tuple[int, ...], inputs: tuple[str, ...]) -> float:
+        """Operations of one window through a method's network, counted once."""
+        key = (method, window, inputs)
+        if key not in self.counted:
+            entry, empty = self.entries["methods"][method], torch.zeros((1, 1, *spatial_shape(window)))
+            given = [empty if kind in inputs else None for kind in ("low_dose", "mr")]
+            self.counted[key] = complexity(build(entry["module"], entry["train"]).eval(), given)["gflop"] / 1e3
+        return self.counted[key]
+
+    def windows(self, dataset: dict[str, Any], domain: str, stride: Any = None) -> int:
+        block = dataset["domains"][domain]
+        return len(window_starts(dataset["preprocess"]["grid"]["shape"], block["window"], stride or block["stride"], block.get("slices")))
+
+    def job(self, wildcards: dict[str, str], restoring: bool) -> float:
+        """TFLOP of one training, or of restoring one subject."""
+        dataset, method = self.of(wildcards["dataset"], wildcards["method"])
+        training = Training(wildcards["dataset"], wildcards["dose"], wildcards["method"], wildcards.get("fold", "0"))
+        trained = weights_of(self.entries, training).method
+        entry = self.entries["methods"][trained]
+        train, domain = entry["train"], entry["train"]["domain"]
+        inputs = tuple((method if restoring else entry).get("restore", {}).get("inputs", ("low_dose", "mr")))
+        once = self.pass_tflop(trained, tuple(dataset["domains"][domain]["window"]), inputs)
+        if restoring:
+            return once * self.windows(dataset, domain, method["restore"]["stride"])
+        steps = train.get("steps")
+        if steps is None:
+            windows = sum(
+                self.windows(self.entries["datasets"][sample.dataset], domain) for sample in training_samples(self.entries, training)
+            )
+            steps = train["epochs"] * math.ceil(windows / train["batch_size"])
+        return once * PASSES_OF_A_STEP * steps * train["batch_size"]
+
+    def bytes(self, rule: str, wildcards: dict[str, str]) -> float:
+        """Bytes that a job leaves, where they grow with the volume."""
+        dataset = self.entries["datasets"].get(wildcards.get("dataset", ""))
+        if dataset is None or "scanner" not in dataset:
+            return 0.0
+        scanner = Scanner.from_entry(self.entries["scanners"][dataset["scanner"]])
+        image = 4.0 * math.prod(scanner.image_shape)
+        return {
+            "simulate": BYTES_PER_BIN * math.prod(scanner.sinogram_shape),
+            "acquire": 2 * image,
+            "reconstruct": image,
+            "register": image,
+            "restore_subject": image,
+            "fuse": image,
+            "prepare": 3 * 4.0 * math.prod(dataset["preprocess"]["grid"]["shape"]),
+        }.get(rule, 0.0)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("scale", nargs="?", type=Path, default=ROOT / "config/paper.yaml")
+    parser.add_argument("--tflops", type=float, default=20.0, help="what a GPU sustains, in 10^12 operations a second (assumed)")
+    parser.add_argument("--subjects", metavar="DATASET=N", help="another number of subjects, to see how the study grows")
+    given = parser.parse_args()
+    config = yaml.safe_load(given.scale.read_text())
+    if given.subjects:
+        name, _, count = given.subjects.partition("=")
+        config.setdefault("override", {}).setdefault("datasets", {}).setdefault(name, {})["subjects"] = int(count)
+    with tempfile.TemporaryDirectory() as folder:
+        scale = Path(folder, "scale.yaml")
+        scale.write_text(yaml.safe_dump(config))
+        study = Study(scale)
+        papers = dict.fromkeys(study.entries["experiments"][name]["paper"] for name in config["run"])
+        print(
+            "| paper | subjects | jobs | of these trainings | EFLOP | GPU-hours at the assumed rate | GB |\n|---|--:|--:|--:|--:|--:|--:|"
+        )
+        for paper in papers:
+            jobs = planned(scale, paper)
+            counts = Counter(rule for rule, _ in jobs)
+            tflop = sum(study.job(named, rule != "train") for rule, named in jobs if rule in ("train", "restore_subject"))
+            size = sum(study.bytes(rule, named) for rule, named in jobs)
+            datasets = {named["dataset"] for _, named in jobs if "dataset" in named}
+            people = sum(len(set(people_of(study.entries["datasets"][name]).values())) for name in datasets)
+            trainings = counts["train"] + counts["train_predictor"]
+            hours = tflop / given.tflops / 3600
+            print(f"| {paper} | {people} | {counts.total():,} | {trainings:,} | {tflop / 1e6:,.2f} | {hours:,.0f} | {size / GIGA:,.1f} |")
+            print(f"  {', '.join(f'{rule} {count}' for rule, count in sorted(counts.items()))}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,10 @@
+"""Measure a finished run's restored images again and compare with its tables."""
+
+import sys
+
+from petbench.report.verify import verify
+from petbench.workflow.job import job
+
+with job(snakemake) as run:
+    verify(run.params.measured, run.params.tables)
+print(f"petbench: {len(run.params.measured)} tables of metrics and {len(run.params.tables)} of experiments are as stored", file=sys.stderr)

@@ -1,0 +1,13 @@
+import os
+import time
+
+from petbench.workflow.clock import future_files
+
+
+def test_only_files_of_the_future_are_named(tmp_path):
+    (tmp_path / "sub").mkdir()
+    for name, ahead in (("now", 0), ("sub/later", 3600), ("past", -3600), ("a_little", 5)):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (time.time() + ahead,) * 2)
+    assert future_files(tmp_path) == [str(tmp_path / "sub/later")]
+    assert future_files(tmp_path / "none") == []
