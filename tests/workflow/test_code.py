@@ -20,8 +20,7 @@ def package(tmp_path, monkeypatch):
 
 
 def hashed(package, *modules):
-    for cached in (code._tree, code._imports, code._fingerprint):
-        cached.cache_clear()
+    code._read.cache_clear()
     return code.code_hash(package / "script.py", *modules)
 
 
@@ -56,10 +55,10 @@ def test_what_is_not_imported_does_not_count_unless_named(package):
 
 def test_a_metric_is_no_part_of_training_and_lightning_none_of_restoring():
     found = set()
-    code._collect(code._imports(ROOT / "scripts" / "train.py"), found)
+    code._collect(code._read(ROOT / "scripts" / "train.py")[1], found)
     assert "petbench.training.fit" in found
     assert not [module for module in found if module.startswith("petbench.evaluation") or module == "petbench.restoration.restore"]
     found = set()
-    code._collect(code._imports(ROOT / "scripts" / "restore_subject.py"), found)
+    code._collect(code._read(ROOT / "scripts" / "restore_subject.py")[1], found)
     assert "petbench.restoration.restore" in found
     assert "petbench.training.fit" not in found

@@ -26,11 +26,11 @@ def code_hash(script: str | Path, *modules: str) -> str:
         Sixteen hexadecimal digits.
     """
     found: set[str] = set()
-    _collect(_imports(Path(script)), found)
+    _collect(_read(Path(script))[1], found)
     _collect(modules, found)
-    total = hashlib.sha256(_fingerprint(Path(script)).encode())
+    total = hashlib.sha256(_read(Path(script))[0].encode())
     for module in sorted(found):
-        total.update(f"{module} {_fingerprint(_path(module))}".encode())
+        total.update(f"{module} {_read(_path(module))[0]}".encode())
     return total.hexdigest()[:16]
 
 
@@ -38,7 +38,7 @@ def _collect(modules: Iterable[str], found: set[str]) -> None:
     for module in modules:
         if module not in found:
             found.add(module)
-            _collect(_imports(_path(module)), found)
+            _collect(_read(_path(module))[1], found)
 
 
 def _path(module: str) -> Path:
@@ -47,33 +47,31 @@ def _path(module: str) -> Path:
 
 
 @cache
-def _tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
-
-
-@cache
-def _imports(path: Path) -> tuple[str, ...]:
-    return tuple(sorted(set(_petbench_imports(_tree(path)))))
-
-
-def _petbench_imports(tree: ast.Module) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "petbench":
-            # `from petbench.physics import counts` names a module, `from petbench.physics.counts import thin` a function
-            for alias in node.names:
-                module = f"{node.module}.{alias.name}"
-                yield module if _path(module).exists() else node.module
-        elif isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if alias.name.startswith("petbench."))
-
-
-@cache
-def _fingerprint(path: Path) -> str:
+def _read(path: Path) -> tuple[str, tuple[str, ...]]:
+    """Fingerprint of a file without its comments and docstrings, and the petbench modules that it imports."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list) and body and isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            first = body[0]
-            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
-                node.body = body[1:]  # type: ignore[attr-defined]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+    imported: set[str] = set()
+    for node in _statements(tree):
+        imported.update(_petbench_imports(node))
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(node) is not None:
+            del node.body[0]
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest(), tuple(sorted(imported))
+
+
+def _statements(node: ast.AST) -> Iterator[ast.AST]:
+    """A tree's statements; nothing that counts here is inside an expression, and most nodes are."""
+    yield node
+    for field in ("body", "orelse", "finalbody", "handlers", "cases"):
+        below = getattr(node, field, None)
+        for statement in list(below) if isinstance(below, list) else ():
+            yield from _statements(statement)
+
+
+def _petbench_imports(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "petbench":
+        # `from petbench.physics import counts` names a module, `from petbench.physics.counts import thin` a function
+        for alias in node.names:
+            module = f"{node.module}.{alias.name}"
+            yield module if _path(module).exists() else node.module
+    elif isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names if alias.name.startswith("petbench."))
