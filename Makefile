@@ -3,7 +3,7 @@ PYTHON ?= python3
 CORES  ?= $(shell $(PYTHON) -c 'import os; print(os.cpu_count())')
 BIN    := .venv/bin
 
-.PHONY: setup demo test test-slurm lint format bench lock clean
+.PHONY: setup demo test lint format bench lock clean
 
 setup: .venv/ready
 
@@ -18,15 +18,10 @@ demo: setup
 	$(BIN)/snakemake --cores $(CORES) --resources gpu=1
 	@echo "report: $(CURDIR)/results/report/index.html"
 
-# Tests marked `browser` and `mount` need more than Python; what a machine cannot do is left out by name, and in CI a missing browser is an error.
+# Tests marked `browser`, `slurm` and `mount` need more than Python; what a machine cannot do is left out by name; in CI that is an error, but for `mount`.
 test: setup lint
 	@left_out="$$(tests/install_system_packages.sh)" || exit 1; \
-	$(BIN)/pytest -n $(CORES) --dist worksteal -m "not (slurm$${left_out:+ or $$left_out})"
-
-# The workflow on a real SLURM of one node: as root on Debian, and apart, for it starts daemons and takes minutes.
-test-slurm: setup
-	tests/install_system_packages.sh slurm
-	$(BIN)/pytest -m slurm
+	$(BIN)/pytest -n $(CORES) --dist worksteal $${left_out:+-m "not ($$left_out)"}
 
 lint: setup
 	$(BIN)/ruff check

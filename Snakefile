@@ -41,6 +41,7 @@ include: "rules/report.smk"
 
 
 onstart:
+    check_writable()
     warn_of_the_future()
 
 

@@ -158,6 +158,13 @@ def warn_of_the_future():
         )
 
 
+def check_writable():
+    """Every folder of results can be written; where one cannot, Snakemake itself would end in a traceback."""
+    for folder, _, _ in os.walk(f"results/{ENTRIES['scale']}"):
+        if not os.access(folder, os.W_OK):
+            stop(f"{folder}: cannot be written; mend its permissions or its mount, then run again.")
+
+
 prove_unseen()
 check_scans()
 check_images()

@@ -5,7 +5,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -47,8 +47,8 @@ DEVICES = {"nvidia0": "/dev/null", "nvidia1": "/dev/zero"}
 
 
 @contextmanager
-def slurm(folder: Path) -> Iterator[dict[str, str]]:
-    """Run the daemons; the environment in which SLURM's commands and Snakemake find them."""
+def slurm(folder: Path, given: Mapping[str, str] = os.environ) -> Iterator[dict[str, str]]:
+    """Run the daemons; the environment, `given` and more, in which SLURM's commands and Snakemake find them."""
     for name in ("state", "spool"):
         (folder / name).mkdir(parents=True)
     folder.chmod(0o755)
@@ -62,7 +62,7 @@ def slurm(folder: Path) -> Iterator[dict[str, str]]:
     configuration = folder / "slurm.conf"
     configuration.write_text(CONFIGURATION.format(host=host, folder=folder, controller_port=controller_port, node_port=node_port))
     (folder / "gres.conf").write_text(f"NodeName={host} Name=gpu Type=dummy File={folder}/nvidia[0-1]\n")
-    environment = os.environ | {"SLURM_CONF": str(configuration), "PATH": f"{folder}/bin:{os.environ['PATH']}"}
+    environment = {**given, "SLURM_CONF": str(configuration), "PATH": f"{folder}/bin:{given['PATH']}"}
     # Snakemake's job step starts `srun` without any SLURM_ variable, so that it would look below /etc.
     (folder / "bin").mkdir()
     srun = folder / "bin/srun"

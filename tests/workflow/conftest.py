@@ -7,7 +7,7 @@ from filelock import FileLock
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from repo import PARALLEL, Repo, copy_of_project
+from repo import PARALLEL, Repo, copy_of_project, copy_of_results
 
 
 def run_once(tmp_path_factory, worker_id, scale):
@@ -18,7 +18,8 @@ def run_once(tmp_path_factory, worker_id, scale):
         if not (shared / "done").exists():
             shutil.rmtree(shared, ignore_errors=True)
             repo = copy_of_project(shared)
-            repo.snakemake(*PARALLEL, "--configfile", f"tests/config/{scale}.yaml")
+            watched = repo.watched(shared / "watched")
+            repo.snakemake(*PARALLEL, "--configfile", f"tests/config/{scale}.yaml", environment=watched)
             (shared / "done").touch()
     return Repo(shared)
 
@@ -44,5 +45,4 @@ def protocol(tmp_path_factory, worker_id):
 @pytest.fixture
 def changed(features, tmp_path):
     """A private copy of the finished run, to change."""
-    shutil.copytree(features.path, tmp_path / "copy", copy_function=shutil.copy2, symlinks=True)
-    return Repo(tmp_path / "copy")
+    return copy_of_results(features, tmp_path / "copy")

@@ -1,11 +1,13 @@
 """A copy of the project to run, edit and break, and how to run Snakemake in it."""
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,11 +44,25 @@ class Repo:
     def environment(self) -> dict[str, str]:
         return os.environ | {"PYTHONPATH": str(self.path / "src")}
 
-    def snakemake(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def watched(self, folder: Path, **plan: tuple[str, int]) -> dict[str, str]:
+        """An environment in which jobs note in `folder` the files they put in place, and some are struck: see `drill/sitecustomize.py`."""
+        folder.mkdir(exist_ok=True)
+        paths = f"{self.path / 'src'}:{Path(__file__).parent / 'drill'}"
+        return os.environ | {"PYTHONPATH": paths, "DRILL": str(folder), "DRILL_PLAN": json.dumps(plan)}
+
+    def start(self, *arguments: str, environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "snakemake", *arguments]
-        done = subprocess.run(command, cwd=self.path, env=self.environment, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return subprocess.Popen(command, cwd=self.path, env=environment or self.environment, text=True, **streams)
+
+    def snakemake(
+        self, *arguments: str, check: bool = True, environment: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        running = self.start(*arguments, environment=environment)
+        done = subprocess.CompletedProcess(running.args, 0, *running.communicate())
+        done.returncode = running.returncode
         if check and done.returncode:
-            raise AssertionError(f"{' '.join(command)}\n{done.stdout[-3000:]}\n{done.stderr[-6000:]}")
+            raise AssertionError(f"snakemake {' '.join(arguments)}\n{done.stdout[-3000:]}\n{done.stderr[-6000:]}")
         return done
 
     def planned(self, *arguments: str) -> list[tuple[str, dict[str, str]]]:
@@ -85,6 +101,12 @@ def copy_of_project(path: Path) -> Repo:
         target = path / cached.relative_to(ROOT)
         target.parent.mkdir(exist_ok=True)
         shutil.copy2(cached, target)
+    return Repo(path)
+
+
+def copy_of_results(finished: Repo, path: Path) -> Repo:
+    """Copy a finished run with its project, to change it."""
+    shutil.copytree(finished.path, path, symlinks=True)
     return Repo(path)
 
 

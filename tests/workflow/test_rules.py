@@ -68,8 +68,8 @@ def test_scripts_are_thin():
         ("evaluate", ["torch"]),
         ("table", ["torch", "matplotlib"]),
         ("page", ["torch"]),
-        ("restore_subject", ["lightning", "pandas"]),
-        ("restore_scan", ["lightning"]),
+        ("restore_subject", ["lightning_fabric", "pandas"]),
+        ("restore_scan", ["lightning_fabric"]),
     ],
 )
 def test_a_script_imports_only_what_its_work_needs(script, absent):

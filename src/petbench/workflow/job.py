@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TextIO
 
 from petbench.errors import InputError
 
@@ -81,7 +81,7 @@ def job(snakemake: Any) -> Iterator[Job]:
         gpus=int(getattr(snakemake.resources, "gpu", 0) or 0),
     )
     terminal, started = sys.stderr, time.perf_counter()
-    with open(snakemake.log[0], "w", buffering=1, encoding="utf-8") as log, redirect_stdout(log), redirect_stderr(log), run.held:
+    with _log(snakemake.log[0]) as log, redirect_stdout(log), redirect_stderr(log), run.held:
         try:
             yield run
             print(f"done in {time.perf_counter() - started:.2f} s with {run.threads} threads")
@@ -91,6 +91,13 @@ def job(snakemake: Any) -> Iterator[Job]:
             with suppress(OSError):  # the log's own disk may be full
                 print(f"error: {told}" if told else traceback.format_exc(), file=log)
             sys.exit(1)
+
+
+def _log(path: str) -> TextIO:
+    try:
+        return open(path, "w", buffering=1, encoding="utf-8")
+    except OSError as error:
+        sys.exit(f"petbench: {_for_the_user(error) or error}")
 
 
 def _for_the_user(error: Exception) -> str | None:
