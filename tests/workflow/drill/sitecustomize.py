@@ -26,7 +26,7 @@ def watch(rule: str, folder: str, plan: dict[str, tuple[str, int]]) -> None:
         if placed == number and claimed(os.path.join(folder, f"struck-{rule}")):
             os.kill(os.getpid(), signal.Signals[name])
         with open(os.path.join(folder, "placed"), "a") as file:
-            file.write(f"{path}\n")
+            file.write(f"{os.path.relpath(path)}\n")
 
     sys.addaudithook(look)
 
