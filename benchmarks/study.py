@@ -1,10 +1,12 @@
-"""What a paper's study takes at full scale: jobs from Snakemake's own plan, operations counted on the networks, bytes from shapes.
+"""What a paper's study takes at full scale: jobs from Snakemake's own plan, operations counted on the networks, seconds of a measured run.
 
-    python benchmarks/study.py [SCALE] [--subjects DATASET=N] [--tflops RATE]
+    python benchmarks/study.py [SCALE] [--subjects DATASET=N] [--tflops RATE] [--measured RESULTS --of SCALE]
 
 Jobs are Snakemake's, from a dry run of each paper's target. Operations are counted by running each network once on a window of its own
-size; a training step is taken for three passes, which leaves out discriminators and losses. GPU-hours are those operations at `--tflops`,
-a rate that is assumed: no GPU has been measured. Bytes of acquisitions follow from the bytes a bin of a run on the smallest scanner.
+size; a training step is taken for three passes, which leaves out discriminators and losses, and a sampled image for as many passes as its
+sampler has steps. GPU-hours are those operations at `--tflops`, a rate that is assumed: no GPU has been measured. Core-hours, of the jobs
+that take no GPU, are the processor's seconds that each rule took in a finished run, in proportion to what those seconds grow with
+(`Study.work`). Bytes of acquisitions follow from the bytes a bin of a run on the smallest scanner.
 """
 
 import argparse
@@ -92,7 +94,8 @@ class Study:
         inputs = tuple((method if restoring else entry).get("restore", {}).get("inputs", ("low_dose", "mr")))
         once = self.pass_tflop(trained, tuple(dataset["domains"][domain]["window"]), inputs)
         if restoring:
-            return once * self.windows(dataset, domain, method["restore"]["stride"])
+            drawn = method["restore"].get("sampler", {}).get("steps", 1)
+            return once * drawn * self.windows(dataset, domain, method["restore"]["stride"])
         steps = train.get("steps")
         if steps is None:
             windows = sum(
@@ -100,6 +103,37 @@ class Study:
             )
             steps = train["epochs"] * math.ceil(windows / train["batch_size"])
         return once * PASSES_OF_A_STEP * steps * train["batch_size"]
+
+    def work(self, rule: str, wildcards: dict[str, str]) -> float:
+        """What the seconds of a job without a GPU grow with; 1 where they do not grow, or nobody knows."""
+        if rule == "gate":
+            entry = self.entries["psf_sets"][wildcards["psf_set"]]
+            media = sum(self.media(block, entry) for block in entry["media"])
+            return float(entry["gate"]["positrons"]) * media / entry["chunks"]
+        if rule == "annihilate":
+            entry = self.entries["torsos"][wildcards["torso"]]
+            return float(entry["gate"]["positrons"]) / entry["chunks"]
+        dataset = self.entries["datasets"].get(wildcards.get("dataset", ""))
+        if dataset is None or "scanner" not in dataset:
+            return 1.0
+        scanner = Scanner.from_entry(self.entries["scanners"][dataset["scanner"]])
+        bins = float(math.prod(scanner.sinogram_shape))
+        head = dataset.get("phantom") or dataset.get("brainweb") or {}
+        settings = dataset.get("reconstruction", {}) | dataset["doses"].get(wildcards.get("dose", ""), {}).get("reconstruction", {})
+        return {
+            "acquire": head.get("working_mm", 1.0) ** -3,
+            "simulate": bins,
+            "reconstruct": bins * settings.get("iterations", 1),
+            "register": float(math.prod(scanner.image_shape)),
+            "prepare": float(math.prod(dataset["preprocess"]["grid"]["shape"])),
+            "evaluate": float(math.prod(scanner.image_shape)) * len(dataset["subjects"]),
+        }.get(rule, 1.0)
+
+    def media(self, block: dict[str, Any], entry: dict[str, Any]) -> int:
+        """Media that a block of a PSF set describes."""
+        if block["kind"] == "homogeneous":
+            return len(entry["materials"])
+        return int(block["count"]) if "count" in block else len(block["phantoms"])
 
     def bytes(self, rule: str, wildcards: dict[str, str]) -> float:
         """Bytes that a job leaves, where they grow with the volume."""
@@ -119,12 +153,38 @@ class Study:
         }.get(rule, 0.0)
 
 
+def measured_seconds(results: Path) -> dict[str, float]:
+    """Processor seconds of all jobs of each rule of a finished run, from Snakemake's own records."""
+    total: dict[str, float] = Counter()
+    for path in (results / "benchmarks").rglob("*.tsv"):
+        head, *rows = (line.split("\t") for line in path.read_text().splitlines())
+        seconds = dict(zip(head, rows[-1], strict=True))["cpu_time"]
+        total[path.relative_to(results / "benchmarks").parts[0].removesuffix(".tsv")] += (
+            float(seconds) if seconds not in ("NA", "-") else 0.0
+        )
+    return dict(total)
+
+
+def seconds_of_work(results: Path, scale: Path) -> dict[str, float]:
+    """Processor seconds of each rule for each unit of what they grow with."""
+    study, done = Study(scale), Counter[str]()
+    for rule, named in planned(scale, "all"):
+        done[rule] += study.work(rule, named)
+    return {rule: seconds / done[rule] for rule, seconds in measured_seconds(results).items() if done[rule]}
+
+
+ON_A_GPU = ("train", "restore_subject", "train_predictor", "predict_kernels", "reconstruct_torso", "correct_scan", "similarity", "classify")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scale", nargs="?", type=Path, default=ROOT / "config/paper.yaml")
     parser.add_argument("--tflops", type=float, default=20.0, help="what a GPU sustains, in 10^12 operations a second (assumed)")
     parser.add_argument("--subjects", metavar="DATASET=N", help="another number of subjects, to see how the study grows")
+    parser.add_argument("--measured", metavar="RESULTS", type=Path, help="results/<scale> of a finished run, to count core-hours from")
+    parser.add_argument("--of", metavar="SCALE", type=Path, default=ROOT / "config/config.yaml", help="the scale of that run")
     given = parser.parse_args()
+    rates = seconds_of_work(given.measured, given.of) if given.measured else {}
     config = yaml.safe_load(given.scale.read_text())
     if given.subjects:
         name, _, count = given.subjects.partition("=")
@@ -135,7 +195,8 @@ def main() -> None:
         study = Study(scale)
         papers = dict.fromkeys(study.entries["experiments"][name]["paper"] for name in config["run"])
         print(
-            "| paper | subjects | jobs | of these trainings | EFLOP | GPU-hours at the assumed rate | GB |\n|---|--:|--:|--:|--:|--:|--:|"
+            "| paper | subjects | jobs | of these trainings | EFLOP | GPU-hours at the assumed rate | core-hours beside | GB |\n"
+            "|---|--:|--:|--:|--:|--:|--:|--:|"
         )
         for paper in papers:
             jobs = planned(scale, paper)
@@ -146,7 +207,23 @@ def main() -> None:
             people = sum(len(set(people_of(study.entries["datasets"][name]).values())) for name in datasets)
             trainings = counts["train"] + counts["train_predictor"]
             hours = tflop / given.tflops / 3600
-            print(f"| {paper} | {people} | {counts.total():,} | {trainings:,} | {tflop / 1e6:,.2f} | {hours:,.0f} | {size / GIGA:,.1f} |")
+            work = Counter[str]()
+            for rule, named in jobs:
+                work[rule] += study.work(rule, named)
+            core = {rule: amount * rates[rule] / 3600 for rule, amount in work.items() if rule in rates and rule not in ON_A_GPU}
+            cores = f"{sum(core.values()):,.0f}" if core else "not measured"
+            row = [
+                f"{people}",
+                f"{counts.total():,}",
+                f"{trainings:,}",
+                f"{tflop / 1e6:,.2f}",
+                f"{hours:,.0f}",
+                cores,
+                f"{size / GIGA:,.1f}",
+            ]
+            print(f"| {paper} | {' | '.join(row)} |", flush=True)
+            most = sorted(core, key=lambda rule: -core[rule])[:6]
+            print(f"  core-hours: {', '.join(f'{rule} {core[rule]:.1f}' for rule in most)}", file=sys.stderr)
             print(f"  {', '.join(f'{rule} {count}' for rule, count in sorted(counts.items()))}", file=sys.stderr)
 
 

@@ -97,7 +97,7 @@ def cancel_the_training(environment, struck, running, log):
 @pytest.mark.slurm
 def test_a_run_on_slurm_survives_a_cancelled_training_and_a_job_that_lacks_memory(lab, tmp_path):
     command = [sys.executable, "-c", IMPATIENT, "--workflow-profile", "profiles/slurm", *SCALE, *ONE_THREAD]
-    log, watched = tmp_path / "snakemake.log", lab.watched(tmp_path / "watched", train=("SIGSTOP", 2))
+    log, watched = tmp_path / "snakemake.log", lab.watched(tmp_path / "watched", train=("sleep", 2))
     with slurm(tmp_path / "slurm", watched) as environment, open(log, "w") as output:
         command += ["--slurm-init-seconds-before-status-checks", "1", "--", "tables"]
         running = subprocess.Popen(command, cwd=lab.path, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output)

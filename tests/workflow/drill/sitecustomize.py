@@ -1,7 +1,8 @@
 """Python imports this first in every process of a run that is watched: it notes each file that a job puts in place, and strikes some jobs.
 
-Which rules are struck, by which signal and at which of a job's files, is the variable DRILL_PLAN, such as `{"train": ["SIGKILL", 2]}`;
-`*` stands for all others. A rule is struck once, as a file that is whole under its temporary name is about to get its own.
+Which rules are struck, by which signal or by `sleep`, and at which of a job's files, is the variable DRILL_PLAN, such as
+`{"train": ["SIGKILL", 2]}`; `*` stands for all others. A rule is struck once, as a file that is whole under its temporary name is about
+to get its own.
 """
 
 import json
@@ -9,6 +10,7 @@ import os
 import re
 import signal
 import sys
+import time
 
 SCRIPT = re.compile(r"/\.snakemake/scripts/tmp\w+\.(\w+)\.py$")
 RESULTS = os.path.abspath("results") + os.sep
@@ -24,11 +26,18 @@ def watch(rule: str, folder: str, plan: dict[str, tuple[str, int]]) -> None:
             return
         placed += 1
         if placed == number and claimed(os.path.join(folder, f"struck-{rule}")):
-            os.kill(os.getpid(), signal.Signals[name])
+            strike(name)
         with open(os.path.join(folder, "placed"), "a") as file:
             file.write(f"{os.path.relpath(path)}\n")
 
     sys.addaudithook(look)
+
+
+def strike(name: str) -> None:
+    if name == "sleep":
+        time.sleep(3600)
+    else:
+        os.kill(os.getpid(), signal.Signals[name])
 
 
 def claimed(path: str) -> bool:
