@@ -15,7 +15,6 @@ PROFILE = "profiles/slurm/profile.yaml"
 SCALE = ("--configfile", "tests/config/lab.yaml")
 FOLD = "results/lab/lab/drf4/m_unet/fold-0"
 TRAIN_LOG = "results/lab/logs/train/lab/drf4/m_unet/fold-0.log"
-ONE_THREAD = ("--set-threads", "train=1", "restore_subject=1")
 # The executor waits five seconds before each submission, and looks at the queue more and more seldom: good manners on a shared cluster.
 IMPATIENT = """
 import types, time
@@ -96,7 +95,7 @@ def cancel_the_training(environment, struck, running, log):
 
 @pytest.mark.slurm
 def test_a_run_on_slurm_survives_a_cancelled_training_and_a_job_that_lacks_memory(lab, tmp_path):
-    command = [sys.executable, "-c", IMPATIENT, "--workflow-profile", "profiles/slurm", *SCALE, *ONE_THREAD]
+    command = [sys.executable, "-c", IMPATIENT, "--workflow-profile", "profiles/slurm", *SCALE]
     log, watched = tmp_path / "snakemake.log", lab.watched(tmp_path / "watched", train=("sleep", 2))
     with slurm(tmp_path / "slurm", watched) as environment, open(log, "w") as output:
         command += ["--slurm-init-seconds-before-status-checks", "1", "--", "tables"]
@@ -129,7 +128,7 @@ def test_a_run_on_slurm_survives_a_cancelled_training_and_a_job_that_lacks_memor
     weights = lab.path / FOLD / "model.safetensors"
     resumed = weights.read_bytes()
     weights.unlink()
-    lab.snakemake("--cores", "1", *ONE_THREAD, *SCALE, "--", f"{FOLD}/model.safetensors")
+    lab.snakemake("--cores", "1", *SCALE, "--", f"{FOLD}/model.safetensors")
     assert "resuming" not in (lab.path / TRAIN_LOG).read_text()
     assert weights.read_bytes() == resumed
     assert "M-UNet" in (lab.path / "results/lab/tables/lab.md").read_text()
