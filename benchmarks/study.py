@@ -133,7 +133,7 @@ class Study:
         """Media that a block of a PSF set describes."""
         if block["kind"] == "homogeneous":
             return len(entry["materials"])
-        return int(block["count"]) if "count" in block else len(block["phantoms"])
+        return int(block["count"]) if "count" in block else len(block.get("phantoms", ["i", "ii", "iii", "iv", "v"]))
 
     def bytes(self, rule: str, wildcards: dict[str, str]) -> float:
         """Bytes that a job leaves, where they grow with the volume."""
