@@ -642,6 +642,26 @@ def measured(wildcards=None):
     return plan
 
 
+def reconstructed(wildcards=None):
+    """What the measures of each corrected reconstruction of a torso were taken from, by their path."""
+    plan = {}
+    for name in of_kind("range_reconstruction"):
+        options = of_range("background_mm", "profiled")(SimpleNamespace(experiment=name))
+        volumes = {kind: below_results(path) for kind, path in torso_volumes(RANGE[name]["torso"]).items()}
+        for strategy in RANGE[name]["strategies"]:
+            for number in realisations(name):
+                stem = below_results(range_results(name, f"{strategy}/realisation-{number}"))
+                plan[below_results(range_results(name, f"{strategy}/measures-{number}.tsv"))] = {
+                    "images": f"{stem}.nii.gz",
+                    "sidecar_path": f"{stem}.json",
+                    "torso": volumes,
+                    "model": strategy,
+                    "realisation": number,
+                    **options,
+                }
+    return plan
+
+
 def tabulated(wildcards=None):
     """What each table of metrics of the run was built from, by its path."""
     plan = {}

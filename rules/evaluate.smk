@@ -95,6 +95,7 @@ rule verify:
         runtime=120,
     params:
         measured=measured,
+        reconstructed=reconstructed,
         tables=tabulated,
         code=code_of("verify"),
     script:

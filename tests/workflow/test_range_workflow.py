@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from repo import copy_of_project
+from repo import copy_of_project, copy_of_results
 
 from petbench.positron_range.psf_set import read_psf_set
 
@@ -77,3 +77,18 @@ def test_a_labs_own_scan_is_reconstructed_as_the_simulated_one(own):
         "--cores", "2", "--set-threads", "correct_scan=1", "--configfile", "own.yaml", "--", f"{RANGE}/ddconv_experiment3/svtd/scan.nii.gz"
     )
     np.testing.assert_array_equal(np.asarray(nibabel.load(simulated / "svtd/scan.nii.gz").dataobj), expected)
+
+
+def test_verify_measures_corrected_and_restored_images_again(tiny, tmp_path):
+    """Two realisations that changed places are told; a number behind every other image is the one that was stored."""
+    repo = copy_of_results(tiny, tmp_path / "copy")
+    folder = repo.path / RANGE / "ddconv_experiment2/none"
+    one, two = (folder / f"realisation-{number}.nii.gz" for number in (1, 2))
+    one.write_bytes(two.read_bytes())
+    chosen = "run=[ddconv_experiment2,mfdiff_table7,mak_gan_table2]"
+    done = repo.snakemake("verify", "--cores", "1", "--configfile", "tests/config/tiny.yaml", "--config", chosen, check=False)
+    assert done.returncode != 0
+    lines = (repo.path / "results/tiny/logs/verify.log").read_text().splitlines()
+    assert lines
+    assert all("ddconv_experiment2/none/measures-1.tsv: none 1 " in line for line in lines)
+    assert all("value is stored as" in line for line in lines)

@@ -19,20 +19,28 @@ if TYPE_CHECKING:
 # Reading a number from text may cost its last bit.
 TOLERANCE = 1e-9
 # Columns that say what a value is of.
-KEYS = ("dataset", "dose", "method", "fold", "subject", "column", "reference", "region", "metric")
+KEYS = (
+    *("dataset", "dose", "method", "fold", "subject", "column", "reference", "region", "metric"),
+    *("model", "realisation", "iteration", "lesion", "part", "quantity"),
+)
 
 
-def verify(measured: Mapping[str, Mapping[str, Any]], tables: Mapping[str, Mapping[str, Any]]) -> None:
+def verify(
+    measured: Mapping[str, Mapping[str, Any]], reconstructed: Mapping[str, Mapping[str, Any]], tables: Mapping[str, Mapping[str, Any]]
+) -> None:
     """Compare stored tables with what the restored images give now.
 
     Args:
         measured: By the path of each metrics table, what `evaluate` took, its `settings` as plain values.
+        reconstructed: By the path of each table of a torso's measures, what `measure_realisation` took.
         tables: By the path of each experiment's table, its `experiment` and `titles`, the path of its `published` values or none, and the
             `metrics` tables it was built from.
 
     Raises:
         InputError: some differ; one line a difference, with what is stored and what was recomputed.
     """
+    from petbench.positron_range.experiment_reconstruction import measure_realisation
+
     found: list[str] = []
     anew: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -44,6 +52,14 @@ def verify(measured: Mapping[str, Mapping[str, Any]], tables: Mapping[str, Mappi
                 found.append(f"{stored}: cannot be recomputed: {error}")
                 continue
             anew[stored] = str(path)
+            found += differences(stored, path)
+        for number, (stored, given) in enumerate(reconstructed.items()):
+            path = Path(folder, f"measures-{number}.tsv")
+            try:
+                measure_realisation(**given, out={"measures": str(path), "profiles": str(path.with_name("profiles.tsv"))})
+            except InputError as error:
+                found.append(f"{stored}: cannot be recomputed: {error}")
+                continue
             found += differences(stored, path)
         for stored, table in tables.items():
             if set(table["metrics"]) <= set(anew):
