@@ -5,6 +5,7 @@ import gzip
 import json
 import re
 import shutil
+from itertools import takewhile
 
 import nibabel
 import numpy as np
@@ -78,7 +79,7 @@ def lines_of(done, lab):
     assert not list((lab.path / "results").rglob("model.safetensors"))
     assert not list((lab.path / "results").rglob(".part-*"))
     told = (done.stdout + done.stderr).partition("petbench: ")[2]
-    return [line for line in told.splitlines() if ".nii.gz" in line and ": " in line]
+    return list(takewhile(lambda line: ".nii.gz: " in line, told.splitlines()))
 
 
 def test_bad_images_are_all_named_before_any_work(lab):
@@ -103,8 +104,9 @@ def test_bad_images_are_all_named_before_any_work(lab):
 
     mismatched(image(lab, T1W))
     lines = lines_of(lab.snakemake(*PARALLEL, *SCALE, check=False), lab)
-    (line,) = [line for line in lines if "covers" in line]
+    (line,) = lines
     assert T1W in line
+    assert "covers" in line
     assert "check that both show the same subject" in line
 
 
