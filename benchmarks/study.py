@@ -95,7 +95,7 @@ class Study:
         once = self.pass_tflop(trained, tuple(dataset["domains"][domain]["window"]), inputs)
         if restoring:
             drawn = method["restore"].get("sampler", {}).get("steps", 1)
-            return once * drawn * self.windows(dataset, domain, method["restore"]["stride"])
+            return once * drawn * self.windows(dataset, domain, method["restore"].get("stride"))
         steps = train.get("steps")
         if steps is None:
             windows = sum(
