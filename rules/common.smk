@@ -159,9 +159,10 @@ def warn_of_the_future():
 
 
 def check_writable():
-    """Every folder of results can be written; where one cannot, Snakemake itself would end in a traceback."""
-    for folder, _, _ in os.walk(f"results/{ENTRIES['scale']}"):
-        if not os.access(folder, os.W_OK):
+    """Results can be written, and none lies on a disk that cannot: Snakemake itself would end in a traceback."""
+    results = f"results/{ENTRIES['scale']}"
+    for folder, _, _ in os.walk(results):
+        if os.statvfs(folder).f_flag & os.ST_RDONLY or (folder == results and not os.access(folder, os.W_OK)):
             stop(f"{folder}: cannot be written; mend its permissions or its mount, then run again.")
 
 
