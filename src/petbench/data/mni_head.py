@@ -26,6 +26,7 @@ from petbench.data.anatomy import (
     transformed,
 )
 from petbench.data.deformation import exponential, jacobian_determinant
+from petbench.data.icbm152 import average_brain
 from petbench.errors import InputError
 
 TISSUE_LABELS = {"csf": "csf", "grey": "grey", "white": "white", "bone": "skull", "marrow": "skull", "scalp": "scalp"}
@@ -81,10 +82,9 @@ class Template:
 @cache
 def load_template() -> Template:
     """Read the average brain and measure the distances its skull and scalp are built on (once a process)."""
-    from nilearn.datasets import load_mni152_gm_template, load_mni152_template, load_mni152_wm_template
     from scipy.ndimage import distance_transform_edt, gaussian_filter
 
-    t1, grey, white = (load(resolution=1) for load in (load_mni152_template, load_mni152_gm_template, load_mni152_wm_template))
+    t1, grey, white = average_brain()
     origin = t1.affine[:3, 3]
     brain = Grid((t1.get_fdata(dtype=np.float32) > 0).astype(np.float32), origin, 1.0)
     shape = tuple(np.ceil((BOX_HIGH_MM - BOX_LOW_MM) / SHELL_SPACING_MM).astype(int) + 1)

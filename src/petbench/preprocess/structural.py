@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from petbench.data.icbm152 import average_brain
 from petbench.data.nifti import Image, centred_affine, read_volume, volume, write_volume
 from petbench.errors import InputError
 from petbench.files import atomic, checksum, write_json
@@ -55,9 +56,7 @@ def min_max(data: NDArray[np.floating], name: str) -> tuple[Array, float, float]
 @cache
 def template(working_mm: int) -> dict[str, Image]:
     """The ICBM152 brain, its mask and its tissue maps (`csf`, `grey`, `white`), in voxels of `working_mm`, with room around the brain."""
-    from nilearn.datasets import load_mni152_gm_template, load_mni152_template, load_mni152_wm_template
-
-    t1, grey, white = (load(resolution=1) for load in (load_mni152_template, load_mni152_gm_template, load_mni152_wm_template))
+    t1, grey, white = average_brain()
     edges = [-(size + 2 * MARGIN_MM) % working_mm for size in t1.shape]
     padding = [(MARGIN_MM, MARGIN_MM + edge) for edge in edges]
     affine = np.asarray(t1.affine, dtype=np.float64) @ np.diag([*[working_mm] * 3, 1.0])
