@@ -73,6 +73,8 @@ class Study:
 
     def pass_tflop(self, method: str, window: tuple[int, ...], inputs: tuple[str, ...]) -> float:
         """Operations of one window through a method's network, counted once."""
+        if self.entries["methods"][method]["module"] == "mean_pet":
+            return 0.0  # has no network
         key = (method, window, inputs)
         if key not in self.counted:
             entry, empty = self.entries["methods"][method], torch.zeros((1, 1, *spatial_shape(window)))
@@ -223,7 +225,8 @@ def main() -> None:
             ]
             print(f"| {paper} | {' | '.join(row)} |", flush=True)
             most = sorted(core, key=lambda rule: -core[rule])[:6]
-            print(f"  core-hours: {', '.join(f'{rule} {core[rule]:.1f}' for rule in most)}", file=sys.stderr)
+            missing = sorted(rule for rule in work if rule not in rates and rule not in (*ON_A_GPU, paper))
+            print(f"  core-hours: {', '.join(f'{rule} {core[rule]:.1f}' for rule in most)}; not measured: {missing}", file=sys.stderr)
             print(f"  {', '.join(f'{rule} {count}' for rule, count in sorted(counts.items()))}", file=sys.stderr)
 
 
