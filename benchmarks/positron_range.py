@@ -24,7 +24,7 @@ from torch import Tensor
 from petbench.networks.psf_predictor import PSFPredictor
 from petbench.physics.scanner import Scanner
 from petbench.positron_range.corrected_reconstruction import reconstructed
-from petbench.positron_range.ddconv import BATCH, DDConv, ddconv, predicted_kernels
+from petbench.positron_range.ddconv import BATCH, DDConv, DDConvSettings, ddconv, predicted_kernels
 from petbench.positron_range.experiment_reconstruction import scan_of
 from petbench.positron_range.material_kernels import MaterialKernels
 from petbench.positron_range.operators import NoCorrection
@@ -126,7 +126,8 @@ def measure_reconstruction(scanner_entry: str, geometry: str, tof: bool, device:
     torso = embedded_torso(TorsoSettings(), scanner.image_shape, scanner.voxel_mm)
     simulation = {"counts": 1e6, "psf_mm": 4.4, "randoms_fraction": 0.2, "scatter_fraction": 0.2, "geometry": geometry, "tof": tof}
     scan = scan_of(torso, torso.activity, scanner, simulation, "Ga68", seed=1, realisation=1)
-    corrected = ddconv(torso.mu, predictor_of(Even(), device), homogeneous=exponential_kernels())
+    settings = DDConvSettings(batch=2048)  # `Even` has no features to keep in a cache
+    corrected = ddconv(torso.mu, predictor_of(Even(), device), settings, exponential_kernels())
     taken = {}
     for name, operator in (("none", NoCorrection()), ("ddconv", corrected)):
         taken[name] = seconds(lambda: reconstructed(scan, operator, {"iterations": iterations}, scanner, threads, device), repeats=2)  # noqa: B023
