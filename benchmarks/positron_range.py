@@ -132,9 +132,10 @@ def measure_reconstruction(scanner_entry: str, geometry: str, tof: bool, device:
     for name, operator in (("none", NoCorrection()), ("ddconv", corrected)):
         taken[name] = seconds(lambda: reconstructed(scan, operator, {"iterations": iterations}, scanner, threads, device), repeats=2)  # noqa: B023
     kernels = sum(block.voxels.size for block in corrected.blocks)
+    scan_size = f"{scanner_entry}, {geometry}{', TOF' if tof else ''}, {iterations} iterations of EM"
     report(
         "corrected reconstruction, against uncorrected",
-        f"{scanner_entry}, {geometry}{', TOF' if tof else ''}, {iterations} iterations of EM, {kernels} kernels, {corrected.memory_mb:.0f} MB",
+        f"{scan_size}, {kernels} kernels, {corrected.memory_mb:.0f} MB",
         taken["ddconv"],
         taken["none"],
         device,
