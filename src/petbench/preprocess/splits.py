@@ -102,7 +102,8 @@ def pair_of(fold: str, other: str) -> str:
 
 
 def _showing(people: People, persons: list[str]) -> list[str]:
-    return sorted(subject for subject, person in people.items() if person in persons)
+    shown = set(persons)
+    return sorted(subject for subject, person in people.items() if person in shown)
 
 
 def _shuffled(persons: list[str], split: Mapping[str, Any]) -> list[str]:
