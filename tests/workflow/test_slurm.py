@@ -59,7 +59,7 @@ def lab(features, tmp_path):
     # Snakemake's own process of each job takes memory too; a first attempt of one job has less than it needs with that
     repo.edit("rules/register.smk", "mem_mb=scaled(4_000)", "mem_mb=scaled(12_000)")
     repo.edit("rules/patches.smk", "mem_mb=scaled(4_000)", "mem_mb=scaled(12_000)")
-    repo.edit("rules/evaluate.smk", "mem_mb=scaled(8_000)", "mem_mb=scaled(2_500)")
+    repo.edit("rules/evaluate.smk", "mem_mb=scaled(8_000)", "mem_mb=scaled(1_500)")
     return repo
 
 
@@ -119,8 +119,8 @@ def test_a_run_on_slurm_survives_a_cancelled_training_and_a_job_that_lacks_memor
     assert re.search(r"CUDA_VISIBLE_DEVICES is '[01]'", training)
     # the jobs that lacked memory came back with more of it
     tried = [(job["state"], int(job["memory"].removesuffix("M"))) for job in of_rule(found, "evaluate")]
-    assert {state for state, memory in tried if memory == 250} - {"COMPLETED"}
-    assert len([memory for state, memory in tried if state == "COMPLETED" and memory > 250]) == 2
+    assert {state for state, memory in tried if memory == 150} - {"COMPLETED"}
+    assert any(state == "COMPLETED" and memory > 150 for state, memory in tried)
     assert "exceeded memory limit" in "".join(path.read_text() for path in (lab.path / ".snakemake/slurm_logs").rglob("*.log"))
 
     # the cancelled training went on, to the weights of one that nothing disturbed
