@@ -1,6 +1,7 @@
 # petbench: `make demo` runs the whole chain on embedded data, `make test` everything that CI runs.
 PYTHON ?= python3
 CORES  ?= $(shell $(PYTHON) -c 'import os; print(os.cpu_count())')
+GPUS   ?= $(shell nvidia-smi -L 2>/dev/null | grep -c GPU)
 BIN    := .venv/bin
 
 .PHONY: setup demo test lint format bench lock clean
@@ -15,7 +16,7 @@ setup: .venv/ready
 	@touch $@
 
 demo: setup
-	$(BIN)/snakemake --cores $(CORES) --resources gpu=1
+	$(BIN)/snakemake --cores $(CORES) --resources gpu=$(GPUS)
 	@echo "report: $(CURDIR)/results/report/index.html"
 
 # Tests marked `browser` need Chromium; what cannot be installed is left out by name, and in CI that is an error.

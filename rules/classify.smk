@@ -15,7 +15,7 @@ rule classify:
         dataset=wildcard_choice(SYNTHETIC),
     conda:
         "../envs/petbench.yaml"
-    threads: 8
+    threads: at_most(8)
     resources:
         gpu=1,
         mem_mb=scaled(16_000),

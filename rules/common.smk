@@ -160,6 +160,11 @@ def scaled(amount):
     return of
 
 
+def at_most(threads):
+    """A rule's threads, or the scale's limit: where networks and images are small, two jobs beside each other are faster than one on two."""
+    return min(threads, config.get("max_threads", threads))
+
+
 def group_of(wildcards):
     """Whether a phantom is a patient or a control."""
     entry = DATASETS[wildcards.dataset]

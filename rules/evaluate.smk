@@ -70,7 +70,7 @@ rule similarity:
         experiment=wildcard_choice(MAPS),
     conda:
         "../envs/petbench.yaml"
-    threads: 4
+    threads: at_most(4)
     resources:
         gpu=1,
         mem_mb=scaled(16_000),

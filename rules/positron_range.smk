@@ -81,7 +81,7 @@ rule train_predictor:
         "<benchmarks>/train_predictor/{predictor}.tsv"
     conda:
         "../envs/petbench.yaml"
-    threads: 4
+    threads: at_most(4)
     resources:
         gpu=1,
         mem_mb=scaled(8_000),
@@ -182,7 +182,7 @@ rule compare_kernels:
         experiment=wildcard_choice(of_kind("range_accuracy")),
     conda:
         "../envs/petbench.yaml"
-    threads: 2
+    threads: at_most(2)
     resources:
         mem_mb=scaled(4_000),
         runtime=scaled(60),
@@ -208,7 +208,7 @@ rule compare_torso:
         experiment=wildcard_choice(of_kind("range_accuracy")),
     conda:
         "../envs/petbench.yaml"
-    threads: 4
+    threads: at_most(4)
     resources:
         mem_mb=scaled(16_000),
         runtime=scaled(120),
@@ -258,7 +258,7 @@ rule scan_torso:
         experiment=wildcard_choice([*of_kind("range_reconstruction"), *of_kind("range_scan")]),
     conda:
         "../envs/petbench.yaml"
-    threads: 4
+    threads: at_most(4)
     resources:
         mem_mb=scaled(32_000),
         runtime=scaled(60),
@@ -282,7 +282,7 @@ rule predict_kernels:
         "<benchmarks>/predict_kernels/{torso}/{predictor}.tsv"
     conda:
         "../envs/petbench.yaml"
-    threads: 8
+    threads: at_most(8)
     resources:
         gpu=1,
         mem_mb=scaled(16_000),
@@ -309,7 +309,7 @@ rule reconstruct_torso:
         experiment=wildcard_choice(of_kind("range_reconstruction")),
     conda:
         "../envs/petbench.yaml"
-    threads: 8
+    threads: at_most(8)
     resources:
         gpu=1,
         mem_mb=scaled(32_000),
@@ -389,7 +389,7 @@ rule correct_scan:
         experiment=wildcard_choice(of_kind("range_scan")),
     conda:
         "../envs/petbench.yaml"
-    threads: 8
+    threads: at_most(8)
     resources:
         gpu=1,
         mem_mb=scaled(32_000),

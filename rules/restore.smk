@@ -15,7 +15,7 @@ rule restore_subject:
         method=wildcard_choice(set(METHODS) - set(FUSED)),
     conda:
         "../envs/petbench.yaml"
-    threads: 4
+    threads: at_most(4)
     resources:
         gpu=1,
         mem_mb=scaled(16_000),
@@ -66,7 +66,7 @@ rule restore_scan:
         "results/restored/benchmarks/sub-{subject}.tsv"
     conda:
         "../envs/petbench.yaml"
-    threads: 4
+    threads: at_most(4)
     resources:
         gpu=1,
         mem_mb=scaled(16_000),

@@ -15,7 +15,7 @@ rule simulate:
         dataset=wildcard_choice(PHANTOMS),
     conda:
         "../envs/petbench.yaml"
-    threads: 2
+    threads: at_most(2)
     resources:
         mem_mb=scaled(6_000),
         runtime=scaled(30),
@@ -43,7 +43,7 @@ rule reconstruct:
         dataset=wildcard_choice(PHANTOMS),
     conda:
         "../envs/petbench.yaml"
-    threads: 2
+    threads: at_most(2)
     resources:
         gpu=gpu_of_reconstruction,
         mem_mb=scaled(6_000),
@@ -73,7 +73,7 @@ rule simulate_from_image:
         dataset=wildcard_choice(LABS),
     conda:
         "../envs/petbench.yaml"
-    threads: 2
+    threads: at_most(2)
     resources:
         gpu=gpu_of_reconstruction,
         mem_mb=scaled(8_000),

@@ -18,7 +18,7 @@ rule train:
         method=wildcard_choice(TRAINED),
     conda:
         "../envs/petbench.yaml"
-    threads: 8
+    threads: at_most(8)
     resources:
         gpu=1,
         mem_mb=scaled(16_000),

@@ -18,18 +18,7 @@ from petbench.physics.projector import DirectProjector
 from petbench.physics.scanner import Scanner
 
 ROOT = Path(__file__).parents[2]
-THREADED = (
-    "train",
-    "restore_subject",
-    "train_predictor",
-    "compare_kernels",
-    "compare_torso",
-    "scan_torso",
-    "predict_kernels",
-    "reconstruct_torso",
-    "correct_scan",
-)
-PARALLEL = ("--cores", "2", "--resources", "gpu=2", "--set-threads", *(f"{rule}=1" for rule in THREADED))
+PARALLEL = ("--cores", "2", "--resources", "gpu=2")
 
 
 @dataclass(frozen=True)
