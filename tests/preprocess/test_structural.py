@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import SimpleITK
 
 from petbench.data.bids import write_phantom_subject
 from petbench.data.mni_head import ATROPHY_SITES_MM
@@ -80,6 +81,15 @@ def test_pet_lies_on_the_map_and_holds_no_activity(done):
     sidecar = read_json(done[3]["sidecar"])
     assert sidecar["Units"] == "arbitrary"
     assert sidecar["Maximum"] > 1000 * sidecar["Minimum"] >= 0
+
+
+def test_a_rigid_alignment_leaves_the_head_its_size_and_shape(done, tmp_path):
+    out = {kind: str(tmp_path / name) for kind, name in OUT.items()}
+    normalise_mr(done[0]["t1w"], SETTINGS | {"transform": "rigid"}, GRID, 1, out, done[0]["labels"], done[0]["truth"])
+    assert SimpleITK.ReadTransform(out["warp"]).TransformPoint((10.0, -20.0, 30.0)) == (10.0, -20.0, 30.0)
+    rigid, warped = (read_json(path)["Quality"] for path in (out["sidecar"], done[1]["sidecar"]))
+    assert rigid["TissueDice"] == warped["TissueDice"]
+    assert rigid["MeanLandmarkErrorMm"] > warped["MeanLandmarkErrorMm"]
 
 
 def test_one_thread_repeats_bit_for_bit(done, tmp_path):

@@ -90,11 +90,13 @@ def normalise_mr(
     """Align, correct, segment and warp one subject's MR.
 
     In order: N4, rigid to MNI (the pose that AC and PC define), an affine estimate of where the brain is, Atropos with the template's
-    tissues as priors, SyN to MNI152, and the grey-matter map warped, smoothed, sampled on the grid and scaled to [0, 1].
+    tissues as priors, SyN to MNI152 or less of it (`transform`), and the grey-matter map warped, smoothed, sampled on the grid and scaled
+    to [0, 1].
 
     Args:
         t1w: T1-weighted MR (NIfTI).
-        settings: `working_mm`, `smoothing_mm`, `prior_weight`, `seed` of the data set entry's `preprocess/structural`.
+        settings: `working_mm`, `transform`, `smoothing_mm`, `prior_weight`, `iterations`, `seed` of the data set entry's
+            `preprocess/structural`.
         grid: `shape` and `voxel_mm` of the normalised volumes.
         threads: ITK threads; results repeat bit for bit with one.
         out: Files to write: `map` (the normalised grey matter), `t1w` (N4, in MNI pose), `tissues` (most likely tissue there), `rigid`
@@ -127,15 +129,7 @@ def normalise_mr(
         options = {"m": "[0.1,1x1x1]", "c": "[5,0]", "priorweight": settings["prior_weight"], "use-random-seed": 0}
         found = ants.atropos(a=brain, x=mask, i=priors, **options)
         grey = found["probabilityimages"][TISSUES.index("grey")]
-        warp = ants.registration(
-            space["t1"],
-            brain,
-            "SyNOnly",
-            initial_transform=affine["fwdtransforms"][0],
-            outprefix=f"{folder}/syn",
-            write_composite_transform=True,
-            reg_iterations=settings["iterations"],
-        )["fwdtransforms"]
+        warp = _warp(ants, settings, space["t1"], brain, affine["fwdtransforms"][0], folder)
         target = to_ants(volume(np.zeros(grid["shape"], np.float32), grid_affine(grid["shape"], grid["voxel_mm"])))
         warped = ants.apply_transforms(space["t1"], grey, [warp])
         sampled = ants.apply_transforms(target, ants.smooth_image(warped, settings["smoothing_mm"], FWHM=True), [])
@@ -163,6 +157,7 @@ def normalise_mr(
         {
             "Description": "Grey-matter probability in MNI152 space, smoothed, scaled to [0, 1]",
             "Units": "arbitrary",
+            "Alignment": settings.get("transform", "syn"),
             "SmoothingFWHM": settings["smoothing_mm"],
             "Minimum": low,
             "Maximum": high,
@@ -237,6 +232,19 @@ def _ants(threads: int, seed: int) -> Iterator[tuple[Any, str]]:
             yield ants, folder
         finally:
             tempfile.tempdir = kept
+
+
+def _warp(ants: Any, settings: Mapping[str, Any], template_t1: Any, brain: Any, affine: str, folder: str) -> str:
+    """What takes points of MNI space to the head in MNI pose: SyN on top of the affine transform, that alone, or nothing."""
+    import SimpleITK
+
+    kind, path = settings.get("transform", "syn"), f"{folder}/warp.h5"
+    if kind == "syn":
+        options = {"outprefix": f"{folder}/syn", "write_composite_transform": True, "reg_iterations": settings["iterations"]}
+        return str(ants.registration(template_t1, brain, "SyNOnly", initial_transform=affine, **options)["fwdtransforms"])
+    transform = SimpleITK.CompositeTransform(SimpleITK.ReadTransform(affine) if kind == "affine" else SimpleITK.AffineTransform(3))
+    SimpleITK.WriteTransform(transform, path)
+    return path
 
 
 def _inverse(path: str, out: str) -> str:
