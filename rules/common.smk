@@ -941,8 +941,8 @@ def classifying_plan(wildcards):
 
 def classifier_of(wildcards):
     """What the classifier's weights depend on."""
-    kept = ("domain", "network", "train", "repeats")
-    return {key: CLASSIFIERS[wildcards.classifier][key] for key in kept}
+    entry = CLASSIFIERS[wildcards.classifier]
+    return {key: entry[key] for key in ("domain", "inputs", "network", "train", "repeats") if key in entry}
 
 
 def diagnosed_modules(wildcards):

@@ -130,8 +130,9 @@ def test_the_discriminator_gives_one_logit_and_every_layer_learns():
     assert sum(isinstance(module, ResidualBlock) for module in network.modules()) == 3
 
 
-def test_the_classifier_gives_one_logit_a_person_whatever_the_company():
-    network = VolumeClassifier(2, [4, 8], "batch", 0.2).eval()
+@pytest.mark.parametrize(("channels", "head"), [([4, 8], "mean"), ([4, 8], "voxels"), ([], "voxels")])
+def test_the_classifier_gives_one_logit_a_person_whatever_the_company(channels, head):
+    network = VolumeClassifier(2, (16, 16, 16), channels, "batch", 0.2, head).eval()
     volumes = torch.rand(3, 2, 16, 16, 16)
     logits = network(volumes)
     assert logits.shape == (3,)

@@ -84,6 +84,7 @@ def test_two_folds_leave_nobody_for_generators_out_of_fold():
         ({"datasets": {"ad_mni": {"split": {"folds": 13}}}}, "split/folds: 13 folds need as many subjects, and there are 12"),
         ({"datasets": {"ad_mni": {"diagnosis": {"share": 0.05}}}}, "diagnosis: all subjects with PET are CN; a study needs AD and CN"),
         ({"datasets": {"ad_mni": {"mr_only": 0}}}, "everybody in data set 'ad_mni' has PET; leave the study mr_only out"),
+        ({"classifiers": {"resnet": {"inputs": {"pool": 3}}}}, "inputs/pool 3 of the classifier does not divide"),
         ({"datasets": {"ad_mni": {"preprocess": {"grid": {"shape": [80, 80, 80]}}}}}, "no domain 'volumes' with one window as large as"),
         ({"datasets": {"ad_mni": {"doses": {"low": {"fraction": 0.5}}}}}, "PET made of MR alone has no doses"),
         ({"experiments": {"pcsa_gan_table3": {"metrics": ["psnr"]}}}, "metrics: there is no 'psnr'"),

@@ -87,7 +87,7 @@ def classify(
         plan: `dataset`, `dose`, `classifier`, `study` and `fold`; `train` and `test`, subjects whose `files["train"]` and
             `files["test"]` are in that order; `ill` by subject; and `rows`: for each, None for MR alone, or by subject the place of its
             generator in `files["generators"]`, None for its own PET.
-        classifier: The classifier entry: `network`, `train`, `repeats`.
+        classifier: The classifier entry: `network`, `train`, `repeats`, and where given `inputs`, keywords of `as_inputs`.
         files: `prepared.json` of `train` and `test`, weights of `generators`.
         checkpoints: Folder for resume checkpoints.
         device: `cpu` or `cuda`.
@@ -110,10 +110,11 @@ def classify(
     inputs = {name: [checksum(path) for path in paths] for name, paths in sorted(files.items())}
     scores, histories = [], []
     for row, volumes in channels.items():
-        make = partial(_make, volumes.shape[1], classifier["network"], float(ill[:last].mean()))
+        volumes = as_inputs(volumes, last, **classifier.get("inputs", {}))
+        make = partial(_make, volumes.shape[1:], classifier["network"], float(ill[:last].mean()))
         for repeat in range(classifier["repeats"]):
             train = {**classifier["train"], "seed": classifier["train"]["seed"] + repeat}
-            identity = {"train": train, "network": classifier["network"], "row": row, "plan": plan, "inputs": inputs, "code": code}
+            identity = {"train": train, "classifier": classifier, "row": row, "plan": plan, "inputs": inputs, "code": code}
             trained: list[Trained] = []
             with tempfile.TemporaryDirectory(prefix="petbench-") as folder:
                 fit_model(
@@ -138,8 +139,39 @@ def classify(
     write_scores(out["scores"], pd.concat(scores).assign(**place))
 
 
-def _make(width: int, network: Mapping[str, Any], patients: float) -> Classification:
-    return Classification(VolumeClassifier(width, **network), patients)
+def as_inputs(volumes: Array, train: int, pool: int = 1, by_mean: bool = False, standardise: bool = False) -> Array:
+    """Volumes as a classifier sees them.
+
+    Args:
+        volumes: (n, channels, x, y, z), those trained on first.
+        train: How many are trained on.
+        pool: Voxels along each edge of the cubes that are averaged; it divides the grid.
+        by_mean: Divide each image by its own mean, as uptake is read over that of the whole brain.
+        standardise: Take each voxel less its mean over the volumes trained on, in units of its standard deviation among them, so that
+            what differs between people counts the same wherever it lies. Deviations below a fifth of the mean one of the voxels that
+            are not background, a tenth of the brightest, count as that, and background is zero.
+
+    Raises:
+        InputError: the grid cannot be divided into such cubes.
+    """
+    count, channels, *grid = volumes.shape
+    if any(side % pool for side in grid):
+        raise InputError(f"classifiers: inputs/pool {pool} does not divide a grid of {' x '.join(map(str, grid))}; choose another.")
+    cubes = volumes.reshape(count, channels, *(part for side in grid for part in (side // pool, pool)))
+    seen: Array = cubes.mean(axis=(3, 5, 7), dtype=np.float64)
+    if by_mean:
+        seen = seen / np.maximum(seen.mean(axis=(2, 3, 4), keepdims=True), 1e-12)
+    if standardise:
+        mean, deviation = seen[:train].mean(axis=0), seen[:train].std(axis=0)
+        inside = mean > 0.1 * mean.max(axis=(1, 2, 3), keepdims=True)
+        typical = np.mean(deviation, axis=(1, 2, 3), keepdims=True, where=inside)
+        seen = np.where(inside, (seen - mean) / np.maximum(deviation, 0.2 * typical + 1e-12), 0)
+    return seen.astype(np.float32)
+
+
+def _make(shape: Sequence[int], network: Mapping[str, Any], patients: float) -> Classification:
+    width, *grid = shape
+    return Classification(VolumeClassifier(width, grid, **network), patients)
 
 
 @torch.inference_mode()

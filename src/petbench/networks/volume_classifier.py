@@ -1,5 +1,6 @@
 """A small residual network that tells two groups of people apart by their volumes (He et al. 2016, in three dimensions)."""
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -9,25 +10,33 @@ from petbench.networks.blocks import convolution, normalisation_layer
 
 
 class VolumeClassifier(nn.Module):
-    """Residual stages that each halve the grid, a mean over the volume, and one linear layer.
+    """Residual stages that each halve the grid, and one linear layer on their features.
 
     Args:
         in_channels: Volumes seen together, such as MR and PET.
-        channels: Features of each stage.
+        grid: Voxels of a volume, (x, y, z).
+        channels: Features of each stage; without any, the linear layer sees the volumes themselves.
         normalisation: `batch`, `instance` or `none`, in the stages.
-        dropout: Share of the averaged features left out in training.
+        dropout: Share of the linear layer's inputs left out in training.
+        head: What the linear layer sees: `mean`, each feature's mean over the volume, or `voxels`, every voxel, so that it knows places.
     """
 
-    def __init__(self, in_channels: int, channels: Sequence[int], normalisation: str, dropout: float):
+    def __init__(
+        self, in_channels: int, grid: Sequence[int], channels: Sequence[int], normalisation: str, dropout: float, head: str = "mean"
+    ):
         super().__init__()
-        self.stages = nn.Sequential(*(_Stage(before, after, normalisation) for before, after in pairwise((in_channels, *channels))))
+        widths = (in_channels, *channels)
+        self.stages = nn.Sequential(*(_Stage(before, after, normalisation) for before, after in pairwise(widths)))
+        self.averaged = head == "mean"
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(channels[-1], 1)
+        places = 1 if self.averaged else math.prod(math.ceil(side / 2 ** len(channels)) for side in grid)
+        self.head = nn.Linear(widths[-1] * places, 1)
 
     def forward(self, volumes: Tensor) -> Tensor:
         """Logits (B,) of volumes (B, in_channels, *grid); positive means the positive class."""
-        features = self.stages(volumes).flatten(2).mean(dim=2)
-        logits: Tensor = self.head(self.dropout(features))
+        features = self.stages(volumes).flatten(2)
+        seen = features.mean(dim=2) if self.averaged else features.flatten(1)
+        logits: Tensor = self.head(self.dropout(seen))
         return logits[:, 0]
 
 

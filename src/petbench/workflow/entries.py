@@ -383,6 +383,9 @@ def _check_study(classifier: Entry, dataset: Entry, column: Entry, where: str) -
         raise InputError(f"{where}: data set {name!r} has no diagnosis; choose one that has.")
     if dataset["domains"].get(domain, {}).get("window") != dataset["preprocess"]["grid"]["shape"]:
         raise InputError(f"{where}: data set {name!r} has no domain {domain!r} with one window as large as preprocess/grid/shape; add it.")
+    pool = classifier.get("inputs", {}).get("pool", 1)
+    if any(side % pool for side in dataset["preprocess"]["grid"]["shape"]):
+        raise InputError(f"{where}: inputs/pool {pool} of the classifier does not divide the grid of data set {name!r}; choose another.")
     if column["study"] == "mr_only" and not dataset["mr_only"]:
         raise InputError(f"{where}: everybody in data set {name!r} has PET; leave the study mr_only out.")
     if column["study"] == "paired":
