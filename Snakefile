@@ -9,12 +9,6 @@ from petbench.workflow.entries import load
 # A waiting thread soon sleeps: by default it spins so long that two jobs on one machine slow each other down twentyfold.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
-# Snakemake's limit of 100 jobs a second makes its scheduler look again every second for good, once more for each job that has ended while
-# others wait: a tenth of a core in the demo, and more the longer a run. Without a limit nothing is looked at twice.
-limit = getattr(workflow.scheduling_settings, "max_jobs_per_timespan", None)
-if limit is not None and (limit.max_jobs, limit.timespan) == (100, 1):
-    workflow.scheduling_settings.max_jobs_per_timespan = None
-
 if "scale" not in config:
 
     configfile: os.path.join(workflow.basedir, "config", "config.yaml")
@@ -49,6 +43,11 @@ include: "rules/report.smk"
 onstart:
     check_writable()
     warn_of_the_future()
+    # Snakemake's limit of 100 jobs a second makes its scheduler look again every second for good, once more for each job that has ended
+    # while others wait: a tenth of a core in the demo, and more the longer a run. Without a limit nothing is looked at twice.
+    limit = workflow.scheduling_settings.max_jobs_per_timespan
+    if (limit.max_jobs, limit.timespan) == (100, 1):
+        workflow.scheduler.job_rate_limiter = None
 
 
 rule all:

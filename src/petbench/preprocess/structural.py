@@ -127,7 +127,12 @@ def normalise_mr(
         brain = posed * mask
         # Its sampling has a seed of its own, which is fixed only if asked.
         options = {"m": "[0.1,1x1x1]", "c": "[5,0]", "priorweight": settings["prior_weight"], "use-random-seed": 0}
-        found = ants.atropos(a=brain, x=mask, i=priors, **options)
+        try:
+            found = ants.atropos(a=brain, x=mask, i=priors, **options)
+        except Exception as error:  # the package raises no narrower one
+            raise InputError(
+                f"{t1w}: no tissues were told apart in it ({error}); check that it is a T1-weighted image of a head."
+            ) from None
         grey = found["probabilityimages"][TISSUES.index("grey")]
         warp = _warp(ants, settings, space["t1"], brain, affine["fwdtransforms"][0], folder)
         target = to_ants(volume(np.zeros(grid["shape"], np.float32), grid_affine(grid["shape"], grid["voxel_mm"])))
