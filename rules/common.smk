@@ -11,6 +11,7 @@ from petbench.data.brainweb import FOLDER, MODELS, file_name, hand_placed
 from petbench.data.brainweb_download import URL
 from petbench.errors import InputError
 from petbench.evaluation.definitions import TIMED
+from petbench.evaluation.definitions import MR_ALONE, STUDIES
 from petbench.files import checksum, digest
 from petbench.physics.doses import STANDARD as STANDARD_DOSE
 from petbench.physics.doses import check_doses, is_independent
@@ -21,7 +22,7 @@ from petbench.report.notes import scale_notes
 from petbench.report.range_figures import FIGURES as RANGE_FIGURES
 from petbench.workflow.clock import future_files
 from petbench.workflow.code import PACKAGE, code_hash
-from petbench.workflow.entries import LOW_DOSE, NO_DOSE, STANDARD, STUDIES, methods_of, wildcard_choice
+from petbench.workflow.entries import LOW_DOSE, NO_DOSE, STANDARD, methods_of, wildcard_choice
 from petbench.workflow.lineage import (
     Training,
     check_study,
@@ -105,9 +106,8 @@ def prove_unseen():
             for column in experiment["columns"]:
                 for method in set(methods_of(experiment)) - {LOW_DOSE}:
                     check_unseen(ENTRIES, method, column["dataset"], column["dose"])
-        for dataset, classifier in dict.fromkeys((dataset, classifier) for dataset, classifier, _ in STUDY_FOLDS):
-            for fold in [fold for *place, fold in STUDY_FOLDS if place == [dataset, classifier]]:
-                check_study(ENTRIES, dataset, NO_DOSE, study_in(dataset, classifier, fold))
+        for dataset, classifier, fold in STUDY_FOLDS:
+            check_study(ENTRIES, dataset, NO_DOSE, study_in(dataset, classifier, fold))
     except InputError as error:
         stop(error)
 
@@ -923,7 +923,7 @@ def classifying_plan(wildcards):
     """Who trains and tests a classifier, who is ill, and which weights make whose PET (see `petbench.diagnosis.classify.classify`)."""
     study, labels = classifying_study(wildcards), DATASETS[wildcards.dataset]["labels"]
     place = {training: number for number, training in enumerate(generators_of(study))}
-    rows = {row: None for row in study_rows(wildcards.dataset, wildcards.classifier) if row == "mr"} | {
+    rows = {row: None for row in study_rows(wildcards.dataset, wildcards.classifier) if row == MR_ALONE} | {
         row: {subject: None if maker is None else place[maker] for subject, maker in makers.items()}
         for row, makers in study.pet.items()
     }

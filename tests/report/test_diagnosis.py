@@ -93,6 +93,12 @@ def test_somebody_tested_twice_is_refused_and_so_is_nobody(both):
         build_diagnosis(EXPERIMENT, both[both["row"] != "made"], (), {}, 100)
 
 
+def test_rows_that_test_other_people_are_refused(both):
+    last = both[both["row"] == both["row"].iloc[-1]].index[-1]
+    with pytest.raises(InputError, match="not everybody of .* has one score of .* in each repeat"):
+        build_diagnosis(EXPERIMENT, both.drop(last), (), {}, 100)
+
+
 def test_roc_curves_are_drawn_the_same_each_time(both, tmp_path):
     files = [tmp_path / name for name in ("a.svg", "b.svg", "a.png")]
     roc_curves(EXPERIMENT, both, {"made": "Maker"}, files[::2])

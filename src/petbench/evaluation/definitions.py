@@ -149,6 +149,10 @@ COSTS = (
 
 DIAGNOSTIC = ("accuracy", "precision", "specificity", "sensitivity", "f1", "auc", "auc_gain")
 """What tells how well two groups of people are told apart."""
+STUDIES = ("diagnosis", "roc")
+"""Kinds of experiments on that."""
+MR_ALONE, REAL_PET = "mr", "real_pet"
+"""Their rows that are no method: MR alone, and MR with the subject's own PET."""
 TIMED = ("train_seconds", "epoch_seconds", "train_peak_mb", "restore_seconds", "restore_peak_mb")
 """Costs that depend on the device."""
 

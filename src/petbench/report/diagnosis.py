@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petbench.errors import InputError
-from petbench.evaluation.definitions import DEFINITIONS
+from petbench.evaluation.definitions import DEFINITIONS, MR_ALONE, REAL_PET
 from petbench.evaluation.scores import auc, bootstrap_auc, interval, roc, told_apart
 from petbench.report.figures import PALETTE, plain_style, save
 from petbench.report.published import Quoted
@@ -18,8 +18,7 @@ from petbench.report.tables import Cell, Column, Table, ranked
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-MR_ALONE = "mr"
-TITLES = {MR_ALONE: "MR alone", "real_pet": "MR + real PET"}
+TITLES = {MR_ALONE: "MR alone", REAL_PET: "MR + real PET"}
 # With fewer people an interval of the AUC spans most of what it can be.
 FEW = 30
 # With fewer in either group resampling has next to nothing to draw from, and an interval would feign certainty.
@@ -48,7 +47,7 @@ def build_diagnosis(
         notes: Sentences to stand below it after its own.
 
     Raises:
-        InputError: a row that has scores in no column, or somebody was tested twice.
+        InputError: a row has scores in no column, somebody was tested twice, or not by every row and repeat.
     """
     metrics = tuple(DEFINITIONS[name] for name in experiment["metrics"])
     columns = tuple(Column(_key(column), column["label"], column.get("published", "")) for column in experiment["columns"])
@@ -136,10 +135,13 @@ def _people(scores: "DataFrame", experiment: Mapping[str, Any], column: Mapping[
         if part.duplicated(["repeat", "subject"]).any():
             raise InputError(f"scores: somebody of {column['dataset']} has two scores of {row} in one repeat; classify again.")
         found[row] = part.pivot(index="repeat", columns="subject", values="score").to_numpy()
-        ill = part.drop_duplicates("subject").set_index("subject")["ill"].sort_index().to_numpy()
+        known = part.drop_duplicates("subject").set_index("subject")["ill"].sort_index()
+        if np.isnan(found[row]).any() or (ill is not None and not known.equals(ill)):
+            raise InputError(f"scores: not everybody of {column['dataset']} has one score of {row} in each repeat; classify again.")
+        ill = known
     if ill is None:
         raise InputError(f"scores: none are of {column['dataset']}, study {column['study']}; classify it.")
-    return _Tested(ill, found)
+    return _Tested(ill.to_numpy(), found)
 
 
 def _cells(people: _Tested, bootstrap: int, rows: Sequence[str]) -> dict[str, dict[str, Cell]]:

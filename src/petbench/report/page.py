@@ -12,7 +12,7 @@ import yaml
 
 from petbench.data.bids import read_truth
 from petbench.errors import InputError
-from petbench.evaluation.definitions import DEFINITIONS, Metric
+from petbench.evaluation.definitions import DEFINITIONS, STUDIES, Metric
 from petbench.evaluation.statistics import MIN_SUBJECTS
 from petbench.files import atomic
 from petbench.report import figures, summaries
@@ -169,7 +169,7 @@ def _papers(content: ReportContent, titles: Mapping[str, str]) -> list[dict[str,
 
 def _experiment(name: str, experiment: Mapping[str, Any], content: ReportContent, titles: Mapping[str, str]) -> dict[str, Any]:
     published = content.published.get(experiment.get("published", ""), ())
-    if experiment["kind"] in ("diagnosis", "roc"):
+    if experiment["kind"] in STUDIES:
         return _diagnosis(name, experiment, content, titles, scale_notes(content.entries, experiment, content.note))
     tables = [] if experiment["kind"] == "similarity" else _tables(experiment, content, published, titles)
     return {

@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from petbench.errors import InputError
-from petbench.evaluation.definitions import COSTS, DEFINITIONS, DIAGNOSTIC, REGIONS
+from petbench.evaluation.definitions import COSTS, DEFINITIONS, DIAGNOSTIC, MR_ALONE, REAL_PET, REGIONS, STUDIES
 from petbench.evaluation.settings import LPIPS_EDGE
 from petbench.files import digest
 from petbench.preprocess.splits import folds, people_of, subjects_tested, train_subjects
 from petbench.preprocess.windows import slice_positions, thin_axis
-from petbench.workflow.lineage import MR_ALONE, REAL_PET
 from petbench.workflow.range_entries import OWN, RANGE_KINDS, add_range_experiment
 from petbench.workflow.schema import Schema, check, read_yaml
 from petbench.workflow.subjects import with_subjects
@@ -43,8 +42,6 @@ LOW_DOSE = "low_dose"
 STANDARD = "standard"
 NO_DOSE = "none"
 """The dose of data sets whose PET is made of MR alone."""
-STUDIES = ("diagnosis", "roc")
-"""Kinds of experiments on how well two groups of people are told apart."""
 
 
 def merge(base: Any, over: Any) -> Any:
@@ -278,13 +275,11 @@ def _check_experiment(experiment: Entry, basedir: Path, where: str) -> None:
             )
 
     rows = experiment["rows"]
-    if experiment["kind"] in STUDIES:
-        for metric in experiment["metrics"]:
-            one_of("metrics", metric, DIAGNOSTIC)
-        if LOW_DOSE in rows:
-            raise InputError(f"{where}: rows: {LOW_DOSE!r} is no row of a diagnosis; its rows are {MR_ALONE}, {REAL_PET} and methods.")
-    for metric in experiment.get("metrics", []) if experiment["kind"] not in STUDIES else []:
-        one_of("metrics", metric, [name for name in DEFINITIONS if name not in (*COSTS, *DIAGNOSTIC)])
+    is_study = experiment["kind"] in STUDIES
+    for metric in experiment.get("metrics", []):
+        one_of("metrics", metric, DIAGNOSTIC if is_study else [name for name in DEFINITIONS if name not in (*COSTS, *DIAGNOSTIC)])
+    if is_study and LOW_DOSE in rows:
+        raise InputError(f"{where}: rows: {LOW_DOSE!r} is no row of a diagnosis; its rows are {MR_ALONE}, {REAL_PET} and methods.")
     for metric in experiment.get("cost", []):
         one_of("cost", metric, COSTS)
     if "region" in experiment:

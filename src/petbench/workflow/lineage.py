@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from petbench.errors import InputError
+from petbench.evaluation.definitions import MR_ALONE, REAL_PET
 from petbench.preprocess.splits import ALL, folds, pair_of, people_of, train_subjects
 
 
@@ -93,10 +94,6 @@ def check_unseen(entries: Mapping[str, Any], method: str, dataset: str, dose: st
                     f" ({weights.method} on {weights.dataset!r}, fold {weights.fold}) were trained on;"
                     " leave `fold` out of the reference, or refer to another data set."
                 )
-
-
-MR_ALONE, REAL_PET = "mr", "real_pet"
-"""Rows of a diagnosis study that are no method: MR alone, and MR with the subject's own PET."""
 
 
 @dataclass(frozen=True)
