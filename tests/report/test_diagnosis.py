@@ -95,7 +95,7 @@ def test_somebody_tested_twice_is_refused_and_so_is_nobody(both):
 
 def test_rows_that_test_other_people_are_refused(both):
     last = both[both["row"] == both["row"].iloc[-1]].index[-1]
-    with pytest.raises(InputError, match="not everybody of .* has one score of .* in each repeat"):
+    with pytest.raises(InputError, match=r"not everybody of .* has one score of .* in each repeat"):
         build_diagnosis(EXPERIMENT, both.drop(last), (), {}, 100)
 
 
