@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from petbench.evaluation.complexity import complexity
 
@@ -108,3 +109,21 @@ def test_counting_leaves_no_trace():
     assert not restorer.discriminator.training
     assert not any(module._forward_hooks for module in restorer.modules())
     assert all(torch.equal(value, before[name]) for name, value in restorer.state_dict().items())
+
+
+def test_operations_are_counted_as_the_library_counts_them():
+    class Mixed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.convolution, self.linear = nn.Conv2d(2, 8, 3, padding=1), nn.Linear(8, 8)
+
+        def forward(self, image):
+            tokens = self.linear(self.convolution(image).flatten(2).transpose(1, 2))
+            weights = torch.einsum("bic,bjc->bij", tokens, tokens).softmax(-1)
+            return torch.baddbmm(tokens, weights @ weights, tokens)
+
+    network, image = Mixed(), torch.randn(2, 2, 6, 6)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(image)
+    assert counter.get_total_flops() > 0
+    assert complexity(network, [image])["gflop"] * 1e9 == pytest.approx(counter.get_total_flops())

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from petbench.physics import device_samples
-from petbench.physics.device_operators import device_operator, make
+from petbench.physics.device_operators import device_operator
 from petbench.physics.linear import LinearOperator
 from petbench.physics.listmode import ListModeProjector
 from petbench.physics.oblique import ObliqueProjector
@@ -94,7 +94,7 @@ def test_torch_counterparts_equal_the_compiled_loops(
     """In one piece and in many."""
     monkeypatch.setattr(device_samples, "ELEMENTS", elements)
     operator, shape = operator_of(name, full_scanner)
-    counterpart = make(operator, torch.device(device))
+    counterpart = device_operator(operator, torch.device(device))
     image, data = random(full_scanner.image_shape), random(shape, 1)
     for ours, loops, argument in ((counterpart, operator, image), (counterpart.adjoint, operator.adjoint, data)):
         result, expected = ours(torch.from_numpy(argument).to(device)), loops(argument)
@@ -151,7 +151,7 @@ def test_operators_without_a_counterpart_say_so(scanner: Scanner) -> None:
 def test_tensors_of_the_wrong_shape_are_refused(device: str, full_scanner: Scanner) -> None:
     for name in ("direct", "oblique", "list-mode"):
         operator, shape = operator_of(name, full_scanner)
-        counterpart = make(operator, torch.device(device))
+        counterpart = device_operator(operator, torch.device(device))
         with pytest.raises(ValueError, match="expected a tensor of shape"):
             counterpart(torch.zeros(3, 4, 5, device=device))
         with pytest.raises(ValueError, match="expected a tensor of shape"):

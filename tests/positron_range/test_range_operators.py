@@ -9,7 +9,7 @@ from scipy.signal import convolve
 
 from petbench.errors import InputError
 from petbench.networks.psf_predictor import PSFPredictor
-from petbench.physics.device_operators import make
+from petbench.physics.device_operators import device_operator
 from petbench.physics.operators import ForwardModel, GaussianBlur
 from petbench.physics.projector import DirectProjector
 from petbench.physics.scanner import Scanner
@@ -185,7 +185,7 @@ def test_it_is_linear_and_keeps_images_nonnegative(operator):
     """Expectation maximisation relies on the latter; transforms round to either side of zero."""
     x, point = random_image(), np.zeros(SHAPE, dtype=np.float32)
     point[5, 5, 4] = 100.0
-    on_tensors = make(operator, torch.device("cpu"))
+    on_tensors = device_operator(operator, torch.device("cpu"))
     for apply in (operator, operator.adjoint, on_tensors, on_tensors.adjoint):
         applied = apply(torch.from_numpy(point)).numpy()
         assert applied.min() >= 0
@@ -204,7 +204,7 @@ def test_an_image_of_another_shape_is_refused(operator):
 def test_the_same_operator_on_tensors(operator):
     """The code for an accelerator, run on the CPU."""
     x = random_image()
-    on_tensors = make(operator, torch.device("cpu"))
+    on_tensors = device_operator(operator, torch.device("cpu"))
     np.testing.assert_allclose(on_tensors(torch.from_numpy(x)).numpy(), operator(x), rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(on_tensors.adjoint(torch.from_numpy(x)).numpy(), operator.adjoint(x), rtol=1e-5, atol=1e-5)
 

@@ -123,7 +123,7 @@ def content(metrics, volumes, tmp_path_factory) -> ReportContent:
         published={name: read_published(ROOT / f"resources/published/{name}.tsv") for name in names[:2]},
         papers=read_papers(ROOT / "resources/published/papers.tsv"),
         note="A few phantoms, small by configuration.",
-        trained_on={("mni", "drf4", "mak_gan", "0"): "cpu, 2 threads, 32-true"},
+        trained_on={("mni", "drf4", "mak_gan", "0"): "cpu, 2 threads, fp32"},
         restored_on=dict.fromkeys(restorations.itertuples(index=False, name=None), "cpu, 2 threads"),
         histories=histories,
         registrations=[Picture(picture, "mni, sub-01: MR edges on PET")],

@@ -207,7 +207,7 @@ def test_every_control_has_a_name(open_page):
 def test_page_says_what_it_left_out_and_how_small_it_is(report):
     text = " ".join(re.sub(r"<script.*?</script>|<style.*?</style>|<[^>]+>", " ", report.read_text(), flags=re.S).split())
     assert "A few phantoms, small by configuration." in text
-    assert "Trained on cpu, 2 threads, 32-true. Restored on cpu, 2 threads." in text
+    assert "Trained on cpu, 2 threads, fp32. Restored on cpu, 2 threads." in text
     assert "Several devices" not in text
     assert "Fewer than 6 subjects" not in text
     assert "axial slice through the largest lesion that PET shows (a PET-only one)" in text
@@ -290,7 +290,7 @@ def test_images_of_unknown_units_are_not_called_becquerel(content, tmp_path):
 
 def test_collected_files_stand_where_the_page_looks_for_them(content, tmp_path):
     for name, device in (("a", "cpu"), ("b", "H200")):
-        write_json(tmp_path / f"{name}.json", {"device": device, "precision": "32-true"})
+        write_json(tmp_path / f"{name}.json", {"device": device, "precision": "fp32"})
     image = tmp_path / "image.nii.gz"
     image.write_bytes(b"x")
     write_table(tmp_path / "metrics.tsv", content.metrics)
@@ -321,7 +321,7 @@ def test_collected_files_stand_where_the_page_looks_for_them(content, tmp_path):
         left_out=3,
     )
     one, both = ("mni", "drf4", "one"), ("mni", "drf4", "both")
-    assert found.trained_on == {(*one, "0"): "cpu, 32-true", (*both, "0"): "H200, 32-true and cpu, 32-true"}
+    assert found.trained_on == {(*one, "0"): "cpu, fp32", (*both, "0"): "H200, fp32 and cpu, fp32"}
     assert found.restored_on == {(*one, "01"): "H200", (*both, "01"): "cpu"}
     (subject,) = found.subjects
     assert (subject.subject, list(subject.volumes)) == ("sub-01", ["standard_dose"])

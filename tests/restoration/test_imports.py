@@ -9,7 +9,7 @@ import pytest
 @pytest.mark.parametrize(
     ("module", "absent"),
     [
-        ("petbench.restoration.restore", "lightning_fabric"),
+        ("petbench.restoration.restore", "torch._dynamo"),
         ("petbench.preprocess.prepare", "torch"),
         ("petbench.evaluation.evaluate", "torch"),
         ("petbench.physics.simulate", "torch"),

@@ -259,7 +259,7 @@ def test_history_and_cost(train, describe, prepared):
     cost = read_json(folder / "cost.json")
     assert cost["steps"] == 6
     assert cost["device"].startswith("cpu")
-    assert cost["precision"] == "32-true"
+    assert cost["precision"] == "fp32"
     assert min(cost[key] for key in ("train_seconds", "train_peak_mb")) > 0
     shown = cost["steps"] * describe("mak_gan").train["batch_size"]
     assert cost["epoch_seconds"] == pytest.approx(cost["train_seconds"] * len(open_windows(prepared)) / shown)

@@ -53,7 +53,7 @@ def test_what_is_not_imported_does_not_count_unless_named(package):
     assert hashed(package, "petbench.c") != named
 
 
-def test_a_metric_is_no_part_of_training_and_lightning_none_of_restoring():
+def test_a_metric_is_no_part_of_training_and_training_none_of_restoring():
     found = set()
     code._collect(code._read(ROOT / "scripts" / "train.py")[1], found)
     assert "petbench.training.fit" in found

@@ -68,8 +68,14 @@ def test_scripts_are_thin():
         ("evaluate", ["torch"]),
         ("table", ["torch", "matplotlib"]),
         ("page", ["torch"]),
-        ("restore_subject", ["lightning_fabric", "pandas"]),
-        ("restore_scan", ["lightning_fabric"]),
+        ("restore_subject", ["torch._dynamo", "pandas"]),
+        ("restore_scan", ["torch._dynamo"]),
+        ("train", ["torch._dynamo", "scipy", "pandas"]),
+        ("classify", ["torch._dynamo", "pandas"]),
+        ("scan_torso", ["torch"]),
+        ("measure_torso", ["torch"]),
+        ("compare_torso", ["torch"]),
+        ("truncation", ["torch"]),
     ],
 )
 def test_a_script_imports_only_what_its_work_needs(script, absent):

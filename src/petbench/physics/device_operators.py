@@ -1,18 +1,13 @@
-"""Which torch counterpart an operator has on an accelerator; each is made once and kept."""
+"""The torch counterparts of operators, for accelerators; each is made once and kept."""
 
-from functools import singledispatch
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
-from petbench.physics.device_projectors import DeviceDirectProjector, DeviceListModeProjector, DeviceObliqueProjector
 from petbench.physics.linear import LinearOperator
-from petbench.physics.listmode import ListModeProjector
-from petbench.physics.oblique import ObliqueProjector
 from petbench.physics.operators import GaussianBlur
-from petbench.physics.projector import DirectProjector
 
 
 class DeviceOperator(Protocol):
@@ -38,38 +33,8 @@ def device_operator(operator: LinearOperator, device: torch.device) -> DeviceOpe
     """
     made = _MADE.setdefault(operator, {})
     if device not in made:
-        made[device] = make(operator, device)
+        made[device] = operator.on_device(device)
     return made[device]
-
-
-@singledispatch
-def make(operator: LinearOperator, device: torch.device) -> DeviceOperator:
-    """Make the torch counterpart of an operator; other modules register theirs for their own operators.
-
-    Raises:
-        TypeError: the operator has none.
-    """
-    raise TypeError(f"{type(operator).__name__} has no torch counterpart for {device}; move its tensors to the CPU.")
-
-
-@make.register
-def _(operator: GaussianBlur, device: torch.device) -> DeviceOperator:
-    return DeviceBlur(operator)
-
-
-@make.register
-def _(operator: DirectProjector, device: torch.device) -> DeviceOperator:
-    return DeviceDirectProjector(operator, device)
-
-
-@make.register
-def _(operator: ObliqueProjector, device: torch.device) -> DeviceOperator:
-    return DeviceObliqueProjector(operator, device)
-
-
-@make.register
-def _(operator: ListModeProjector, device: torch.device) -> DeviceOperator:
-    return DeviceListModeProjector(operator, device)
 
 
 class DeviceBlur:

@@ -32,6 +32,14 @@ class LinearOperator(ABC):
 
         return apply(self, array, transposed=True)
 
+    def on_device(self, device: Any, /) -> Any:
+        """Make the operator's torch counterpart on a torch device, a `DeviceOperator`.
+
+        Raises:
+            TypeError: it has none.
+        """
+        raise TypeError(f"{type(self).__name__} has no torch counterpart for {device}; move its tensors to the CPU.")
+
     @abstractmethod
     def _forward(self, array: NDArray[np.floating], /) -> Array:
         """Apply the operator to a NumPy array."""

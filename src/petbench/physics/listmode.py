@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,6 +89,12 @@ class ListModeProjector(LinearOperator):
             name: getattr(self, name)[index::count] for name in ("radial", "view", "plane", "tof_bin") if getattr(self, name) is not None
         }
         return replace(self, **chosen)
+
+    def on_device(self, device: Any, /) -> Any:
+        """See `LinearOperator`."""
+        from petbench.physics.device_projectors import DeviceListModeProjector
+
+        return DeviceListModeProjector(self, device)
 
     def _forward(self, image: NDArray[np.floating], /) -> Array:
         from petbench.physics import kernels_listmode

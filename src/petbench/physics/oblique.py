@@ -1,7 +1,7 @@
 """Fully three-dimensional line integrals and their exact transpose, for sinograms of oblique planes and of TOF bins."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +56,12 @@ class ObliqueProjector(SinogramProjector):
         """Radial bins, views of this projector, planes, and with TOF its bins."""
         shape = (self.scanner.radial_bins, self.views.size, planes_of(self.scanner, self.geometry).size)
         return (*shape, time_of_flight(self.scanner).bins) if self.tof else shape
+
+    def on_device(self, device: Any, /) -> Any:
+        """See `LinearOperator`."""
+        from petbench.physics.device_projectors import DeviceObliqueProjector
+
+        return DeviceObliqueProjector(self, device)
 
     def _forward(self, image: NDArray[np.floating], /) -> Array:
         from petbench.physics import kernels_oblique

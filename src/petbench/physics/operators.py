@@ -72,6 +72,12 @@ class GaussianBlur(LinearOperator):
         """Kernels along x, y and z, each odd in length and symmetric."""
         return [discrete_gaussian(self.fwhm_mm / FWHM_PER_SIGMA / edge).astype(np.float32) for edge in self.voxel_mm]
 
+    def on_device(self, device: Any, /) -> Any:
+        """See `LinearOperator`."""
+        from petbench.physics.device_operators import DeviceBlur
+
+        return DeviceBlur(self)
+
     def _forward(self, image: NDArray[np.floating]) -> Array:
         from petbench.physics.blur import separable
         from petbench.physics.projector import numba_threads

@@ -85,6 +85,12 @@ class DirectProjector(SinogramProjector):
         """Radial bins, views of this projector, planes."""
         return (self.scanner.radial_bins, self.views.size, self.scanner.planes)
 
+    def on_device(self, device: Any, /) -> Any:
+        """See `LinearOperator`."""
+        from petbench.physics.device_projectors import DeviceDirectProjector
+
+        return DeviceDirectProjector(self, device)
+
     def _forward(self, image: NDArray[np.floating], /) -> Array:
         from petbench.physics import kernels
 

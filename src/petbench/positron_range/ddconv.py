@@ -7,7 +7,7 @@ included. Voxels whose positrons stay in one material share its kernel, applied 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -127,6 +127,12 @@ class DDConv(LinearOperator):
         if self.unstored is not None:
             yield from self.unstored.blocks()
 
+    def on_device(self, device: Any, /) -> Any:
+        """See `LinearOperator`."""
+        from petbench.positron_range.device_range import DeviceDDConv
+
+        return DeviceDDConv(self, device)
+
     def _forward(self, image: NDArray[np.floating], /) -> Array:
         image = self._checked(image)
         out = scatter_blocks(image, self.all_blocks(), self.margin, self.threads)
@@ -173,8 +179,6 @@ def ddconv(
             predicted ones are another subject's.
     """
     import torch
-
-    import petbench.positron_range.device_range  # noqa: F401  (tells tensors on an accelerator how the operator runs there)
 
     settings = settings or DDConvSettings()
     check_storage(settings.storage)

@@ -1,4 +1,4 @@
-"""Positron-range operators on torch tensors: what runs when an image lies on an accelerator. Importing this module registers them."""
+"""Positron-range operators on torch tensors: what runs when an image lies on an accelerator."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,10 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from petbench.physics.device_operators import make
 from petbench.positron_range.convolution import Convolution
 from petbench.positron_range.ddconv import DDConv
-from petbench.positron_range.operators import NoCorrection
 from petbench.positron_range.stored_kernels import LARGEST_CODE, Block, padded_indices, window_offsets
 from petbench.positron_range.svtd import SVTD
 
@@ -165,18 +163,3 @@ class DeviceNoCorrection:
     def adjoint(self, image: Tensor) -> Tensor:
         """A copy of the image."""
         return image.clone()
-
-
-@make.register
-def _(operator: DDConv, device: torch.device) -> DeviceDDConv:
-    return DeviceDDConv(operator, device)
-
-
-@make.register
-def _(operator: SVTD, device: torch.device) -> DeviceSVTD:
-    return DeviceSVTD(operator, device)
-
-
-@make.register
-def _(operator: NoCorrection, device: torch.device) -> DeviceNoCorrection:
-    return DeviceNoCorrection()

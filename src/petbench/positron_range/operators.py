@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,12 @@ Array = NDArray[np.float32]
 @dataclass(frozen=True, eq=False)
 class NoCorrection(LinearOperator):
     """Positrons annihilate where they start: the identity."""
+
+    def on_device(self, device: Any, /) -> Any:
+        """See `LinearOperator`."""
+        from petbench.positron_range.device_range import DeviceNoCorrection
+
+        return DeviceNoCorrection()
 
     def _forward(self, image: NDArray[np.floating], /) -> Array:
         return np.array(image, dtype=np.float32)

@@ -7,13 +7,15 @@ Each kernel is divided by the sum of what was stored, in float32, on application
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from petbench.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Array = NDArray[np.float32]
 Indices = NDArray[np.int64]
@@ -59,7 +61,7 @@ def check_storage(storage: str) -> None:
         raise InputError(f"storage: {storage!r} is unknown; choose one of {', '.join(STORAGES)}.")
 
 
-def make_blocks(kernels: Tensor, which: NDArray[np.integer], voxels: Indices, storage: str, crop: float) -> list[Block]:
+def make_blocks(kernels: "Tensor", which: NDArray[np.integer], voxels: Indices, storage: str, crop: float) -> list[Block]:
     """Store the kernels of some voxels, a block for each size that they are cut to.
 
     Args:
@@ -69,6 +71,8 @@ def make_blocks(kernels: Tensor, which: NDArray[np.integer], voxels: Indices, st
         storage: `uint16` or `float32`.
         crop: Share of a kernel's sum that may be cut off; the rest is scaled up by it.
     """
+    import torch
+
     margins = cropped_margins(kernels, crop)
     sums = kernels.sum(dim=(1, 2, 3), dtype=torch.float64)
     blocks = []
@@ -82,15 +86,17 @@ def make_blocks(kernels: Tensor, which: NDArray[np.integer], voxels: Indices, st
     return blocks
 
 
-def middle(cubes: Tensor, margin: int) -> Tensor:
+def middle(cubes: "Tensor", margin: int) -> "Tensor":
     """The middle 2 * margin + 1 voxels of cubes (M, K, K, K)."""
     first = cubes.shape[-1] // 2 - margin
     cut = slice(first, first + 2 * margin + 1)
     return cubes[:, cut, cut, cut]
 
 
-def cropped_margins(kernels: Tensor, crop: float) -> Tensor:
+def cropped_margins(kernels: "Tensor", crop: float) -> "Tensor":
     """The least half size of each kernel (M, K, K, K) outside which at most the share `crop` of it lies, (M,)."""
+    import torch
+
     half = kernels.shape[-1] // 2
     if crop <= 0:
         return torch.full((len(kernels),), half, device=kernels.device)
@@ -98,8 +104,10 @@ def cropped_margins(kernels: Tensor, crop: float) -> Tensor:
     return (inside < (1 - crop) * inside[-1]).sum(dim=0)
 
 
-def stored(kernels: Tensor, sums: Tensor, storage: str) -> tuple[NDArray[np.generic], Array]:
+def stored(kernels: "Tensor", sums: "Tensor", storage: str) -> tuple[NDArray[np.generic], Array]:
     """Square roots of kernels (M, S, S, S) in a storage format, and the scales at which their squares have the `sums` (M,)."""
+    import torch
+
     roots = kernels.sqrt()
     if storage == "uint16":
         roots = (roots * (LARGEST_CODE / roots.amax(dim=(1, 2, 3), keepdim=True))).round()

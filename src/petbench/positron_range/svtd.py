@@ -4,6 +4,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,12 @@ class SVTD(LinearOperator):
     masks: tuple[NDArray[np.bool_], ...]
     convolutions: tuple[Convolution, ...]
     weights: Array
+
+    def on_device(self, device: Any, /) -> Any:
+        """See `LinearOperator`."""
+        from petbench.positron_range.device_range import DeviceSVTD
+
+        return DeviceSVTD(self, device)
 
     def _forward(self, image: NDArray[np.floating], /) -> Array:
         image = self._checked(image)
@@ -72,8 +79,6 @@ def svtd(mu: NDArray[np.floating], voxel_mm: Sequence[float], kernels: MaterialK
     Raises:
         InputError: the attenuation is outside the known materials, or the kernels are of another isotope or voxel size.
     """
-    import petbench.positron_range.device_range  # noqa: F401  (tells tensors on an accelerator how the operator runs there)
-
     x_mm, y_mm, z_mm = (float(edge) for edge in voxel_mm)
     check_kernels(kernels, isotope, (x_mm, y_mm, z_mm), [WATER])
     names, size = list(kernels.mu_per_cm), kernels.kernels.shape[-1]

@@ -17,7 +17,7 @@ from petbench.report.range_figures import CAPTIONS
 from petbench.report.range_tables import notes, range_tables
 from petbench.report.viewer import ViewerSubject
 
-LIBRARIES = ("petbench", "snakemake", "torch", "lightning", "numpy", "numba", "scipy", "nibabel", "antspyx", "scikit-image", "pandas")
+LIBRARIES = ("petbench", "snakemake", "torch", "numpy", "numba", "scipy", "nibabel", "antspyx", "scikit-image", "pandas")
 
 
 def collect(

@@ -1,4 +1,4 @@
-"""The one training engine: every method, every fold, on Lightning Fabric."""
+"""The one training engine: every method, every fold."""
 
 import csv
 import io
@@ -8,11 +8,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments import LightningEnvironment
+from torch import Tensor
 from tqdm import tqdm
 
 from petbench.device import device_name, peak_mb, place
@@ -108,14 +107,12 @@ def fit_model(
         InputError: another process trains this, or the loss is no longer finite.
     """
     torch.set_num_threads(threads)
-    precision: Literal["bf16-mixed", "32-true"] = "bf16-mixed" if device == "cuda" and train["precision"] == "bf16" else "32-true"
-    # A training is one process, also in a job of SLURM's.
-    fabric = Fabric(accelerator=device, devices=1, precision=precision, plugins=LightningEnvironment())
+    precision = train["precision"] if device == "cuda" else "fp32"
     steps = train["steps"] if "steps" in train else train["epochs"] * math.ceil(len(samples) / train["batch_size"])
     with locked(checkpoints, digest(identity)) as checkpoint:
         torch.manual_seed(train["seed"])
         model = make()
-        run = _Run(fabric, place(model, device).train(), train, steps)
+        run = _Run(place(model, device).train(), train, steps, device, precision)
         state = checkpoint.load()
         if state is not None:
             run.load(state)
@@ -132,8 +129,9 @@ def fit_model(
 class _Run:
     """A training in progress: all that a checkpoint holds."""
 
-    def __init__(self, fabric: Fabric, restorer: Trained, train: Mapping[str, Any], steps: int) -> None:
-        self.fabric, self.restorer, self.train, self.steps = fabric, restorer, train, steps
+    def __init__(self, restorer: Trained, train: Mapping[str, Any], steps: int, device: str, precision: str) -> None:
+        self.restorer, self.train, self.steps, self.device = restorer, train, steps, device
+        self.autocast = torch.autocast(device, torch.bfloat16, enabled=precision == "bf16")
         self.parameters = {name: [p for p in parameters if p.requires_grad] for name, parameters in restorer.optimised().items()}
         missing = sorted(set(self.parameters) - set(train["optimiser"]))
         if missing:
@@ -144,7 +142,7 @@ class _Run:
         self.step = 0
         self.seconds = 0.0
         self.history: list[dict[str, float]] = []
-        self.sums: dict[str, torch.Tensor] = {}
+        self.sums: dict[str, Tensor] = {}
         self.since = 0
 
     def advance(self, batch: Any) -> None:
@@ -153,14 +151,14 @@ class _Run:
         self.restorer.train()
         updates = self.restorer.losses(batch)
         while True:
-            with self.fabric.autocast():
+            with self.autocast:
                 update = next(updates, None)
             if update is None:
                 break
             optimiser, parameters = self.optimisers[update.optimiser], self.parameters[update.optimiser]
             optimiser.param_groups[0]["lr"] = self.rates[update.optimiser] * factor
             optimiser.zero_grad(set_to_none=True)
-            self.fabric.backward(update.loss)
+            update.loss.backward()  # type: ignore[no-untyped-call]
             if "clip_gradient" in self.train:
                 torch.nn.utils.clip_grad_norm_(parameters, self.train["clip_gradient"])
             optimiser.step()
@@ -207,11 +205,15 @@ class _Run:
         for name, optimiser in self.optimisers.items():
             optimiser.load_state_dict(state["optimisers"][name])
         if self.average is not None:
-            self.average.shadow = {name: self.fabric.to_device(tensor) for name, tensor in state["average"].items()}
+            self.average.shadow = self.on_device(state["average"])
         restore_random_state(state["random"])
         self.step, self.seconds, self.since = state["step"], state["seconds"], state["since"]
         self.history = list(state["history"])
-        self.sums = {name: self.fabric.to_device(value) for name, value in state["sums"].items()}
+        self.sums = self.on_device(state["sums"])
+
+    def on_device(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The tensors where the training runs."""
+        return {name: tensor.to(self.device, non_blocking=True) for name, tensor in tensors.items()}
 
 
 def _train(run: _Run, samples: Samples, steps: int, save: Callable[[], None], checkpoint_seconds: float) -> None:
@@ -243,7 +245,7 @@ def _batches(run: _Run, samples: Samples, steps: int) -> Iterator[Any]:
             assert ahead is not None
             batch = ahead.result()
             ahead = reader.submit(gather, step + 1)
-            yield {kind: run.fabric.to_device(tensor) for kind, tensor in batch.items()}
+            yield run.on_device(batch)
 
 
 def _optimiser(parameters: Sequence[torch.nn.Parameter], settings: Mapping[str, Any]) -> torch.optim.Optimizer:
