@@ -36,12 +36,6 @@ def features(tmp_path_factory, worker_id):
     return run_once(tmp_path_factory, worker_id, "features")
 
 
-@pytest.fixture(scope="session")
-def protocol(tmp_path_factory, worker_id):
-    """After a whole run of MFdiff's phantom protocol in small; not to be changed."""
-    return run_once(tmp_path_factory, worker_id, "protocol")
-
-
 @pytest.fixture
 def changed(features, tmp_path):
     """A private copy of the finished run, to change."""

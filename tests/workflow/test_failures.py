@@ -65,7 +65,8 @@ def test_every_file_of_a_run_is_put_in_place_whole(request, scale):
     assert not [name for name in made if ".part-" in name]
 
 
-# `describe` and `split` come before all others and are not made again; the drills on positron range and the rest are the test above.
+# `describe` and `split` come before all others and are not made again. Jobs of diagnosis are killed in test_pcsa_workflow.py, those of
+# positron range in test_range_workflow.py.
 KINDS = {"acquire", "simulate", "reconstruct", "register", "prepare", "train", "restore_subject", "evaluate", "table", "page"}
 
 

@@ -12,19 +12,19 @@ from repo import ROOT
 from petbench.workflow.entries import load
 from petbench.workflow.schema import read_yaml
 
-SCALE = ("--configfile", "tests/config/protocol.yaml")
+SCALE = ("--configfile", "tests/config/tiny.yaml")
 TESTED, TRAINED, KEPT = ["03r1", "03r2"], ["02r1", "02r2"], ["01r1", "01r2"]
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def entry():
-    return load(read_yaml(ROOT / "tests/config/protocol.yaml"), ROOT)["datasets"]["mfdiff_mni"]
+    return load(read_yaml(ROOT / "tests/config/tiny.yaml"), ROOT)["datasets"]["mfdiff_mni"]
 
 
 @pytest.fixture
-def results(protocol):
-    return protocol.path / "results/protocol/mfdiff_mni"
+def results(tiny):
+    return tiny.path / "results/tiny/mfdiff_mni"
 
 
 def truth(results, subject):
@@ -80,20 +80,20 @@ def test_training_windows_are_the_chosen_slices_and_whole_volumes_are_restored(r
     for subject in TRAINED:
         assert np.load(results / f"low/prepared/axial/sub-{subject}/index.npy").tolist() == [[0, 0, 11], [0, 0, 13]]
     for subject in TESTED:
-        (image,) = (results / f"low/protocol/restored/sub-{subject}").rglob("*.nii.gz")
+        (image,) = (results / f"low/m_unet-mfdiff/restored/sub-{subject}").rglob("*.nii.gz")
         changed = np.asarray(nibabel.load(image).dataobj) != pet(results, subject, "low")
         assert changed.any(axis=(0, 1)).all()
 
 
-def test_only_the_tested_are_measured_and_shown_and_copies_count_as_one(protocol, results):
-    metrics = pd.read_csv(results / "low/protocol/metrics.tsv", sep="\t", dtype=str, keep_default_na=False)
+def test_only_the_tested_are_measured_and_shown_and_copies_count_as_one(tiny, results):
+    metrics = pd.read_csv(results / "low/m_unet-mfdiff/metrics.tsv", sep="\t", dtype=str, keep_default_na=False)
     found = {(row["subject"], row["person"], row["fold"]) for row in metrics.to_dict("records")}
     assert found == {("03r1", "03", "0"), ("03r2", "03", "0"), ("n/a", "n/a", "0")}
     assert set(metrics.loc[metrics["metric"] == "slices", "value"]) == {"2.0"}
-    table = (protocol.path / "results/protocol/tables/protocol.md").read_text()
+    table = (tiny.path / "results/tiny/tables/mfdiff_table1.md").read_text()
     assert "n = 1" in table
     assert "n counts phantoms: 2 rotated copies of 1 phantom were measured" in table
-    page = (protocol.path / "results/report/index.html").read_text()
+    page = (tiny.path / "results/report/index.html").read_text()
     assert "6 (copies of 3 phantoms)" in page
     assert "mfdiff_mni, sub-03r2" in page
     assert "sub-02r1: edges" not in page
@@ -106,18 +106,18 @@ def test_participants_say_whose_copies_they_are(results, entry):
     assert table["rotation_deg"].tolist() == [copy["rotation_deg"] for copy in entry["phantoms"].values()]
 
 
-def test_nobody_is_restored_who_was_kept_out_of_the_test(protocol):
-    wanted = Path(f"results/protocol/mfdiff_mni/low/protocol/restored/sub-{KEPT[0]}/pet")
+def test_nobody_is_restored_who_was_kept_out_of_the_test(tiny):
+    wanted = Path(f"results/tiny/mfdiff_mni/low/m_unet-mfdiff/restored/sub-{KEPT[0]}/pet")
     target = wanted / f"sub-{KEPT[0]}_rec-low_desc-restored_pet.nii.gz"
-    done = protocol.snakemake("--dry-run", "--cores", "2", *SCALE, "--", str(target), check=False)
+    done = tiny.snakemake("--dry-run", "--cores", "2", *SCALE, "--", str(target), check=False)
     assert done.returncode != 0
     assert "petbench: data set mfdiff_mni: subject '01r1' is in no fold; the subjects tested are 03r1, 03r2." in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_other_slices_prepare_and_train_anew(protocol, tmp_path):
+def test_other_slices_prepare_and_train_anew(tiny, tmp_path):
     other = tmp_path / "slices.yaml"
     other.write_text("override: {datasets: {mfdiff_mni: {domains: {axial: {slices: [11, 15]}}}}}")
-    rerun = protocol.rules(*SCALE, str(other))
+    rerun = tiny.rules(*SCALE, str(other))
     assert rerun >= {"prepare", "train", "restore_subject", "evaluate"}
     assert not rerun & {"acquire", "simulate", "reconstruct", "register"}
