@@ -665,17 +665,32 @@ def reconstructed(wildcards=None):
     return plan
 
 
+def summarised(wildcards=None):
+    """The measures behind each summary of corrected reconstructions, by its path."""
+    return {
+        below_results(range_results(name, "summary.tsv")): [
+            below_results(path) for path in range_measures(SimpleNamespace(experiment=name))
+        ]
+        for name in of_kind("range_reconstruction")
+    }
+
+
 def tabulated(wildcards=None):
-    """What each table of metrics of the run was built from, by its path."""
+    """What each table of the run was built from, by its path."""
     plan = {}
-    for name in TABULATED:
+    for name in [*TABULATED, *DIAGNOSES, *RANGE]:
         own = SimpleNamespace(experiment=name)
-        published = EXPERIMENTS[name].get("published")
+        entry = RANGE[name] if name in RANGE else EXPERIMENTS[name]
+        if name in RANGE:
+            files = range_results_of(name)
+        else:
+            files = {"scores": scores_of([name])} if name in DIAGNOSES else {"metrics": metrics_of([name])}
         plan[below_results(f"<results>/tables/{name}.tsv")] = {
-            "experiment": EXPERIMENTS[name],
-            "titles": titles_of(own),
-            "published": published_path(published) if published else None,
-            "metrics": [below_results(path) for path in metrics_of([name])],
+            "experiment": entry,
+            "titles": predictor_titles(own) if name in RANGE else titles_of(own),
+            "published": published_path(entry["published"]) if "published" in entry else None,
+            "files": {kind: [below_results(path) for path in aslist(paths)] for kind, paths in files.items()},
+            "bootstrap": bootstrap_of(own) if name in DIAGNOSES else None,
         }
     return plan
 

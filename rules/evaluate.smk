@@ -96,6 +96,7 @@ rule verify:
     params:
         measured=measured,
         reconstructed=reconstructed,
+        summarised=summarised,
         tables=tabulated,
         code=code_of("verify"),
     script:

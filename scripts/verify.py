@@ -6,6 +6,6 @@ from petbench.report.verify import verify
 from petbench.workflow.job import job
 
 with job(snakemake) as run:
-    verify(run.params.measured, run.params.reconstructed, run.params.tables)
+    verify(run.params.measured, run.params.reconstructed, run.params.summarised, run.params.tables)
 count = len(run.params.measured) + len(run.params.reconstructed)
 print(f"petbench: {count} tables of metrics and {len(run.params.tables)} of experiments are as stored", file=sys.stderr)

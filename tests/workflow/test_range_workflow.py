@@ -1,5 +1,6 @@
 """The experiments on positron range through the whole workflow, on the real Geant4."""
 
+import re
 import shutil
 import subprocess
 
@@ -8,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from repo import copy_of_project, copy_of_results
+from repo import PARALLEL, copy_of_project, copy_of_results
 
 from petbench.positron_range.psf_set import read_psf_set
 
@@ -64,6 +65,21 @@ def test_a_lost_chunk_costs_that_chunk_and_what_is_made_of_it(own):
     assert {wildcards.get("chunk") for rule, wildcards in jobs if rule == "gate"} == {"1"}
 
 
+KINDS = {"gate", "merge_psf", "train_predictor", "predict_kernels", "scan_torso", "reconstruct_torso", "measure_torso", "summarise_torso"}
+
+
+def test_a_job_of_each_kind_is_killed_and_the_numbers_are_the_same(own, tiny, tmp_path):
+    """What was lost before, a scan, and all that follows from both is made again."""
+    (own.path / RANGE / "ddconv_experiment2/realisation-1.h5").unlink()
+    struck = own.watched(tmp_path / "struck", **{"*": ("SIGKILL", 1)})
+    table = "results/tiny/tables/ddconv_experiment2.tsv"
+    done = own.snakemake(*PARALLEL, *SCALE, "--retries", "1", "--", table, environment=struck)
+    assert {name for name in KINDS if f"Error in rule {name}" in done.stderr} == KINDS
+    named = ["psf_sets/ga68_training/psf.h5", "predictors/ddconv_ga68/model.safetensors", "ddconv_experiment2/summary.tsv"]
+    for path in [table, *(f"{RANGE}/{name}" for name in named)]:
+        assert (own.path / path).read_bytes() == (tiny.path / path).read_bytes(), path
+
+
 def test_a_labs_own_scan_is_reconstructed_as_the_simulated_one(own):
     simulated = own.path / RANGE / "ddconv_experiment3"
     shutil.copy2(simulated / "realisation-1.h5", own.path / "scan.h5")
@@ -79,16 +95,20 @@ def test_a_labs_own_scan_is_reconstructed_as_the_simulated_one(own):
     np.testing.assert_array_equal(np.asarray(nibabel.load(simulated / "svtd/scan.nii.gz").dataobj), expected)
 
 
-def test_verify_measures_corrected_and_restored_images_again(tiny, tmp_path):
-    """Two realisations that changed places are told; a number behind every other image is the one that was stored."""
+def test_verify_measures_images_and_builds_tables_again(tiny, tmp_path):
+    """Two realisations that changed places and a score that changed its value are told; all other numbers are those that were stored."""
     repo = copy_of_results(tiny, tmp_path / "copy")
-    folder = repo.path / RANGE / "ddconv_experiment2/none"
+    folder, study = repo.path / RANGE / "ddconv_experiment2/none", repo.path / "results/tiny/tables/pcsa_gan_table3.tsv"
     one, two = (folder / f"realisation-{number}.nii.gz" for number in (1, 2))
     one.write_bytes(two.read_bytes())
-    chosen = "run=[ddconv_experiment2,mfdiff_table7,mak_gan_table2]"
+    study.write_text(re.sub(r"(\taccuracy\t)[\d.]+", r"\g<1>0.99", study.read_text(), count=1))
+    chosen = "run=[ddconv_experiment1,ddconv_experiment2,mfdiff_table7,mak_gan_table2,pcsa_gan_table3]"
     done = repo.snakemake("verify", "--cores", "1", "--configfile", "tests/config/tiny.yaml", "--config", chosen, check=False)
     assert done.returncode != 0
     lines = (repo.path / "results/tiny/logs/verify.log").read_text().splitlines()
-    assert lines
-    assert all("ddconv_experiment2/none/measures-1.tsv: none 1 " in line for line in lines)
-    assert all("value is stored as" in line for line in lines)
+    told = {re.search(r"(\S+\.tsv): ", line)[1].removeprefix("results/tiny/") for line in lines}
+    of_range = {"positron_range/ddconv_experiment2/none/measures-1.tsv", "positron_range/ddconv_experiment2/summary.tsv"}
+    assert told == of_range | {"tables/ddconv_experiment2.tsv", "tables/pcsa_gan_table3.tsv"}
+    assert all(" is stored as " in line for line in lines)
+    assert [line for line in lines if "accuracy" in line and "is stored as 0.99, recomputed as" in line]
+    assert not [line for line in lines if "ddconv" in line.split(": ", 1)[1].lower()]

@@ -1,17 +1,21 @@
-"""Measure the restored images of a finished run again and compare with the tables it stored."""
+"""Measure the restored images of a finished run again, build its tables again, and compare with what it stored."""
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from petbench.errors import InputError
 from petbench.evaluation.evaluate import evaluate
+from petbench.evaluation.scores import read_scores
 from petbench.evaluation.settings import settings_from
 from petbench.evaluation.table import read_tables
+from petbench.report import write_summaries, write_tables
+from petbench.report.diagnosis import build_diagnosis
 from petbench.report.published import read_published
+from petbench.report.range_tables import range_tables
 from petbench.report.tables import build_table
-from petbench.report.write_tables import write_tsv
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,56 +24,88 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-9
 # Columns that say what a value is of.
 KEYS = (
-    *("dataset", "dose", "method", "fold", "subject", "column", "reference", "region", "metric"),
+    *("dataset", "dose", "method", "fold", "subject", "table", "row", "column", "reference", "region", "metric"),
     *("model", "realisation", "iteration", "lesion", "part", "quantity"),
 )
 
 
 def verify(
-    measured: Mapping[str, Mapping[str, Any]], reconstructed: Mapping[str, Mapping[str, Any]], tables: Mapping[str, Mapping[str, Any]]
+    measured: Mapping[str, Mapping[str, Any]],
+    reconstructed: Mapping[str, Mapping[str, Any]],
+    summarised: Mapping[str, Sequence[str]],
+    tables: Mapping[str, Mapping[str, Any]],
 ) -> None:
     """Compare stored tables with what the restored images give now.
 
     Args:
         measured: By the path of each metrics table, what `evaluate` took, its `settings` as plain values.
         reconstructed: By the path of each table of a torso's measures, what `measure_realisation` took.
-        tables: By the path of each experiment's table, its `experiment` and `titles`, the path of its `published` values or none, and the
-            `metrics` tables it was built from.
+        summarised: By the path of each summary of such measures, their paths.
+        tables: By the path of each experiment's table, its `experiment` and `titles`, the `files` it was built from by kind, the path
+            of its `published` values or none, and `bootstrap` of a diagnosis, whose scores are taken as they are stored.
 
     Raises:
         InputError: some differ; one line a difference, with what is stored and what was recomputed.
     """
-    from petbench.positron_range.experiment_reconstruction import measure_realisation
-
     found: list[str] = []
     anew: dict[str, str] = {}
+    lost: set[str] = set()
     with tempfile.TemporaryDirectory() as folder:
-        for number, (stored, given) in enumerate(measured.items()):
-            path = Path(folder, f"{number}.tsv")
+
+        def again(stored: str, made_from: Iterable[str], make: Callable[[str], None]) -> None:
+            if not lost.isdisjoint(made_from):
+                lost.add(stored)  # what it is made of was told
+                return
+            path = str(Path(folder, f"{len(anew) + len(lost)}.tsv"))
             try:
-                evaluate(path, **{**given, "settings": settings_from(given["settings"])})
-            except InputError as error:
+                make(path)
+            except (InputError, OSError) as error:
+                lost.add(stored)
                 found.append(f"{stored}: cannot be recomputed: {error}")
-                continue
-            anew[stored] = str(path)
-            found += differences(stored, path)
-        for number, (stored, given) in enumerate(reconstructed.items()):
-            path = Path(folder, f"measures-{number}.tsv")
-            try:
-                measure_realisation(**given, out={"measures": str(path), "profiles": str(path.with_name("profiles.tsv"))})
-            except InputError as error:
-                found.append(f"{stored}: cannot be recomputed: {error}")
-                continue
-            found += differences(stored, path)
+                return
+            anew[stored] = path
+            found.extend(differences(stored, path))
+
+        for stored, given in measured.items():
+            again(stored, (), partial(_evaluate, given))
+        for stored, given in reconstructed.items():
+            again(stored, (), partial(_measure, given))
+        for stored, parts in summarised.items():
+            again(stored, parts, partial(_summarise, parts, anew))
         for stored, table in tables.items():
-            if set(table["metrics"]) <= set(anew):
-                path = Path(folder, Path(stored).name)
-                published = read_published(table["published"]) if table["published"] else ()
-                metrics = read_tables([anew[name] for name in table["metrics"]])
-                write_tsv(build_table(table["experiment"], metrics, published, table["titles"]), path)
-                found += differences(stored, path)
+            files = {kind: [anew.get(path, path) for path in paths] for kind, paths in table["files"].items()}
+            again(stored, [path for paths in table["files"].values() for path in paths], partial(_tabulate, table, files))
     if found:
         raise InputError("\n".join(found))
+
+
+def _evaluate(given: Mapping[str, Any], path: str) -> None:
+    evaluate(path, **{**given, "settings": settings_from(given["settings"])})
+
+
+def _measure(given: Mapping[str, Any], path: str) -> None:
+    from petbench.positron_range.experiment_reconstruction import measure_realisation
+
+    measure_realisation(**given, out={"measures": path, "profiles": f"{path}.profiles"})
+
+
+def _summarise(parts: Sequence[str], anew: Mapping[str, str], path: str) -> None:
+    from petbench.positron_range.experiment_reconstruction import summarise_realisations
+
+    summarise_realisations([anew[part] for part in parts], path)
+
+
+def _tabulate(table: Mapping[str, Any], files: Mapping[str, Sequence[str]], path: str) -> None:
+    """Write an experiment's table as its rule does, without the notes."""
+    experiment, titles = table["experiment"], table["titles"]
+    published = read_published(table["published"]) if table["published"] else ()
+    if "metrics" in files:
+        write_tables.write_tsv(build_table(experiment, read_tables(files["metrics"]), published, titles), path)
+    elif "scores" in files:
+        scores = read_scores(files["scores"])
+        write_tables.write_tsv(build_diagnosis(experiment, scores, published, titles, table["bootstrap"]), path)
+    else:
+        write_summaries.write_tsv(range_tables(experiment, files, titles), path)
 
 
 def differences(stored: str | Path, recomputed: str | Path) -> list[str]:
