@@ -103,7 +103,7 @@ def lab(tiny, tmp_path):
     return Repo(tmp_path / "copy")
 
 
-KINDS = {"normalise_mr", "normalise_pet", "prepare_pair", "prepare_mr_only", "classify", "diagnosis"}
+KINDS = {"normalise_mr", "normalise_pet", "register", "classify", "diagnosis"}
 
 
 def test_a_folder_of_nifti_with_a_table_is_studied_from_images_to_table_though_each_kind_of_job_is_killed(lab, tiny, tmp_path):
@@ -111,6 +111,7 @@ def test_a_folder_of_nifti_with_a_table_is_studied_from_images_to_table_though_e
     struck = lab.watched(tmp_path / "struck", **{"*": ("SIGKILL", 1)})
     done = lab.snakemake("cohort", *PARALLEL, *SCALE, "--retries", "1", environment=struck)
     assert {name for name in KINDS if f"Error in rule {name}" in done.stderr} == KINDS
+    assert "Error in rule prepare_pair" in done.stderr or "Error in rule prepare_mr_only" in done.stderr  # one script
     results = lab.path / "results/cohort"
     for number in range(1, 7):
         for kind in ("label-GM_probseg", "pet")[: 2 if number < 5 else 1]:

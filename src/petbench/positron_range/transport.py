@@ -29,8 +29,10 @@ def transport(request: dict[str, Any], folder: Path) -> None:
             (EventPosition, EventKineticEnergy) and the place of annihilation (TrackVertexPosition).
     """
     import opengate
+    from itk.support import helpers
     from opengate.actors.filters import GateFilterBuilder
 
+    helpers._HAVE_TORCH = False  # ITK, which reads the images, would import torch for two seconds, for tensors that nobody passes
     mm = opengate.g4_units.mm
     simulation = opengate.Simulation()
     simulation.random_seed = request["seed"]
