@@ -1,8 +1,8 @@
 """Make one phantom subject, of the average brain or of a BrainWeb model."""
 
-from petbench.data.bids import write_phantom_subject
 from petbench.data.brainweb import read_model
 from petbench.data.phantom import make_brainweb_subject, make_subject
+from petbench.data.phantom_files import write_phantom_subject
 from petbench.workflow.job import job
 
 with job(snakemake) as run:

@@ -27,6 +27,11 @@ SHELLS = (
 CENTRE_MM = (0.0, -17.0, 14.0)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes long starts first, so that no process is left alone with it."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(scope="session")
 def model_labels():
     """Labels (x, y, z) of a head of ellipsoids on the grid of BrainWeb's models; fat only on its right, vessels in front."""

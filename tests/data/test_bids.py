@@ -5,20 +5,19 @@ import nibabel
 import numpy as np
 import pytest
 
+from petbench.data.affines import centred_affine
 from petbench.data.anatomy import LABELS
 from petbench.data.bids import (
     find_image,
     find_subjects,
-    read_truth,
     write_dataset_description,
     write_derivative_description,
     write_participants,
-    write_phantom_subject,
 )
 from petbench.data.lesions import Lesion
 from petbench.data.mni_head import Severity
-from petbench.data.nifti import centred_affine
 from petbench.data.phantom import Phantom
+from petbench.data.phantom_files import read_truth, write_phantom_subject
 from petbench.errors import InputError
 
 

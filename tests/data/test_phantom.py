@@ -7,11 +7,11 @@ import pytest
 import yaml
 from scipy.ndimage import affine_transform, map_coordinates
 
+from petbench.data.affines import centred_affine
 from petbench.data.anatomy import LABELS
 from petbench.data.deformation import exponential, jacobian_determinant, smooth_field
 from petbench.data.lesions import FIRST_LABEL
 from petbench.data.mni_head import LANDMARKS_MM, load_template, random_mni_head
-from petbench.data.nifti import centred_affine
 from petbench.data.phantom import DEFAULTS, Phantom, _severity, _with_defaults, make_subject
 from petbench.data.render import turn
 from petbench.errors import InputError

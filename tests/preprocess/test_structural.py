@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from petbench.data.bids import write_phantom_subject
 from petbench.data.mni_head import ATROPHY_SITES_MM
 from petbench.data.nifti import read_volume, volume, write_volume
 from petbench.data.phantom import make_subject
+from petbench.data.phantom_files import write_phantom_subject
 from petbench.errors import InputError
 from petbench.files import checksum, read_json
 from petbench.preprocess.registration import register_files

@@ -1,7 +1,6 @@
 """What a change reruns, and what it leaves alone. Every case is a dry run in a copy of a finished run."""
 
 import os
-import subprocess
 
 import pytest
 
@@ -114,12 +113,6 @@ def test_targets_exist_for_experiments_papers_tables_and_report(changed):
         assert changed.rules(target, *SCALE) - {target} == {"table"}, target
     (changed.path / "results/report/index.html").unlink()
     assert changed.rules("report", *SCALE) == {"latest"}
-
-
-def test_lint_and_snakefmt_are_clean(features):
-    features.snakemake("--lint")
-    snakefmt = os.path.join(os.path.dirname(os.sys.executable), "snakefmt")
-    subprocess.run([snakefmt, "--check", "Snakefile", "rules"], cwd=features.path, check=True, capture_output=True)
 
 
 def test_snakemakes_own_report_works(tiny, tmp_path):

@@ -1,7 +1,6 @@
 """Volumes on disk: NIfTI in, NIfTI out, geometry kept, identity left behind."""
 
 import gzip
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -95,10 +94,3 @@ def voxel_mm(image: Image) -> NDArray[np.float64]:
 def same_grid(image: Image, other: Image) -> bool:
     """Whether two images have one shape, and one affine to a thousandth of a millimetre: headers hold float32."""
     return image.shape == other.shape and np.allclose(image.affine, other.affine, rtol=0, atol=1e-3)
-
-
-def centred_affine(shape: Sequence[int], edges_mm: Sequence[float] | NDArray[np.floating]) -> NDArray[np.float64]:
-    """Voxel to world (RAS mm) of a grid whose middle, index (n - 1) / 2, is the origin, (4, 4)."""
-    affine = np.diag([*edges_mm, 1.0])
-    affine[:3, 3] = -np.asarray(edges_mm) * (np.asarray(shape) - 1) / 2
-    return affine

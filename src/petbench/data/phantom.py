@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from petbench.data.affines import centred_affine
 from petbench.data.anatomy import Anatomy, Array, transformed
 from petbench.data.brainweb import Model
 from petbench.data.brainweb_head import random_brainweb_head
 from petbench.data.lesions import Lesion, place_lesions
 from petbench.data.mni_head import HEALTHY, LANDMARKS_MM, Severity, random_mni_head
-from petbench.data.nifti import centred_affine
 from petbench.data.render import Affine, render_pet, render_t1, turn, turned_box, turned_lesions
 from petbench.errors import InputError
 

@@ -10,9 +10,9 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
-from petbench.data.bids import read_truth
 from petbench.data.lesions import Lesion
 from petbench.data.nifti import Image, read_volume, voxel_mm
+from petbench.data.phantom_files import read_truth
 from petbench.errors import InputError
 from petbench.evaluation import metrics
 from petbench.evaluation.definitions import COSTS
@@ -126,7 +126,7 @@ def evaluate(
         standard_dose: NIfTI of the standard dose, on the same grid, as all that follow.
         activity: NIfTI of the true activity (phantoms; needs `labels`).
         labels: NIfTI label maps; the brain is taken from them.
-        truth: JSON that `petbench.data.bids.write_phantom_subject` wrote, with its lesions (phantoms).
+        truth: JSON that `petbench.data.phantom_files.write_phantom_subject` wrote, with its lesions (phantoms).
         restore_costs: JSON with the costs of restoring the subject, see `petbench.evaluation.definitions.COSTS`.
         train_costs: JSON with the costs of each training, `fold-<fold>/*.json`. Several of one fold, such as the members of an ensemble,
             add up; of their peak memories the largest counts.

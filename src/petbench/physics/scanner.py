@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from petbench.data.nifti import centred_affine
+from petbench.data.affines import centred_affine
 from petbench.errors import InputError
 
 LIGHT_MM_PER_PS = 0.299792458

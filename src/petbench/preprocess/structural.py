@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from petbench.data.affines import centred_affine
 from petbench.data.icbm152 import average_brain
-from petbench.data.nifti import Image, centred_affine, read_volume, volume, write_volume
+from petbench.data.nifti import Image, read_volume, volume, write_volume
 from petbench.errors import InputError
 from petbench.files import atomic, checksum, write_json
 from petbench.preprocess.registration import pyramid, to_ants
@@ -286,8 +287,8 @@ def _against_truth(ants: Any, posed: Any, tissues: NDArray[np.floating], labels:
     import SimpleITK
 
     from petbench.data.anatomy import LABELS
-    from petbench.data.bids import read_truth
     from petbench.data.mni_head import LANDMARKS_MM
+    from petbench.data.phantom_files import read_truth
 
     known = read_truth(truth)
     map_of = read_volume(labels)

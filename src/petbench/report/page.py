@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from petbench.data.bids import read_truth
+from petbench.data.phantom_files import read_truth
 from petbench.errors import InputError
 from petbench.evaluation.definitions import DEFINITIONS, STUDIES, Metric
 from petbench.evaluation.statistics import MIN_SUBJECTS

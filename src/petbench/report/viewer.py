@@ -45,7 +45,7 @@ class ViewerSubject:
         volumes: NIfTI file by method entry name, with `low_dose`, `standard_dose` and, where known, `true_activity` among them;
             the order is the order on the page, and all share the grid of `standard_dose`.
         labels: Label map on that grid, where there is one.
-        truth: What `petbench.data.bids.read_truth` reads, with the kinds of the lesions in `labels`, where there is one.
+        truth: What `petbench.data.phantom_files.read_truth` reads, with the kinds of the lesions in `labels`, where there is one.
     """
 
     dataset: str
