@@ -44,6 +44,7 @@ rule acquire:
         "<benchmarks>/acquire/{dataset}/sub-{subject}.tsv"
     wildcard_constraints:
         dataset=wildcard_choice(PHANTOMS),
+    priority: EARLY
     conda:
         "../envs/petbench.yaml"
     threads: 1

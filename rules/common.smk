@@ -34,6 +34,8 @@ from petbench.workflow.lineage import (
 )
 from petbench.workflow.range_entries import RANGE_KINDS
 
+# Trainings, and what they wait for, go before all that is ready beside them: begun late, they would end a run alone.
+EARLY = 1
 RUN = ENTRIES["run"]
 DATASETS, METHODS = ENTRIES["datasets"], ENTRIES["methods"]
 RANGE = {name: entry for name, entry in ENTRIES["experiments"].items() if entry["kind"] in RANGE_KINDS}

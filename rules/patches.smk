@@ -16,6 +16,7 @@ rule prepare:
         "<benchmarks>/prepare/{dataset}/{dose}/{domain}/sub-{subject}.tsv"
     wildcard_constraints:
         dataset=wildcard_choice(set(DATASETS) - set(SYNTHETIC)),
+    priority: EARLY
     conda:
         "../envs/petbench.yaml"
     threads: 1
@@ -40,6 +41,7 @@ rule split:
         "<logs>/split/{dataset}.log",
     benchmark:
         "<benchmarks>/split/{dataset}.tsv"
+    priority: EARLY
     localrule: True
     conda:
         "../envs/petbench.yaml"

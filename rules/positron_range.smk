@@ -8,6 +8,7 @@ rule media:
         "<logs>/media/{psf_set}.log",
     benchmark:
         "<benchmarks>/media/{psf_set}.tsv"
+    priority: EARLY
     localrule: True
     conda:
         "../envs/petbench.yaml"
@@ -31,6 +32,7 @@ rule gate:
         "<logs>/gate/{psf_set}/{chunk}.log",
     benchmark:
         "<benchmarks>/gate/{psf_set}/{chunk}.tsv"
+    priority: EARLY
     conda:
         "../envs/petbench.yaml"
     threads: 1
@@ -55,6 +57,7 @@ rule merge_psf:
         "<logs>/merge_psf/{psf_set}.log",
     benchmark:
         "<benchmarks>/merge_psf/{psf_set}.tsv"
+    priority: EARLY
     localrule: True
     conda:
         "../envs/petbench.yaml"
@@ -79,6 +82,7 @@ rule train_predictor:
         "<logs>/train_predictor/{predictor}.log",
     benchmark:
         "<benchmarks>/train_predictor/{predictor}.tsv"
+    priority: EARLY
     conda:
         "../envs/petbench.yaml"
     threads: at_most(4)
@@ -105,6 +109,7 @@ rule torso:
         "<logs>/torso/{torso}.log",
     benchmark:
         "<benchmarks>/torso/{torso}.tsv"
+    priority: EARLY
     conda:
         "../envs/petbench.yaml"
     threads: 1
@@ -128,6 +133,7 @@ rule annihilate:
         "<logs>/annihilate/{torso}/{chunk}.log",
     benchmark:
         "<benchmarks>/annihilate/{torso}/{chunk}.tsv"
+    priority: EARLY
     conda:
         "../envs/petbench.yaml"
     threads: 1
@@ -154,6 +160,7 @@ rule merge_annihilations:
         "<benchmarks>/merge_annihilations/{torso}/{part}.tsv"
     wildcard_constraints:
         part="1|2|all",
+    priority: EARLY
     localrule: True
     conda:
         "../envs/petbench.yaml"
@@ -280,6 +287,7 @@ rule predict_kernels:
         "<logs>/predict_kernels/{torso}/{predictor}.log",
     benchmark:
         "<benchmarks>/predict_kernels/{torso}/{predictor}.tsv"
+    priority: EARLY
     conda:
         "../envs/petbench.yaml"
     threads: at_most(8)

@@ -12,6 +12,7 @@ rule register:
         "<logs>/register/{dataset}/sub-{subject}.log",
     benchmark:
         "<benchmarks>/register/{dataset}/sub-{subject}.tsv"
+    priority: EARLY
     conda:
         "../envs/petbench.yaml"
     threads: 1  # ANTs repeats bit for bit with one thread only

@@ -92,7 +92,7 @@ rule page:
     localrule: True
     conda:
         "../envs/petbench.yaml"
-    threads: 1
+    threads: 4  # it comes last, when no other job wants the machine
     resources:
         mem_mb=4_000,
         runtime=30,

@@ -13,6 +13,7 @@ rule simulate:
         "<benchmarks>/simulate/{dataset}/{dose}/sub-{subject}.tsv"
     wildcard_constraints:
         dataset=wildcard_choice(PHANTOMS),
+    priority: EARLY
     conda:
         "../envs/petbench.yaml"
     threads: at_most(2)
@@ -41,6 +42,7 @@ rule reconstruct:
         "<benchmarks>/reconstruct/{dataset}/{dose}/sub-{subject}.tsv"
     wildcard_constraints:
         dataset=wildcard_choice(PHANTOMS),
+    priority: EARLY
     conda:
         "../envs/petbench.yaml"
     threads: at_most(2)
@@ -71,6 +73,7 @@ rule simulate_from_image:
         "<benchmarks>/simulate_from_image/{dataset}/{dose}/sub-{subject}.tsv"
     wildcard_constraints:
         dataset=wildcard_choice(LABS),
+    priority: EARLY
     conda:
         "../envs/petbench.yaml"
     threads: at_most(2)

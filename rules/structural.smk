@@ -18,6 +18,7 @@ rule normalise_mr:
         "<benchmarks>/normalise_mr/{dataset}/sub-{subject}.tsv"
     wildcard_constraints:
         dataset=wildcard_choice(SYNTHETIC),
+    priority: EARLY
     conda:
         "../envs/petbench.yaml"
     threads: 1  # ANTs repeats bit for bit with one thread only
@@ -44,6 +45,7 @@ rule normalise_pet:
         "<benchmarks>/normalise_pet/{dataset}/sub-{subject}.tsv"
     wildcard_constraints:
         dataset=wildcard_choice(SYNTHETIC),
+    priority: EARLY
     conda:
         "../envs/petbench.yaml"
     threads: 1
@@ -73,6 +75,7 @@ rule prepare_pair:
         "<benchmarks>/prepare_pair/{dataset}/{dose}/{domain}/sub-{subject}.tsv"
     wildcard_constraints:
         dataset=wildcard_choice(SYNTHETIC),
+    priority: EARLY
     conda:
         "../envs/petbench.yaml"
     threads: 1
@@ -100,6 +103,7 @@ rule prepare_mr_only:
         "<benchmarks>/prepare_mr_only/{dataset}/{dose}/{domain}/sub-{subject}.tsv"
     wildcard_constraints:
         dataset=wildcard_choice(SYNTHETIC),
+    priority: EARLY
     conda:
         "../envs/petbench.yaml"
     threads: 1

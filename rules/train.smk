@@ -16,6 +16,7 @@ rule train:
         "<benchmarks>/train/{dataset}/{dose}/{method}/fold-{fold}.tsv"
     wildcard_constraints:
         method=wildcard_choice(TRAINED),
+    priority: EARLY
     conda:
         "../envs/petbench.yaml"
     threads: at_most(8)

@@ -7,4 +7,4 @@ from petbench.workflow.job import job
 with job(snakemake) as run:
     files = run.input_lists()
     content = collect(run.params.entries, run.params.note, files, **run.params.plan)
-    write_report(run.output[0], content)
+    write_report(run.output[0], content, run.threads)

@@ -374,3 +374,16 @@ def test_a_map_of_similarity_shows_its_figure_and_where_its_numbers_are(content)
     assert "<table" not in article
     with pytest.raises(InputError, match="m2diff_figure8: its figure was not given"):
         render(dataclasses.replace(content, subjects=(), histories=(), entries=entries))
+
+
+def test_pictures_drawn_side_by_side_are_those_drawn_one_by_one(content):
+    assert len(content.histories) > 1
+    assert render(content, 2) == render(content)
+
+
+def test_a_picture_that_cannot_be_drawn_is_told_whoever_draws_it(content, tmp_path):
+    empty = tmp_path / "history.tsv"
+    empty.write_text("no step\n1\n")
+    histories = [dataclasses.replace(history, path=empty) for history in content.histories]
+    with pytest.raises(InputError, match="has no column step"):
+        render(dataclasses.replace(content, histories=histories), 2)

@@ -3,10 +3,11 @@
 import base64
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import yaml
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 
+Drawn: TypeAlias = tuple[str, str]
 LESIONS = {"pet_only": "a PET-only one", "shared": "one that PET and MR share"}
 
 
@@ -103,18 +105,18 @@ class ReportContent:
     records: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
-def write_report(path: str | Path, content: ReportContent) -> None:
-    """Write the page.
+def write_report(path: str | Path, content: ReportContent, threads: int = 1) -> None:
+    """Write the page, drawing its pictures in as many processes.
 
     Raises:
         InputError: an experiment lacks values, or a picture, history or volume cannot be read.
     """
-    html = render(content)
+    html = render(content, threads)
     with atomic(path) as temporary:
         temporary.write_text(html, encoding="utf-8")
 
 
-def render(content: ReportContent) -> str:
+def render(content: ReportContent, threads: int = 1) -> str:
     """The page as text: no link, font, script or picture outside itself."""
     import jinja2
 
@@ -139,12 +141,12 @@ def render(content: ReportContent) -> str:
         least=MIN_SUBJECTS,
         few=list(dict.fromkeys(key.replace("/", ", ") for table in tables for key in few_subjects(table))),
         papers=papers,
-        pictures=[_comparison(subject, titles, units[subject.dataset]) for subject in _firsts(content.subjects)],
+        pictures=_each(_comparison, [(subject, titles, units[subject.dataset]) for subject in _firsts(content.subjects)], threads),
         viewer=viewer_data(content.subjects, titles, units) if content.subjects else None,
         viewer_left_out=content.left_out,
         quantification=summaries.quantification(content.metrics, titles),
         costs=summaries.costs(content.metrics, titles, content.trained_on, content.restored_on),
-        curves=_curves(content.histories, titles),
+        curves=_each(_curves, _runs(content.histories, titles), threads),
         registrations=[(_data_uri(picture.path), picture.caption) for picture in content.registrations],
         definitions=_definitions(content),
         configuration=yaml.safe_dump(_plain(entries), sort_keys=True, allow_unicode=True, width=110),
@@ -275,21 +277,28 @@ def _comparison(subject: ViewerSubject, titles: Mapping[str, str], unit: Unit) -
     return _drawn(draw, ".png"), text
 
 
-def _curves(histories: Sequence[History], titles: Mapping[str, str]) -> list[tuple[str, str]]:
-    """One figure a data set, dose and method, with a line a fold; its heading and picture."""
+def _runs(histories: Sequence[History], titles: Mapping[str, str]) -> list[tuple[str, Mapping[str, Path]]]:
+    """What each figure of curves shows, a data set, dose and method: its heading, and the history of each fold."""
     groups: dict[tuple[str, str, str], dict[str, Path]] = {}
     for history in histories:
         if history.path.read_text().split("\n", 1)[0] == "step":  # nothing was optimised, so there is no curve
             continue
         groups.setdefault((history.dataset, history.dose, history.method), {})[f"fold {history.fold}"] = history.path
+    return [(f"{titles.get(method, method)}: {dataset}, {dose}", runs) for (dataset, dose, method), runs in groups.items()]
 
-    def draw(runs: Mapping[str, Path], path: Path) -> None:
-        figures.training_curves(runs, [path])
 
-    return [
-        (f"{titles.get(method, method)}: {dataset}, {dose}", _drawn(partial(draw, runs)))
-        for (dataset, dose, method), runs in groups.items()
-    ]
+def _curves(heading: str, runs: Mapping[str, Path]) -> tuple[str, str]:
+    """A heading and its figure, with a line a fold."""
+    return heading, _drawn(lambda path: figures.training_curves(runs, [path]))
+
+
+def _each(draw: Callable[..., Drawn], pictures: Sequence[tuple[Any, ...]], threads: int) -> list[Drawn]:
+    """Draw pictures side by side, each from its arguments."""
+    if threads == 1 or len(pictures) < 2:
+        return [draw(*given) for given in pictures]
+    # Forked, as a fresh interpreter would begin with the script that runs this.
+    with ProcessPoolExecutor(threads, mp_context=get_context("fork")) as pool:
+        return list(pool.map(draw, *zip(*pictures, strict=True)))
 
 
 def _drawn(draw: Callable[[Path], None], suffix: str = ".svg") -> str:
