@@ -28,8 +28,8 @@ CENTRE_MM = (0.0, -17.0, 14.0)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes long starts first, so that no process is left alone with it."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    """What waits for a cluster starts first, then what takes long, so that no process is left alone with it."""
+    items.sort(key=lambda item: (item.get_closest_marker("slurm") is None, item.get_closest_marker("slow") is None))
 
 
 @pytest.fixture(scope="session")

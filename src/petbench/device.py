@@ -17,7 +17,10 @@ def peak_mb(device: str) -> float:
 
 def device_name(device: str) -> str:
     """Name of the device as reported by the machine."""
-    return torch.cuda.get_device_name() if device == "cuda" else f"cpu, {torch.get_num_threads()} threads"
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    threads = torch.get_num_threads()
+    return f"cpu, {threads} thread{'s' if threads > 1 else ''}"
 
 
 def place(module: Network, device: str) -> Network:
