@@ -10,8 +10,7 @@ from petbench.data.bids import find_image, find_subjects
 from petbench.data.brainweb import FOLDER, MODELS, file_name, hand_placed
 from petbench.data.brainweb_download import URL
 from petbench.errors import InputError
-from petbench.evaluation.definitions import TIMED
-from petbench.evaluation.definitions import MR_ALONE, STUDIES
+from petbench.evaluation.definitions import MR_ALONE, STUDIES, TIMED
 from petbench.files import checksum, digest
 from petbench.physics.doses import STANDARD as STANDARD_DOSE
 from petbench.physics.doses import check_doses, is_independent
