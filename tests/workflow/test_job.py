@@ -2,6 +2,8 @@
 
 import errno
 import os
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -91,3 +93,18 @@ def test_a_job_says_how_long_it_took(tmp_path):
     with job(described(tmp_path)):
         pass
     assert "done in 0.00 s with 1 threads" in log(tmp_path)
+
+
+def test_a_jobs_ants_registers_and_brings_no_library_to_plot_or_fit_models(tmp_path):
+    program = f"""
+import sys
+from types import SimpleNamespace as Some
+from petbench.workflow.job import job
+parts = dict.fromkeys(("input", "output", "params", "wildcards", "resources"), Some())
+with job(Some(**parts, config={{}}, threads=1, log=[{str(tmp_path / "log")!r}])):
+    import ants
+assert callable(ants.registration)
+print([name for name in ("matplotlib", "sklearn", "statsmodels") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

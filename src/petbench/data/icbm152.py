@@ -3,10 +3,7 @@
 from importlib.util import find_spec
 from pathlib import Path
 
-import nibabel
-import numpy as np
-
-from petbench.data.nifti import Image
+from petbench.data.nifti import Image, read_frames
 
 MAPS = ("t1", "gm", "wm")
 
@@ -25,6 +22,5 @@ def average_brain() -> tuple[Image, Image, Image]:
 
 
 def _scaled(path: Path) -> Image:
-    image = nibabel.load(path)
-    data = np.asarray(image.dataobj).astype(np.float32)
-    return nibabel.Nifti1Image(data / data.max(), image.affine)
+    data, affine = read_frames(path)
+    return Image(data / data.max(), affine)

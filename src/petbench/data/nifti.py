@@ -1,15 +1,34 @@
 """Volumes on disk: NIfTI in, NIfTI out, geometry kept, identity left behind."""
 
 import gzip
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
-import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
+from petbench.data.affines import edges_mm
 from petbench.errors import InputError
 from petbench.files import atomic
+
+
+@contextmanager
+def _without(name: str) -> Iterator[None]:
+    """Let a package look as if it were not installed, unless it is imported already."""
+    if name in sys.modules:
+        yield
+        return
+    sys.modules[name] = None  # type: ignore[assignment]
+    yield
+    del sys.modules[name]
+
+
+# It looks for pydicom, which takes nearly as long to import as all else of it, for header extensions that nothing here reads.
+with _without("pydicom"):
+    import nibabel
 
 Image: TypeAlias = nibabel.Nifti1Image
 
@@ -26,16 +45,7 @@ def read_volume(path: str | Path) -> Image:
         InputError: the file is missing, is no NIfTI, is cut short, has no usable affine, is not three-dimensional,
             or holds a value that is not finite.
     """
-    try:
-        stored = nibabel.load(path)
-        data = np.asarray(stored.dataobj, dtype=np.float32)
-        if Path(path).suffix == ".gz":
-            _check_gzip(path)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; check the path.") from None
-    except Exception as error:  # nibabel, gzip and zlib each raise their own kinds for a broken file
-        reason = " ".join(str(error).split())[:120]
-        raise InputError(f"{path}: cannot be read as NIfTI ({reason}); the file is cut short or damaged, copy it again.") from None
+    stored, data = _read(path, whole=True)
     if not isinstance(stored, nibabel.Nifti1Image):
         raise InputError(f"{path}: is {type(stored).__name__}, not NIfTI; convert it first.")
     if data.ndim == 4 and data.shape[3] == 1:
@@ -50,6 +60,30 @@ def read_volume(path: str | Path) -> Image:
     header = stored.header.copy()
     header.set_data_shape(data.shape)
     return Image(data, stored.affine, header)
+
+
+def read_frames(path: str | Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Read images along a fourth axis, or a single one: the data, and their affine.
+
+    Raises:
+        InputError: the file is missing, is no NIfTI, or is cut short.
+    """
+    stored, data = _read(path, whole=False)
+    return data, np.asarray(stored.affine, dtype=np.float64)
+
+
+def _read(path: str | Path, whole: bool) -> tuple[Image, NDArray[np.float32]]:
+    try:
+        stored = nibabel.load(path)
+        data = np.asarray(stored.dataobj, dtype=np.float32)
+        if whole and Path(path).suffix == ".gz":
+            _check_gzip(path)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; check the path.") from None
+    except Exception as error:  # nibabel, gzip and zlib each raise their own kinds for a broken file
+        reason = " ".join(str(error).split())[:120]
+        raise InputError(f"{path}: cannot be read as NIfTI ({reason}); the file is cut short or damaged, copy it again.") from None
+    return stored, data
 
 
 def _check_gzip(path: str | Path) -> None:
@@ -88,7 +122,12 @@ def write_volume(path: str | Path, data: NDArray[np.generic], like: Image) -> No
 
 def voxel_mm(image: Image) -> NDArray[np.float64]:
     """Edge lengths of a voxel along its three axes, in millimetres."""
-    return np.asarray(nibabel.affines.voxel_sizes(image.affine), dtype=np.float64)
+    return edges_mm(image.affine)
+
+
+def canonical(image: Image) -> Image:
+    """The same image with its axes in the order and direction nearest to right, front and head."""
+    return nibabel.as_closest_canonical(image)
 
 
 def same_grid(image: Image, other: Image) -> bool:

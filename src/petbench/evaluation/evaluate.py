@@ -6,12 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
 from petbench.data.lesions import Lesion
-from petbench.data.nifti import Image, read_volume, voxel_mm
+from petbench.data.nifti import Image, canonical, read_volume, voxel_mm
 from petbench.data.phantom_files import read_truth
 from petbench.errors import InputError
 from petbench.evaluation import metrics
@@ -181,7 +180,7 @@ def evaluate(
 def _measure_files(given: Mapping[str, Any], settings: Settings, grid: Mapping[str, Any] | None) -> "pd.DataFrame":
     """Read one subject's files and measure them; an error names the restored file."""
     kinds = [kind for kind in ("restored", "standard_dose", "activity", "labels") if kind in given]
-    images: dict[str, Any] = {kind: nibabel.as_closest_canonical(read_volume(given[kind])) for kind in kinds}
+    images: dict[str, Any] = {kind: canonical(read_volume(given[kind])) for kind in kinds}
     for name, image in images.items():
         _same_grid(given[name], image, given["standard_dose"], images["standard_dose"])
     arrays: dict[str, Array] = {name: image.get_fdata(dtype=np.float32) for name, image in images.items()}

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from petbench.data.nifti import read_frames
 from petbench.errors import InputError
 from petbench.files import read_json, write_json
 from petbench.physics.acquisition import Acquisition, read_acquisition, write_acquisition
@@ -218,12 +219,7 @@ def read_series(path: str | Path, number: int, shape: Sequence[int]) -> list[Arr
     Raises:
         InputError: the file is missing or damaged, or holds another number of images or another grid.
     """
-    import nibabel
-
-    try:
-        data = np.asarray(nibabel.load(path).dataobj, dtype=np.float32)
-    except Exception as error:  # nibabel, gzip and zlib each raise their own kinds for a broken file
-        raise InputError(f"{path}: cannot be read as NIfTI ({' '.join(str(error).split())[:120]}); reconstruct it again.") from None
+    data, _ = read_frames(path)
     data = data[..., None] if data.ndim == 3 else data
     if data.shape != (*shape, number):
         raise InputError(f"{path}: has shape {data.shape}, not {(*shape, number)} as torso and sidecar say; reconstruct it again.")

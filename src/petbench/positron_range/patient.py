@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from petbench.data.nifti import Image, read_volume, volume
+from petbench.data.nifti import Image, read_frames, read_volume, volume
 from petbench.errors import InputError
 from petbench.files import write_json
 from petbench.physics.acquisition import read_acquisition
@@ -113,20 +113,14 @@ def write_profiles(images: Mapping[str, str | Path], place_mm: Sequence[float], 
     Raises:
         InputError: an image is not readable, or the place lies outside it.
     """
-    import nibabel
-
     rows = []
     for strategy, path in images.items():
-        try:
-            stored = nibabel.load(path)
-            data = np.asarray(stored.dataobj, dtype=np.float32)
-        except Exception as error:  # nibabel, gzip and zlib each raise their own kinds for a broken file
-            raise InputError(f"{path}: cannot be read as NIfTI ({' '.join(str(error).split())[:120]}); reconstruct it again.") from None
+        data, affine = read_frames(path)
         data = data[..., -1] if data.ndim == 4 else data
-        voxel = np.rint(np.linalg.solve(stored.affine, [*place_mm, 1.0])[:3]).astype(int)
+        voxel = np.rint(np.linalg.solve(affine, [*place_mm, 1.0])[:3]).astype(int)
         if (voxel < 0).any() or (voxel >= data.shape).any():
             raise InputError(f"profiles/place_mm: {list(place_mm)} lies outside {path}; give a place within the field of view.")
-        edges = [float(edge) for edge in np.diag(stored.affine)[:3]]
+        edges = [float(edge) for edge in np.diag(affine)[:3]]
         found = axis_profiles(data, voxel.tolist(), edges)
         rows += [{"model": strategy, "axis": row["axis"], "position_mm": row["position_mm"], "value": row["line"]} for row in found]
     write_long_table(out, rows)

@@ -3,12 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import nibabel
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from petbench.data.nifti import Image, voxel_mm
+from petbench.data.nifti import Image, canonical, voxel_mm
 
 Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
@@ -26,7 +25,7 @@ def grid_of(image: Image, grid: Mapping[str, Any]) -> tuple[tuple[int, int, int]
     Returns:
         Shape (3,) and affine (4, 4), concentric with the image; its axes are the image's, in the order and direction nearest RAS.
     """
-    image = nibabel.as_closest_canonical(image)
+    image = canonical(image)
     shape = tuple(int(size) for size in grid["shape"])
     own = voxel_mm(image)
     wanted = np.broadcast_to(np.asarray(grid.get("voxel_mm") or own, dtype=float), 3)

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nibabel.affines import voxel_sizes
 from numpy.typing import NDArray
 
+from petbench.data.affines import edges_mm
 from petbench.data.nifti import Image, read_volume, same_grid
 from petbench.errors import InputError
 from petbench.files import atomic, checksum, write_json
@@ -110,7 +110,7 @@ def _write(
         {
             "affine": prepared.affine.tolist(),
             "shape": list(shape),
-            "voxel_mm": [float(edge) for edge in voxel_sizes(prepared.affine)],
+            "voxel_mm": [float(edge) for edge in edges_mm(prepared.affine)],
             "scaling": preprocess["scaling"],
             "scales": prepared.scales,
             "window": list(domain["window"]),

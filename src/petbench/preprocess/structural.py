@@ -57,20 +57,21 @@ def min_max(data: NDArray[np.floating], name: str) -> tuple[Array, float, float]
 @cache
 def template(working_mm: int) -> dict[str, Image]:
     """The ICBM152 brain, its mask and its tissue maps (`csf`, `grey`, `white`), in voxels of `working_mm`, with room around the brain."""
-    t1, grey, white = average_brain()
+    images = average_brain()
+    t1, grey, white = (np.asarray(image.dataobj) for image in images)
     edges = [-(size + 2 * MARGIN_MM) % working_mm for size in t1.shape]
     padding = [(MARGIN_MM, MARGIN_MM + edge) for edge in edges]
-    affine = np.asarray(t1.affine, dtype=np.float64) @ np.diag([*[working_mm] * 3, 1.0])
-    affine[:3, 3] = t1.affine[:3, 3] - MARGIN_MM + (working_mm - 1) / 2
+    affine = np.asarray(images[0].affine, dtype=np.float64) @ np.diag([*[working_mm] * 3, 1.0])
+    affine[:3, 3] = images[0].affine[:3, 3] - MARGIN_MM + (working_mm - 1) / 2
 
-    def averaged(data: NDArray[np.floating]) -> Array:
+    def averaged(data: NDArray[Any]) -> Array:
         padded = np.pad(data.astype(np.float32), padding)
         blocks = padded.reshape([part for size in padded.shape for part in (size // working_mm, working_mm)])
         return np.asarray(blocks.mean(axis=(1, 3, 5)))
 
-    brain, grey_map, white_map = (averaged(data) for data in (t1.get_fdata() > 0, grey.get_fdata(), white.get_fdata()))
+    brain, grey_map, white_map = (averaged(data) for data in (t1 > 0, grey, white))
     found = {
-        "t1": averaged(t1.get_fdata()),
+        "t1": averaged(t1),
         "brain": (brain > 0.5).astype(np.float32),
         "csf": np.clip(brain - grey_map - white_map, 0, 1),
         "grey": grey_map,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from petbench.data.affines import edges_mm
 from petbench.errors import InputError
 from petbench.report.figures import PALETTE, plain_style, save
 from petbench.report.range_tables import STRATEGIES, Files
@@ -95,9 +96,10 @@ def _kernel_profiles(experiment: Mapping[str, Any], files: Files, paths: Paths) 
 
 def _torso(experiment: Mapping[str, Any], files: Files, paths: Paths) -> None:
     import h5py
-    import nibabel
 
-    lesions = np.asarray(nibabel.load(files["lesions"][0]).dataobj)
+    from petbench.data.nifti import read_frames
+
+    lesions, _ = read_frames(files["lesions"][0])
     slice_ = _coronal_through(lesions)
     with h5py.File(files["torso_images"][0]) as file:
         images = {name: file[name][:, slice_].T for name in ("mu", "activity", "gate", "none", "svtd", "ddconv") if name != "none"}
@@ -126,17 +128,16 @@ def _torso_profiles(experiment: Mapping[str, Any], files: Files, paths: Paths) -
 
 
 def _images(experiment: Mapping[str, Any], files: Files, paths: Paths) -> None:
-    import nibabel
-
+    from petbench.data.nifti import read_frames
     from petbench.files import read_json
 
     strategies = experiment["strategies"]
     iterations = read_json(files["sidecars"][0])["Iterations"]
-    series = {name: nibabel.load(path) for name, path in zip(strategies, files["images"], strict=True)}
-    first = series[strategies[0]]
-    slice_ = _coronal(experiment, files, first)
-    edges = first.header.get_zooms()
-    stacks = {name: np.atleast_3d(np.asarray(image.dataobj[:, slice_])) for name, image in series.items()}  # one image has no fourth axis
+    series = {name: read_frames(path) for name, path in zip(strategies, files["images"], strict=True)}
+    _, affine = series[strategies[0]]
+    slice_ = _coronal(experiment, files, affine)
+    edges = edges_mm(affine)
+    stacks = {name: np.atleast_3d(data[:, slice_]) for name, (data, _) in series.items()}  # one image has no fourth axis
     planes = {name: [stack[..., k].T for k in range(len(iterations))] for name, stack in stacks.items()}
     top = max(float(np.percentile(own[-1], 99.8)) for own in planes.values()) or 1.0
     with plain_style() as pyplot:
@@ -158,13 +159,13 @@ def _images(experiment: Mapping[str, Any], files: Files, paths: Paths) -> None:
         save(figure, paths)
 
 
-def _coronal(experiment: Mapping[str, Any], files: Files, image: Any) -> int:
+def _coronal(experiment: Mapping[str, Any], files: Files, affine: NDArray[np.float64]) -> int:
     """The coronal slice through a lesion, or through the place that profiles are drawn through."""
-    import nibabel
+    from petbench.data.nifti import read_frames
 
     if "lesions" in files:
-        return _coronal_through(np.asarray(nibabel.load(files["lesions"][0]).dataobj))
-    return int(np.rint(np.linalg.solve(image.affine, [*experiment["place_mm"], 1.0])[1]))
+        return _coronal_through(read_frames(files["lesions"][0])[0])
+    return int(np.rint(np.linalg.solve(affine, [*experiment["place_mm"], 1.0])[1]))
 
 
 def _coronal_through(lesions: NDArray[Any]) -> int:

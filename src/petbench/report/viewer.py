@@ -194,14 +194,12 @@ def load(subject: ViewerSubject) -> tuple[dict[str, NDArray[np.floating]], Any, 
     Raises:
         InputError: `standard_dose` is missing, a volume cannot be read, or does not share its grid.
     """
-    import nibabel
-
-    from petbench.data.nifti import read_volume, same_grid
+    from petbench.data.nifti import canonical, read_volume, same_grid
 
     if STANDARD_DOSE not in subject.volumes:
         raise InputError(f"{subject.subject}: no {STANDARD_DOSE} volume to compare with; add it to the subject's volumes.")
     paths = {**subject.volumes} | ({} if subject.labels is None else {"labels": subject.labels})
-    images = {name: nibabel.as_closest_canonical(read_volume(path)) for name, path in paths.items()}
+    images = {name: canonical(read_volume(path)) for name, path in paths.items()}
     reference = images[STANDARD_DOSE]
     for name, image in images.items():
         if not same_grid(image, reference):

@@ -8,12 +8,11 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-import nibabel
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from petbench.data.nifti import Image, read_volume, voxel_mm, write_volume
+from petbench.data.nifti import Image, canonical, read_volume, voxel_mm, write_volume
 from petbench.device import device_name
 from petbench.errors import InputError
 from petbench.files import atomic, checksum, write_json
@@ -91,7 +90,7 @@ def _sampler(restorer: Restorer, steps: int | None) -> Sampler | None:
 
 
 def _facts(description: Description, image: Image, weights: str, device: str) -> dict[str, Any]:
-    same = np.allclose(voxel_mm(nibabel.as_closest_canonical(image)), description.voxel_mm)
+    same = np.allclose(voxel_mm(canonical(image)), description.voxel_mm)
     return {
         "Method": description.module,
         "TrainedOn": f"data set {description.dataset}, dose {description.dose}, fold {description.fold}",
