@@ -9,12 +9,14 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import yaml
 from filelock import FileLock
 
+from petbench.physics.oblique import ObliqueProjector
 from petbench.physics.operators import GaussianBlur
 from petbench.physics.projector import DirectProjector
 from petbench.physics.scanner import Scanner
@@ -85,7 +87,7 @@ def copy_of_project(path: Path) -> Repo:
         if (ROOT / name).is_file():
             (path / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, path / name)
-    compile_projector()
+    compile_loops()
     for cached in (ROOT / "src").rglob("*.nb[ic]"):
         target = path / cached.relative_to(ROOT)
         target.parent.mkdir(exist_ok=True)
@@ -99,9 +101,10 @@ def copy_of_results(finished: Repo, path: Path) -> Repo:
     return Repo(path)
 
 
-def compile_projector() -> None:
+def compile_loops() -> None:
     """Compile what simulates and reconstructs, once for all copies: numba keeps it beside the source, and it goes by the file's time."""
     with FileLock(Path(tempfile.gettempdir()) / "petbench-compiling.lock"):
-        scanner = Scanner.from_entry(yaml.safe_load((ROOT / "config/scanners/tiny.yaml").read_text()))
-        projector, image = DirectProjector(scanner), np.ones(scanner.image_shape, dtype=np.float32)
-        GaussianBlur(8.0, scanner.voxel_mm)(projector.adjoint(projector(image)))
+        for name, projector in (("tiny", DirectProjector), ("torso_demo", partial(ObliqueProjector, view_indices=(0,), tof=True))):
+            scanner = Scanner.from_entry(yaml.safe_load((ROOT / f"config/scanners/{name}.yaml").read_text()))
+            project, image = projector(scanner), np.ones(scanner.image_shape, dtype=np.float32)
+            GaussianBlur(8.0, scanner.voxel_mm)(project.adjoint(project(image)))

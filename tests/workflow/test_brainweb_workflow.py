@@ -38,8 +38,11 @@ def line_of(done):
     return lines.pop()
 
 
-def test_models_are_fetched_once_and_kept(repo, file_server, model_bytes):
-    acquire(repo)
+def test_brainweb_runs_to_its_metrics_and_models_are_fetched_once_and_kept(repo, file_server, model_bytes):
+    acquire(repo, METRICS, "results/brainweb/brainweb/bids/dataset_description.json")
+    assert "lesion" in (repo.path / METRICS).read_text()
+    description = json.loads((repo.path / "results/brainweb/brainweb/bids/dataset_description.json").read_text())
+    assert any("Aubert-Broche" in reference for reference in description["ReferencesAndLinks"])
     assert len(file_server.requests) == 2
     assert (repo.path / MODEL.format("04")).read_bytes() == model_bytes
     truth = json.loads((repo.path / SUBJECTS[1]).read_text())
@@ -112,10 +115,3 @@ def test_a_wrong_entry_is_named_when_it_is_read(old, new, words):
     with pytest.raises(InputError) as error:
         load(yaml.safe_load(text.replace(old, new)), ROOT)
     assert all(word in str(error.value) for word in words), error.value
-
-
-def test_brainweb_runs_to_its_metrics(repo):
-    repo.snakemake(*PARALLEL, *SCALE, "--", METRICS, "results/brainweb/brainweb/bids/dataset_description.json")
-    assert "lesion" in (repo.path / METRICS).read_text()
-    description = json.loads((repo.path / "results/brainweb/brainweb/bids/dataset_description.json").read_text())
-    assert any("Aubert-Broche" in reference for reference in description["ReferencesAndLinks"])

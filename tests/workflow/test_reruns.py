@@ -17,10 +17,12 @@ def test_a_second_run_has_nothing_to_do(features):
     assert features.planned(*SCALE) == []
 
 
-def test_a_fresh_checkout_reruns_nothing(changed):
+def test_a_fresh_checkout_a_docstring_and_another_methods_network_rerun_nothing(changed):
     for folder in ("src", "scripts", "rules", "config", "tests"):
         for path in (changed.path / folder).rglob("*"):
             os.utime(path)
+    changed.edit("src/petbench/networks/unet.py", "as a regression network", "as a network for regression")
+    changed.edit("src/petbench/networks/mak_generator.py", "class MAKGenerator", "UNUSED = 0\n\n\nclass MAKGenerator")
     assert changed.planned(*SCALE) == []
 
 
@@ -37,11 +39,6 @@ def test_a_scanners_views_make_new_scans_of_the_same_heads(changed):
     rules = changed.rules(*SCALE)
     assert {"simulate", "reconstruct"} <= rules
     assert "acquire" not in rules
-
-
-def test_a_docstring_alone_reruns_nothing(changed):
-    changed.edit("src/petbench/networks/unet.py", "as a regression network", "as a network for regression")
-    assert changed.planned(*SCALE) == []
 
 
 def test_a_learning_rate_reruns_its_method_and_those_that_hang_on_it(changed):
@@ -83,23 +80,25 @@ def test_a_changed_network_retrains_its_methods(changed):
     assert not {"acquire", "simulate", "reconstruct", "register", "prepare"} & {rule for rule, _ in jobs}
 
 
-def test_another_methods_network_reruns_nothing(changed):
-    changed.edit("src/petbench/networks/mak_generator.py", "class MAKGenerator", "UNUSED = 0\n\n\nclass MAKGenerator")
-    assert changed.planned(*SCALE) == []
-
-
 def test_an_ablation_keeps_its_difference_when_the_scale_changes(tiny):
     done = tiny.snakemake("--dry-run", "--cores", "2", "--configfile", "tests/config/tiny.yaml")
     assert "Nothing to be done" in done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("scale", ["config/config.yaml", "config/small.yaml"])
-def test_every_scale_dry_runs(features, scale):
-    assert {"acquire", "train", "restore_subject", "evaluate", "page"} <= features.rules("--configfile", scale)
+@pytest.fixture
+def few(tmp_path):
+    """Fewer people in the cohort, which would be two thirds of all jobs to plan."""
+    (tmp_path / "few.yaml").write_text("override: {datasets: {ad_mni: {subjects: 30, mr_only: 30}}}")
+    return str(tmp_path / "few.yaml")
 
 
-def test_the_paper_scale_is_the_full_study(features):
-    jobs = features.planned("--configfile", "config/paper.yaml")
+def test_the_demo_and_the_small_scale_dry_run(features, few):
+    for scale in ("config/config.yaml",), ("config/small.yaml", few):
+        assert {"acquire", "train", "restore_subject", "evaluate", "page"} <= features.rules("--configfile", *scale)
+
+
+def test_the_paper_scale_is_the_full_study(features, few):
+    jobs = features.planned("--configfile", "config/paper.yaml", few)
     assert {"acquire", "train", "restore_subject", "evaluate", "page"} <= {rule for rule, _ in jobs}
     trainings = [wildcards for rule, wildcards in jobs if rule == "train" and wildcards["dataset"] == "mni"]
     of_table1 = [wildcards for wildcards in trainings if wildcards["method"] in ("mak_gan", "m_unet")]
