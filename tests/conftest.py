@@ -1,6 +1,7 @@
 """What tests of several folders share: a file like BrainWeb's, and a web server that can misbehave."""
 
 import gzip
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -9,6 +10,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
+
+# Before torch and numba start: tests run beside each other, where threads that wait for work by spinning take it from the others.
+os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"} | os.environ
 
 # Nested ellipsoids from the skin inwards: label, half axes along x, y, z in mm.
 SHELLS = (

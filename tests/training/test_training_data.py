@@ -57,8 +57,8 @@ def test_windows_of_several_sizes_are_refused(tmp_path, prepared, prepare_subjec
         open_windows([*prepared, other])
 
 
-def test_subjects_with_voxels_of_another_size_are_refused(prepared):
-    content = read_json(prepared[1]) | {"voxel_mm": [2.0, 2.0, 3.0]}
-    write_json(prepared[1], content)
+def test_subjects_with_voxels_of_another_size_are_refused(tmp_path, prepared, prepare_subject):
+    other = prepare_subject(tmp_path / "b", 1)
+    write_json(other, read_json(other) | {"voxel_mm": [2.0, 2.0, 3.0]})
     with pytest.raises(InputError, match="preprocess/grid/voxel_mm"):
-        open_windows(prepared)
+        open_windows([*prepared, other])

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -55,6 +55,11 @@ class Repo:
         if check and done.returncode:
             raise AssertionError(f"snakemake {' '.join(arguments)}\n{done.stdout[-3000:]}\n{done.stderr[-6000:]}")
         return done
+
+    def killed(self, folder: Path, *arguments: str, only: Collection[str] = ("*",), **plan: tuple[str, int]) -> set[str]:
+        """Run with the first job of each script, or of some, killed as it puts a file in place, then tried again; their rules."""
+        environment = self.watched(folder, **(dict.fromkeys(only, ("SIGKILL", 1)) | plan))
+        return set(re.findall(r"Error in rule (\w+)", self.snakemake("--retries", "1", *arguments, environment=environment).stderr))
 
     def planned(self, *arguments: str) -> list[tuple[str, dict[str, str]]]:
         """Rule and wildcards of each job that a run would start, in a dry run; target rules left out."""

@@ -13,6 +13,7 @@ SCALE = ("--configfile", "tests/config/brainweb.yaml")
 SUBJECTS = [f"results/brainweb/brainweb/truth/sub-{number}/sub-{number}_truth.json" for number in ("04", "41")]
 METRICS = "results/brainweb/brainweb/drf4/low_dose/metrics.tsv"
 MODEL = "results/downloads/brainweb/subject_{}.bin.gz"
+KILLED = {"fetch_brainweb"}
 pytestmark = pytest.mark.slow
 
 
@@ -38,8 +39,9 @@ def line_of(done):
     return lines.pop()
 
 
-def test_brainweb_runs_to_its_metrics_and_models_are_fetched_once_and_kept(repo, file_server, model_bytes):
-    acquire(repo, METRICS, "results/brainweb/brainweb/bids/dataset_description.json")
+def test_brainweb_runs_to_its_metrics_and_models_are_fetched_once_and_kept(repo, file_server, model_bytes, tmp_path):
+    targets = [METRICS, "results/brainweb/brainweb/bids/dataset_description.json"]
+    assert repo.killed(tmp_path / "struck", *PARALLEL, *SCALE, "--", *targets, only=KILLED) == KILLED
     assert "lesion" in (repo.path / METRICS).read_text()
     description = json.loads((repo.path / "results/brainweb/brainweb/bids/dataset_description.json").read_text())
     assert any("Aubert-Broche" in reference for reference in description["ReferencesAndLinks"])

@@ -15,6 +15,7 @@ from repo import PARALLEL, Repo
 SCALE = ("--configfile", "tests/config/lab.yaml")
 T1W = "anat/sub-02_T1w.nii.gz"
 LOW_DOSE, STANDARD = (f"pet/sub-02_rec-{rec}_pet.nii.gz" for rec in ("drf4", "standard"))
+KILLED = {"restore_scan", "describe_restored", "simulate_from_image"}
 pytestmark = pytest.mark.slow
 
 
@@ -177,13 +178,13 @@ def test_restore_names_what_it_lacks(lab):
     assert "has no subject '09'" in done.stderr
 
 
-def test_scans_are_restored_with_existing_weights_and_nothing_is_trained(lab, features):
+def test_scans_are_restored_with_existing_weights_and_nothing_is_trained(lab, features, tmp_path):
     weights = features.path / "results/features/mni/drf4/m_unet/fold-0/model.safetensors"
     given = ("--config", "bids=lab", f"weights={weights}", "rec=drf4")
     planned = lab.planned("restore", *given)
     assert {wildcards["subject"] for rule, wildcards in planned if rule == "restore_scan"} == {"01", "02"}
     # which Snakemake reads as the number 2
-    lab.snakemake("restore", "--cores", "2", *given, "subject=02")
+    assert lab.killed(tmp_path / "struck", "restore", "--cores", "2", *given, "subject=02") == KILLED - {"simulate_from_image"}
     out = lab.path / "results" / "restored"
     restored = ["02"]
     assert sorted(path.name for path in out.glob("sub-*")) == [f"sub-{name}" for name in restored]
@@ -223,10 +224,12 @@ def test_every_missing_image_is_named_at_once(lab):
     assert sum("T1w" in line for line in lines) == 2
 
 
-def test_low_doses_are_simulated_from_images_alone(lab):
+def test_low_doses_are_simulated_from_images_alone(lab, tmp_path):
     made = "results/images/images/bids/sub-01/pet/sub-01_rec-{}_pet{}"
     doses = ("noisy", "short")
-    lab.snakemake(*(made.format(dose, ".nii.gz") for dose in doses), "--cores", "2", "--configfile", "tests/config/images.yaml")
+    targets = [made.format(dose, ".nii.gz") for dose in doses]
+    scale = ("--configfile", "tests/config/images.yaml")
+    assert "simulate_from_image" in lab.killed(tmp_path / "struck", "--cores", "2", *scale, "--", *targets, only=KILLED)
     reference = nibabel.load(lab.path / "lab/sub-01/pet/sub-01_rec-standard_pet.nii.gz").get_fdata()
     sidecars = {dose: json.loads((lab.path / made.format(dose, ".json")).read_text()) for dose in doses}
     for dose, sidecar in sidecars.items():

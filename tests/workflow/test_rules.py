@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
 from repo import ROOT
@@ -28,6 +29,15 @@ ON_A_GPU = {
 
 def test_all_rules_are_found():
     assert len(RULES) == sum(path.read_text().count("\nrule ") for path in FILES) > 15
+
+
+def test_a_job_of_every_rule_is_killed_in_some_test():
+    """But of `verify`, which makes no file, and of `latest`, which is `cp`."""
+    drills = [
+        import_module(f"test_{name}") for name in ("failures", "range_workflow", "pcsa_workflow", "brainweb_workflow", "lpips", "own_data")
+    ]
+    killed = {name for drill in drills for name in drill.KILLED}
+    assert {rule.id for rule in RULES} - killed == {"verify", "latest"}
 
 
 @pytest.mark.parametrize("rule", RULES)
