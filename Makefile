@@ -4,7 +4,7 @@ CORES  ?= $(shell $(PYTHON) -c 'import os; print(os.cpu_count())')
 GPUS   ?= $(shell nvidia-smi -L 2>/dev/null | grep -c GPU)
 BIN    := .venv/bin
 
-.PHONY: setup demo test lint format bench lock clean
+.PHONY: setup demo test checks lint format bench lock clean
 
 setup: .venv/ready
 
@@ -19,8 +19,11 @@ demo: setup
 	$(BIN)/snakemake --cores $(CORES) --resources gpu=$(GPUS)
 	@echo "report: $(CURDIR)/results/report/index.html"
 
+test: setup
+	@$(MAKE) --jobs 2 lint checks
+
 # Tests marked `browser`, `slurm` and `mount` need more than Python; what a machine cannot do is left out by name; in CI that is an error, but for `mount`.
-test: setup lint
+checks: setup
 	@left_out="$$(tests/install_system_packages.sh)" || exit 1; \
 	$(BIN)/pytest -n $(CORES) --dist worksteal $${left_out:+-m "not ($$left_out)"}
 
