@@ -25,7 +25,7 @@ test: setup
 # Tests marked `browser`, `slurm` and `mount` need more than Python; what a machine cannot do is left out by name; in CI that is an error, but for `mount`.
 checks: setup
 	@left_out="$$(tests/install_system_packages.sh)" || exit 1; \
-	$(BIN)/pytest -n $(CORES) --dist worksteal $${left_out:+-m "not ($$left_out)"}
+	$(BIN)/pytest -n $(CORES) --dist loadfile --no-loadscope-reorder $${left_out:+-m "not ($$left_out)"}
 
 lint: setup
 	$(BIN)/ruff check

@@ -31,9 +31,18 @@ SHELLS = (
 CENTRE_MM = (0.0, -17.0, 14.0)
 
 
+# Whose runs others build on, or what waits for a cluster.
+FIRST = ("test_slurm", "test_whole_run")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What waits for a cluster starts first, then what takes long, so that no process is left alone with it."""
-    items.sort(key=lambda item: (item.get_closest_marker("slurm") is None, item.get_closest_marker("slow") is None))
+    """Start with what takes long, so that no process is left alone with it; each file's tests are given to one process (Makefile)."""
+
+    def place(item: pytest.Item) -> tuple[int, bool, bool]:
+        first = FIRST.index(item.path.stem) if item.path.stem in FIRST else len(FIRST)
+        return first, item.get_closest_marker("slow") is None, "tiny" in getattr(item, "fixturenames", ())
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,9 @@ from petbench.physics.projector import DirectProjector
 from petbench.physics.scanner import Scanner
 
 ROOT = Path(__file__).parents[2]
-PARALLEL = ("--cores", "2", "--resources", "gpu=2")
+# As many jobs beside each other as there are cores for each process of tests: with more, all take longer.
+CORES = max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+PARALLEL = ("--cores", str(CORES), "--resources", "gpu=2")
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import time
@@ -54,26 +53,15 @@ def log_of(repo, job):
     return (repo.path / f"results/features/logs/{job}.log").read_text()
 
 
-@pytest.mark.parametrize("scale", ["tiny", "features"])
-def test_every_file_of_a_run_is_put_in_place_whole(request, scale):
-    """Whatever job is killed and when: a file under its own name is complete. The report's copy is the last job's, and made by `cp`."""
-    finished = request.getfixturevalue(scale).path
-    placed = set((finished / "watched/placed").read_text().splitlines())
-    made = {str(path.relative_to(finished)) for path in (finished / "results").rglob("*") if path.is_file() and path.name != "lock"}
-    made = {name for name in made if not name.startswith((f"results/{scale}/logs/", f"results/{scale}/benchmarks/"))}
-    assert len(made) > 50
-    assert made - placed == {"results/report/index.html"}
-    assert not [name for name in made if ".part-" in name]
-
-
-KINDS = {"acquire", "simulate", "reconstruct", "register", "prepare", "train", "restore_subject", "evaluate", "table", "page"}
+CHAIN = {"acquire", "simulate", "reconstruct", "register", "prepare", "train", "restore_subject", "evaluate", "table", "page"}
+KILLED = CHAIN | {"fuse"}
 
 
 def test_a_job_of_each_kind_is_killed_and_the_run_ends_in_the_same_tables(repo, features, tmp_path):
     """One subject's anatomy and all that follows from it is made again; a training is killed after a checkpoint, and goes on from there."""
     head = "results/features/mni/bids/sub-01/anat/sub-01_T1w.nii.gz"
     targets = [head, TABLE, "results/features/report/index.html"]
-    assert repo.killed(tmp_path / "struck", *PARALLEL, "--force", *SCALE, "--", *targets, train=("SIGKILL", 2)) == KINDS
+    assert repo.killed(tmp_path / "struck", *PARALLEL, "--force", *SCALE, "--", *targets, train=("SIGKILL", 2)) == CHAIN
     assert any("resuming at step 1 of 2" in path.read_text() for path in repo.path.glob("results/features/logs/train/**/*.log"))
     assert tables(repo) == tables(features)
     remade = [path for path in features.path.glob("results/features/mni/**/m_unet/**/*.*") if path.suffix in (".gz", ".safetensors")]
@@ -82,44 +70,6 @@ def test_a_job_of_each_kind_is_killed_and_the_run_ends_in_the_same_tables(repo, 
 
     assert "2 tables of metrics and 1 of experiments are as stored" in run(repo, "verify").stderr
     verify_what_was_changed(repo)
-
-
-# Rules whose jobs no other test kills, and files of one job of each.
-HEADS = {
-    "describe": ["mfdiff_scans/bids/dataset_description.json", "mfdiff_scans/bids/participants.tsv"],
-    "media": ["positron_range/psf_sets/ga68_run2/media.h5"],
-    "torso": [f"positron_range/torsos/ga68_torso/{name}" for name in ("activity.nii.gz", "mu.nii.gz", "lesions.nii.gz", "lesions.tsv")],
-}
-TAILS = {
-    "annihilate": ["positron_range/torsos/ga68_torso/chunk-1.h5"],
-    "merge_annihilations": ["positron_range/torsos/ga68_torso/annihilations-2.h5"],
-    "truncation": ["positron_range/ddconv_experiment1/truncation.tsv"],
-    "compare_kernels": [f"positron_range/ddconv_experiment1/kernels/ddconv_ga68/{name}" for name in ("distances.tsv", "kernels.h5")],
-    "compare_torso": [f"positron_range/ddconv_experiment1/torso/{name}" for name in ("distances.tsv", "images.h5")],
-    "correct_scan": ["positron_range/ddconv_experiment3/svtd/scan.nii.gz"],
-    "profile_scan": ["positron_range/ddconv_experiment3/profiles.tsv"],
-    "range_figure": ["figures/ddconv_experiment2-recovery.svg"],
-    "figure": ["figures/mak_gan_figure3.svg"],
-    "similarity": ["tables/m2diff_figure8.tsv"],
-    "roc": ["figures/pcsa_gan_figure6.svg"],
-}
-
-
-KILLED = {*KINDS, *HEADS, *TAILS, "fuse"}
-
-
-def test_jobs_of_all_other_kinds_are_killed_and_their_files_are_the_same(tiny, tmp_path):
-    """First what others are made of, whose times are then put back, so that nothing is made again but what was lost."""
-    repo, scale = copy_of_results(tiny, tmp_path / "copy"), ("--configfile", "tests/config/tiny.yaml")
-    for number, kinds in enumerate((HEADS, TAILS)):
-        lost = [f"results/tiny/{name}" for names in kinds.values() for name in names]
-        for name in lost:
-            (repo.path / name).unlink()
-        killed = repo.killed(tmp_path / f"struck-{number}", *PARALLEL, *scale, "--", *lost)
-        assert killed - {"scan_torso"} == set(kinds)
-        for name in lost:
-            assert (repo.path / name).read_bytes() == (tiny.path / name).read_bytes(), name
-            shutil.copystat(tiny.path / name, repo.path / name)
 
 
 def verify_what_was_changed(repo):
@@ -150,7 +100,7 @@ def test_a_damaged_image_and_a_clock_that_runs_ahead_are_named(features, tmp_pat
     fused = repo.path / DOSE / "m_unet-fused" / IMAGE.format("01")
     for path in (image, fused):
         path.unlink()
-    assert "fuse" in repo.killed(tmp_path / "struck", *PARALLEL, *SCALE, "--", "tables")
+    assert "fuse" in repo.killed(tmp_path / "struck", *PARALLEL, *SCALE, "--", "tables", *(str(path) for path in (image, fused)))
     assert fused.read_bytes() == (features.path / fused.relative_to(repo.path)).read_bytes()
     assert tables(repo, ["drill", "features"]) == tables(features, ["drill", "features"])
 

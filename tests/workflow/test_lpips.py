@@ -7,7 +7,7 @@ import shutil
 import pandas as pd
 import pytest
 import torch
-from repo import Repo
+from repo import PARALLEL, Repo
 
 SCALE = ("--configfile", "tests/config/features.yaml")
 METRICS = "results/features/mni/drf4/low_dose/metrics.tsv"
@@ -59,17 +59,17 @@ def test_without_weights_it_is_not_applicable_with_fetched_ones_a_value_and_agai
     )
     with_lpips(repo, f"{{{sources}}}")
     assert repo.rules(*SCALE, "--", METRICS) == {"fetch_weights", "evaluate"}
-    assert repo.killed(tmp_path / "struck", "--cores", "2", *SCALE, "--", METRICS, only=KILLED) == KILLED
+    assert repo.killed(tmp_path / "struck", *PARALLEL, *SCALE, "--", METRICS, only=KILLED) == KILLED
     fetched = lpips(repo)
     assert all(float(value) > 0 for value in fetched)
-    assert len(file_server.requests) == 2
+    assert len(file_server.requests) == 3  # once more of the one that was about to be put in place
 
     for name, content in weights.items():
         (repo.path / f"{name}.pth").write_bytes(content)
     repo.edit("tests/config/features.yaml", f"{{{sources}}}", "{alexnet: alexnet.pth, linear: linear.pth}")
-    repo.snakemake("--cores", "2", *SCALE, "--", METRICS)
+    repo.snakemake(*PARALLEL, *SCALE, "--", METRICS)
     assert lpips(repo) == fetched
-    assert len(file_server.requests) == 2
+    assert len(file_server.requests) == 3
 
 
 def test_a_file_of_another_checksum_and_one_that_is_not_there_are_named(repo, file_server, weights):

@@ -163,18 +163,18 @@ def test_a_labs_own_data_set_runs_whole_and_tells_nobody_who_was_scanned(lab):
     before = {path: path.read_bytes() for path in (lab.path / "lab").rglob("*") if path.is_file()}
     lab.snakemake(*PARALLEL, *SCALE)
     weights = "results/lab/lab/drf4/m_unet/fold-0/model.safetensors"
-    lab.snakemake("restore", "--cores", "2", "--config", "bids=lab", f"weights={weights}", "rec=drf4", "subject=01")
+    lab.snakemake("restore", *PARALLEL, "--config", "bids=lab", f"weights={weights}", "rec=drf4", "subject=01")
     assert telling([lab.path / "results", lab.path / ".snakemake"]) == []
     assert "M-UNet" in (lab.path / "results/lab/tables/lab.md").read_text()
     assert {path: path.read_bytes() for path in (lab.path / "lab").rglob("*") if path.is_file()} == before
 
 
 def test_restore_names_what_it_lacks(lab):
-    done = lab.snakemake("restore", "--cores", "2", check=False)
+    done = lab.snakemake("restore", *PARALLEL, check=False)
     assert done.returncode != 0
     assert "--config bids=DIR weights=FILE" in done.stderr
     weights = "results/features/mni/drf4/m_unet/fold-0/model.safetensors"
-    done = lab.snakemake("restore", "--cores", "2", "--config", "bids=lab", f"weights={weights}", "subject=sub-09", check=False)
+    done = lab.snakemake("restore", *PARALLEL, "--config", "bids=lab", f"weights={weights}", "subject=sub-09", check=False)
     assert "has no subject '09'" in done.stderr
 
 
@@ -184,7 +184,7 @@ def test_scans_are_restored_with_existing_weights_and_nothing_is_trained(lab, fe
     planned = lab.planned("restore", *given)
     assert {wildcards["subject"] for rule, wildcards in planned if rule == "restore_scan"} == {"01", "02"}
     # which Snakemake reads as the number 2
-    assert lab.killed(tmp_path / "struck", "restore", "--cores", "2", *given, "subject=02") == KILLED - {"simulate_from_image"}
+    assert lab.killed(tmp_path / "struck", "restore", *PARALLEL, *given, "subject=02") == KILLED - {"simulate_from_image"}
     out = lab.path / "results" / "restored"
     restored = ["02"]
     assert sorted(path.name for path in out.glob("sub-*")) == [f"sub-{name}" for name in restored]
@@ -207,9 +207,7 @@ def test_scans_are_restored_with_existing_weights_and_nothing_is_trained(lab, fe
 
 def test_weights_that_are_none_are_refused_in_one_line(lab):
     (lab.path / "weights.safetensors").write_bytes(b"not weights")
-    done = lab.snakemake(
-        "restore", "--cores", "2", "--config", "bids=lab", "weights=weights.safetensors", "subject=01", "rec=drf4", check=False
-    )
+    done = lab.snakemake("restore", *PARALLEL, "--config", "bids=lab", "weights=weights.safetensors", "subject=01", "rec=drf4", check=False)
     assert done.returncode != 0
     assert "weights.safetensors: is not a weights file of petbench" in done.stderr
 
@@ -218,7 +216,7 @@ def test_every_missing_image_is_named_at_once(lab):
     for name in (T1W, LOW_DOSE):
         image(lab, name).unlink()
     (lab.path / "lab/sub-01/anat/sub-01_T1w.nii.gz").unlink()
-    done = lab.snakemake("--dry-run", "--cores", "2", *SCALE, check=False)
+    done = lab.snakemake("--dry-run", *PARALLEL, *SCALE, check=False)
     lines = [line for line in done.stderr.splitlines() if "add or rename it" in line]
     assert len(lines) == 3
     assert sum("T1w" in line for line in lines) == 2
@@ -229,7 +227,7 @@ def test_low_doses_are_simulated_from_images_alone(lab, tmp_path):
     doses = ("noisy", "short")
     targets = [made.format(dose, ".nii.gz") for dose in doses]
     scale = ("--configfile", "tests/config/images.yaml")
-    assert "simulate_from_image" in lab.killed(tmp_path / "struck", "--cores", "2", *scale, "--", *targets, only=KILLED)
+    assert "simulate_from_image" in lab.killed(tmp_path / "struck", *PARALLEL, *scale, "--", *targets, only=KILLED)
     reference = nibabel.load(lab.path / "lab/sub-01/pet/sub-01_rec-standard_pet.nii.gz").get_fdata()
     sidecars = {dose: json.loads((lab.path / made.format(dose, ".json")).read_text()) for dose in doses}
     for dose, sidecar in sidecars.items():

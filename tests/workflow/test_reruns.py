@@ -80,11 +80,6 @@ def test_a_changed_network_retrains_its_methods(changed):
     assert not {"acquire", "simulate", "reconstruct", "register", "prepare"} & {rule for rule, _ in jobs}
 
 
-def test_an_ablation_keeps_its_difference_when_the_scale_changes(tiny):
-    done = tiny.snakemake("--dry-run", "--cores", "2", "--configfile", "tests/config/tiny.yaml")
-    assert "Nothing to be done" in done.stdout + done.stderr
-
-
 @pytest.fixture
 def few(tmp_path):
     """Fewer people in the cohort, which would be two thirds of all jobs to plan."""
@@ -112,8 +107,3 @@ def test_targets_exist_for_experiments_papers_tables_and_report(changed):
         assert changed.rules(target, *SCALE) - {target} == {"table"}, target
     (changed.path / "results/report/index.html").unlink()
     assert changed.rules("report", *SCALE) == {"latest"}
-
-
-def test_snakemakes_own_report_works(tiny, tmp_path):
-    tiny.snakemake("--report", str(tmp_path / "report.html"), "--configfile", "tests/config/tiny.yaml")
-    assert "mak_gan_table1" in (tmp_path / "report.html").read_text()

@@ -22,8 +22,10 @@ def _without(name: str) -> Iterator[None]:
         yield
         return
     sys.modules[name] = None  # type: ignore[assignment]
-    yield
-    del sys.modules[name]
+    try:
+        yield
+    finally:
+        del sys.modules[name]
 
 
 # It looks for pydicom, which takes nearly as long to import as all else of it, for header extensions that nothing here reads.
