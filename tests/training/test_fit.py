@@ -108,7 +108,7 @@ engine.fit(description, **given)
 @pytest.mark.slow
 @pytest.mark.parametrize("module", MODULES)
 def test_a_killed_training_is_guarded_while_it_runs_and_resumes_when_it_is_dead(train, describe, prepared, outputs, tmp_path, module):
-    description = describe(module, steps=40)
+    description = describe(module, steps=30)
     folder = tmp_path / "killed"
     given = {
         "description": asdict(description),

@@ -7,7 +7,7 @@ from filelock import FileLock
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from repo import PARALLEL, Repo, copy_of_project, copy_of_results
+from repo import CORES, Repo, copy_of_project, copy_of_results
 
 
 def run_once(tmp_path_factory, worker_id, scale):
@@ -19,7 +19,7 @@ def run_once(tmp_path_factory, worker_id, scale):
             shutil.rmtree(shared, ignore_errors=True)
             repo = copy_of_project(shared)
             watched = repo.watched(shared / "watched")
-            repo.snakemake(*PARALLEL, "--configfile", f"tests/config/{scale}.yaml", environment=watched)
+            repo.snakemake("--cores", str(CORES), "--resources", "gpu=0", "--configfile", f"tests/config/{scale}.yaml", environment=watched)
             (shared / "done").touch()
     return Repo(shared)
 

@@ -97,11 +97,12 @@ def test_a_damaged_image_and_a_clock_that_runs_ahead_are_named(features, tmp_pat
     assert re.search(rf"m_unet-dense/{image.relative_to(image.parents[3])}: .* cut short or damaged", damaged)
     assert "Error in rule table" in done.stderr
     os.utime(metrics)
-    fused = repo.path / DOSE / "m_unet-fused" / IMAGE.format("01")
-    for path in (image, fused):
-        path.unlink()
-    assert "fuse" in repo.killed(tmp_path / "struck", *PARALLEL, *SCALE, "--", "tables", *(str(path) for path in (image, fused)))
-    assert fused.read_bytes() == (features.path / fused.relative_to(repo.path)).read_bytes()
+    lost = [f"{DOSE}/{method}/{IMAGE.format('01')}" for method in ("m_unet-dense", "m_unet-fused")]
+    for name in lost:
+        (repo.path / name).unlink()
+    assert "fuse" in repo.killed(tmp_path / "struck", *PARALLEL, *SCALE, "--", "tables", *lost)
+    for name in lost:
+        assert (repo.path / name).read_bytes() == (features.path / name).read_bytes(), name
     assert tables(repo, ["drill", "features"]) == tables(features, ["drill", "features"])
 
 

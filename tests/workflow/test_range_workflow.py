@@ -109,7 +109,7 @@ def test_verify_measures_images_and_builds_tables_again(tiny, tmp_path):
     one, two = (folder / f"realisation-{number}.nii.gz" for number in (1, 2))
     one.write_bytes(two.read_bytes())
     study.write_text(re.sub(r"(\taccuracy\t)[\d.]+", r"\g<1>0.99", study.read_text(), count=1))
-    chosen = "run=[ddconv_experiment1,ddconv_experiment2,mfdiff_table6,mak_gan_table2,pcsa_gan_table3]"
+    chosen = "run=[ddconv_experiment1,ddconv_experiment2,mfdiff_table5,mak_gan_table2,pcsa_gan_table3]"
     done = repo.snakemake("verify", "--cores", "1", "--configfile", "tests/config/tiny.yaml", "--config", chosen, check=False)
     assert done.returncode != 0
     lines = (repo.path / "results/tiny/logs/verify.log").read_text().splitlines()

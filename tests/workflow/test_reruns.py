@@ -88,7 +88,8 @@ def few(tmp_path):
 
 
 def test_the_demo_and_the_small_scale_dry_run(features, few):
-    for scale in ("config/config.yaml",), ("config/small.yaml", few):
+    some = ("--config", "run=[mak_gan_table1,m2diff_table1,mfdiff_table2,pcsa_gan_table3,ddconv_experiment2]")
+    for scale in ("config/config.yaml",), ("config/small.yaml", few, *some):
         assert {"acquire", "train", "restore_subject", "evaluate", "page"} <= features.rules("--configfile", *scale)
 
 

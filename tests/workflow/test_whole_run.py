@@ -32,7 +32,7 @@ def test_snakemakes_own_report_works(tiny, tmp_path):
 
 # Rules whose jobs no other test kills, and files of one job of each.
 HEADS = {
-    "describe": ["mfdiff_scans/bids/dataset_description.json", "mfdiff_scans/bids/participants.tsv"],
+    "describe": ["mfdiff_mni/bids/dataset_description.json", "mfdiff_mni/bids/participants.tsv"],
     "media": ["positron_range/psf_sets/ga68_run2/media.h5"],
     "torso": [f"positron_range/torsos/ga68_torso/{name}" for name in ("activity.nii.gz", "mu.nii.gz", "lesions.nii.gz", "lesions.tsv")],
     "annihilate": ["positron_range/torsos/ga68_torso/chunk-1.h5"],
