@@ -31,16 +31,16 @@ SHELLS = (
 CENTRE_MM = (0.0, -17.0, 14.0)
 
 
-# Whose runs others build on, or what waits for a cluster.
+# What waits for a cluster, and what makes the longest run, on which others build.
 FIRST = ("test_slurm", "test_whole_run")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start with what takes long, so that no process is left alone with it; each file's tests are given to one process (Makefile)."""
+    """Start with what takes long, and end with what waits for the longest; each file's tests are given to one process (Makefile)."""
 
     def place(item: pytest.Item) -> tuple[int, bool, bool]:
         first = FIRST.index(item.path.stem) if item.path.stem in FIRST else len(FIRST)
-        return first, item.get_closest_marker("slow") is None, "tiny" in getattr(item, "fixturenames", ())
+        return first, "tiny" in getattr(item, "fixturenames", ()), item.get_closest_marker("slow") is None
 
     items.sort(key=place)
 
