@@ -21,7 +21,7 @@ def test_every_file_of_a_run_is_put_in_place_whole(request, scale):
     assert not [name for name in made if ".part-" in name]
 
 
-def test_an_ablation_keeps_its_difference_when_the_scale_changes(tiny):
+def test_a_second_run_has_nothing_to_do(tiny):
     assert tiny.planned(*SCALE) == []
 
 
