@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 import yaml
+from timing import job_times
 
 from petbench.evaluation.complexity import complexity
 from petbench.methods.build import build
@@ -155,24 +156,15 @@ class Study:
         }.get(rule, 0.0)
 
 
-def measured_seconds(results: Path) -> dict[str, float]:
-    """Processor seconds of all jobs of each rule of a finished run, from Snakemake's own records."""
-    total: dict[str, float] = Counter()
-    for path in (results / "benchmarks").rglob("*.tsv"):
-        head, *rows = (line.split("\t") for line in path.read_text().splitlines())
-        seconds = dict(zip(head, rows[-1], strict=True))["cpu_time"]
-        total[path.relative_to(results / "benchmarks").parts[0].removesuffix(".tsv")] += (
-            float(seconds) if seconds not in ("NA", "-") else 0.0
-        )
-    return dict(total)
-
-
 def seconds_of_work(results: Path, scale: Path) -> dict[str, float]:
     """Processor seconds of each rule for each unit of what they grow with."""
     study, done = Study(scale), Counter[str]()
     for rule, named in planned(scale, "all"):
         done[rule] += study.work(rule, named)
-    return {rule: seconds / done[rule] for rule, seconds in measured_seconds(results).items() if done[rule]}
+    seconds = Counter[str]()
+    for job in job_times(results):
+        seconds[job.rule] += job.processors
+    return {rule: spent / done[rule] for rule, spent in seconds.items() if done[rule]}
 
 
 ON_A_GPU = ("train", "restore_subject", "train_predictor", "predict_kernels", "reconstruct_torso", "correct_scan", "similarity", "classify")

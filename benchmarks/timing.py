@@ -1,9 +1,12 @@
-"""Time a hot path against its reference and print the figure as one JSON line."""
+"""Time a hot path against its reference and print the figure as one JSON line; read what the jobs of a finished run took."""
 
 import json
+import re
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 
 def seconds(call: Callable[[], object], repeats: int = 3) -> float:
@@ -31,3 +34,31 @@ def report(name: str, size: str, ours_s: float, reference_s: float | None, devic
         **more,
     }
     print(json.dumps(line), flush=True)
+
+
+DONE = re.compile(r"^done in ([\d.]+) s with (\d+) threads, ([\d.]+) s of processors$", flags=re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class JobTime:
+    """Seconds of one job of a finished run: in the library and of its process, each wall-clock, and of processors."""
+
+    rule: str
+    threads: int
+    library: float
+    process: float
+    processors: float
+
+
+def job_times(results: Path) -> Iterator[JobTime]:
+    """Every job that ended well: what the last line of its log says, and how long its process lived by Snakemake's benchmark."""
+    for log in sorted((results / "logs").rglob("*.log")):
+        told = DONE.findall(log.read_text())
+        name = log.relative_to(results / "logs").with_suffix("")
+        benchmark = results / "benchmarks" / f"{name}.tsv"
+        if not (told and benchmark.exists()):
+            continue
+        head, *rows = (line.split("\t") for line in benchmark.read_text().splitlines())
+        library, threads, processors = told[-1]
+        process = float(dict(zip(head, rows[-1], strict=True))["s"])
+        yield JobTime(name.parts[0], int(threads), float(library), process, float(processors))

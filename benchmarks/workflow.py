@@ -6,7 +6,6 @@ rest went; `--finished RESULTS --wall SECONDS` says it of a run that is there.
 
 import argparse
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -15,7 +14,7 @@ import time
 from pathlib import Path
 
 import yaml
-from timing import report
+from timing import job_times, report
 
 ROOT = Path(__file__).parents[1]
 SCALE = {
@@ -68,28 +67,20 @@ def bare(folder: Path, jobs: int) -> tuple[str, ...]:
 def useful_work(results: Path, wall: float, cores: int) -> None:
     """Print what became of cores x wall time, in core seconds.
 
-    A job holds its threads for as long as its script runs. The script's last line of log says how long it was inside the library, the
-    benchmark of Snakemake how long its process lived; the difference is Python starting and importing. What no job held went to
-    Snakemake and to cores that had nothing to do.
+    A job holds its threads for as long as its script runs: inside the library, and before that as Python starts and imports. What no
+    job held went to Snakemake and to cores that had nothing to do.
     """
     library = starting = processor = 0.0
-    jobs = 0
-    for log in sorted((results / "logs").rglob("*.log")):
-        told = re.findall(r"^done in ([\d.]+) s with (\d+) threads$", log.read_text(), flags=re.MULTILINE)
-        benchmark = results / "benchmarks" / log.relative_to(results / "logs").with_suffix(".tsv")
-        if not (told and benchmark.exists()):
-            continue
-        head, *rows = (line.split("\t") for line in benchmark.read_text().splitlines())
-        measured = dict(zip(head, rows[-1], strict=True))
-        seconds, threads = float(told[-1][0]), min(int(told[-1][1]), cores)
-        library += seconds * threads
-        starting += max(0.0, float(measured["s"]) - seconds) * threads
-        processor += float(measured["cpu_time"]) if measured["cpu_time"] not in ("NA", "-") else 0.0
-        jobs += 1
+    jobs = list(job_times(results))
+    for job in jobs:
+        threads = min(job.threads, cores)
+        library += job.library * threads
+        starting += max(0.0, job.process - job.library) * threads
+        processor += job.processors
     whole = cores * wall
     report(
         "useful_work",
-        f"{results.name}, {jobs} jobs, {wall:.0f} s",
+        f"{results.name}, {len(jobs)} jobs, {wall:.0f} s",
         library,
         None,
         "cpu",

@@ -187,11 +187,11 @@ RECONSTRUCTION = {
 
 def test_recoveries_are_those_of_the_last_iteration(reconstruction):
     whole, parts, errors, early = range_tables(RECONSTRUCTION, reconstruction, TITLES)
-    assert "10 iterations" in whole.label
+    assert "after iteration 10" in whole.label
     assert cells(whole, "DDConv")["recovery", "lesion 4"] == pytest.approx((1.0, 0.05, 5))
     assert set(cells(parts, "SVTD")) == {("recovery", "lesion 4, lung"), ("recovery", "lesion 4, water")}
     assert set(cells(errors, "SVTD")) == {("recovery_error", "lesion 4")}
-    assert "3 iterations" in early.label
+    assert "after iteration 3" in early.label
     assert cells(early, "No correction")["recovery", "lesion 1"][0] == pytest.approx(0.53)
 
 

@@ -92,7 +92,7 @@ def test_errors_are_one_line_and_leave_a_traceback_in_the_log_only_if_unforeseen
 def test_a_job_says_how_long_it_took(tmp_path):
     with job(described(tmp_path)):
         pass
-    assert "done in 0.00 s with 1 threads" in log(tmp_path)
+    assert "done in 0.00 s with 1 threads, " in log(tmp_path)
 
 
 def test_a_jobs_ants_registers_and_brings_no_library_to_plot_or_fit_models(tmp_path):

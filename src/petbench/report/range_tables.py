@@ -186,14 +186,14 @@ def _reconstruction(experiment: Mapping[str, Any], files: Files, titles: Mapping
         )
         return Summary(label, tuple((METRICS[name], region) for region in regions.values() for name in quantities), rows)
 
-    tables = [summary(f"Whole lesions after {last} iterations", whole, ("recovery", "bias_percent"), final)]
+    tables = [summary(f"Whole lesions after iteration {last}", whole, ("recovery", "bias_percent"), final)]
     if parts:
         held = {(lesion, "whole"): f"lesion {lesion}" for lesion in dict.fromkeys(lesion for lesion, _ in parts)}
-        tables.append(summary(f"Lesions on interfaces, part by part, after {last} iterations", parts, ("recovery",), final))
-        tables.append(summary(f"Lesions on interfaces: error of the parts after {last} iterations", held, ("recovery_error",), final))
+        tables.append(summary(f"Lesions on interfaces, part by part, after iteration {last}", parts, ("recovery",), final))
+        tables.append(summary(f"Lesions on interfaces: error of the parts after iteration {last}", held, ("recovery_error",), final))
     for iteration in sorted(set(table["iteration"]) - {last}):
         own = table[table["iteration"] == iteration]
-        tables.append(summary(f"Whole lesions after {iteration} iterations", whole, ("recovery",), own))
+        tables.append(summary(f"Whole lesions after iteration {iteration}", whole, ("recovery",), own))
     return tables
 
 
