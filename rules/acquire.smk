@@ -109,7 +109,8 @@ rule preflight:
         mem_mb=scaled(4_000),
         runtime=scaled(30),
     params:
-        images_per_subject=lambda wildcards: 1 + len(lab_doses(wildcards.dataset)),
+        subjects=of_dataset("subjects"),
+        mr_only=lambda wildcards: DATASETS[wildcards.dataset].get("mr_only", []),
         code=code_of("preflight"),
     script:
         "../scripts/preflight.py"

@@ -692,8 +692,25 @@ def tabulated(wildcards=None):
             "published": published_path(entry["published"]) if "published" in entry else None,
             "files": {kind: [below_results(path) for path in aslist(paths)] for kind, paths in files.items()},
             "bootstrap": bootstrap_of(own) if name in DIAGNOSES else None,
+            "record": recorded(own, files),
         }
     return plan
+
+
+def recorded(wildcards, files):
+    """What the record of a table is made from; of one on positron range, `files` are its data."""
+    if wildcards.experiment in RANGE:
+        data = {f"{kind}/{number}": path for kind, paths in files.items() for number, path in enumerate(aslist(paths))}
+        configuration, code = range_configuration(wildcards), range_code(wildcards)
+    else:
+        data = dict(zip(names_behind(wildcards), images_behind(wildcards)))
+        configuration, code = configuration_behind(wildcards), code_behind(wildcards)
+    return {
+        "configuration": configuration,
+        "code": code,
+        "names": list(data),
+        "files": [below_results(path) for path in data.values()],
+    }
 
 
 def truth(dataset, subject, kind):

@@ -4,6 +4,8 @@ from petbench.data.preflight import check_images
 from petbench.workflow.job import job
 
 with job(snakemake) as run:
-    images, each = run.input.images, run.params.images_per_subject
-    alone = [[image] for image in run.input_lists()["alone"]]
-    check_images([images[first : first + each] for first in range(0, len(images), each)] + alone, run.output[0])
+    files = run.input_lists()
+    whole, alone = run.params.subjects, run.params.mr_only
+    each = len(files["images"]) // max(len(whole), 1)
+    images = {label: files["images"][number * each : (number + 1) * each] for number, label in enumerate(whole)}
+    check_images(images | {label: [image] for label, image in zip(alone, files["alone"], strict=True)}, run.output[0])

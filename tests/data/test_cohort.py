@@ -74,8 +74,11 @@ def change(entry, old, new):
         ("table", "03,AD,scans/03_mr.nii.gz", "03,AD,scans/none.nii.gz", "subject 03: .*none.nii.gz does not exist; mend the path"),
         ("table", "03,AD,scans/03_mr.nii.gz", "03,AD,", "subject 03 has a diagnosis and no t1w"),
         ("table", "03,AD", "03,SMC", "03: group 'SMC' is unknown; it is AD or CN"),
-        ("table", "\n03", "\n0 3", "subject '0 3': labels are letters and digits"),
+        ("table", "\n03", "\n0 3", "subject '0 3': labels are letters a to z and digits"),
         ("table", "t1w", "mr", "has no column 't1w'"),
+        ("table", "\n03", "\nMüller", "subject 'Müller': labels are letters a to z and digits"),
+        ("table", "scans/03_mr", "scans/01_mr", "subjects 01 and 03 have the same image .*01_mr.nii.gz; give each its own"),
+        ("table", "03,AD,scans/03_mr.nii.gz,scans/03_pet.nii.gz", "03,AD", "subject 03 has a diagnosis and no t1w"),
     ],
 )
 def test_what_is_wrong_is_one_line(source, old, new, message, request):
@@ -84,6 +87,11 @@ def test_what_is_wrong_is_one_line(source, old, new, message, request):
     with pytest.raises(InputError, match=message) as caught:
         with_subjects(entry)
     assert "\n" not in str(caught.value)
+
+
+def test_a_row_may_end_before_a_pet_that_there_is_not(table):
+    change(table, "05,AD,scans/05_mr.nii.gz,", "05,AD,scans/05_mr.nii.gz")
+    assert read_cohort(table)["05"].pet is None
 
 
 def test_one_group_alone_is_no_study(table):

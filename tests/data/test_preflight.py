@@ -17,16 +17,16 @@ def image(path, data):
 
 def test_records_every_grid(tmp_path):
     mr, pet = (image(tmp_path / f"{name}.nii.gz", np.random.default_rng(0).random((4, 5, 6), dtype=np.float32)) for name in "ab")
-    check_images([[mr, pet]], str(tmp_path / "out.json"))
+    check_images({"01": [mr, pet]}, str(tmp_path / "out.json"))
     grid = {"shape": [4, 5, 6], "voxel_mm": [2.0, 3.0, 4.0]}
-    assert read_json(tmp_path / "out.json") == {mr: grid, pet: grid}
+    assert read_json(tmp_path / "out.json") == {"01": [grid, grid]}
 
 
 def test_a_low_dose_on_another_grid_is_named(tmp_path):
     mr, standard = (image(tmp_path / f"{name}.nii.gz", np.random.default_rng(0).random((4, 5, 6), dtype=np.float32)) for name in "ab")
     low_dose = image(tmp_path / "low.nii.gz", np.random.default_rng(0).random((4, 5, 5), dtype=np.float32))
     with pytest.raises(InputError, match=r"low.nii.gz: its grid .* resample it"):
-        check_images([[mr, standard, low_dose]], str(tmp_path / "out.json"))
+        check_images({"01": [mr, standard, low_dose]}, str(tmp_path / "out.json"))
 
 
 def test_lists_all_problems_at_once_and_writes_nothing(tmp_path):
@@ -34,7 +34,7 @@ def test_lists_all_problems_at_once_and_writes_nothing(tmp_path):
     zero = image(tmp_path / "zero.nii.gz", np.zeros((4, 4, 4), np.float32))
     (tmp_path / "cut.nii.gz").write_bytes((tmp_path / "good.nii.gz").read_bytes()[:150])
     with pytest.raises(InputError) as error:
-        check_images([[good, zero], [str(tmp_path / "cut.nii.gz"), str(tmp_path / "none.nii.gz")]], str(tmp_path / "out.json"))
+        check_images({"01": [good, zero], "02": [str(tmp_path / "cut.nii.gz"), str(tmp_path / "none.nii.gz")]}, str(tmp_path / "out.json"))
     lines = str(error.value).splitlines()
     assert len(lines) == 3
     assert all(name in line for name, line in zip(["zero.nii.gz", "cut.nii.gz", "none.nii.gz"], lines, strict=True))
@@ -48,7 +48,7 @@ def test_doses_that_do_not_show_the_same_activity_are_named(tmp_path):
     write_json(tmp_path / "standard.json", {"Units": "Bq/mL"})
     write_json(tmp_path / "kilo.json", {"Units": "kBq/mL"})
     with pytest.raises(InputError) as error:
-        check_images([[mr, standard, quarter, kilo]], str(tmp_path / "out.json"))
+        check_images({"01": [mr, standard, quarter, kilo]}, str(tmp_path / "out.json"))
     units, mean = str(error.value).splitlines()
     assert "kilo.nii.gz: Units is 'kBq/mL'" in units
     assert "quarter.nii.gz: its mean is 0.25" in mean
@@ -66,7 +66,9 @@ def test_headers_and_sidecars_are_read_and_every_problem_is_listed(tmp_path):
     nibabel.save(nowhere, tmp_path / "nowhere.nii.gz")
     nibabel.save(metres, tmp_path / "metres.nii.gz")
     with pytest.raises(InputError) as error:
-        check_images([[mr, standard, low, str(tmp_path / "nowhere.nii.gz"), str(tmp_path / "metres.nii.gz")]], str(tmp_path / "out.json"))
+        check_images(
+            {"01": [mr, standard, low, *(str(tmp_path / f"{name}.nii.gz") for name in ("nowhere", "metres"))]}, str(tmp_path / "out.json")
+        )
     lines = str(error.value).splitlines()
     assert len(lines) == 4
     for words in [
@@ -76,3 +78,14 @@ def test_headers_and_sidecars_are_read_and_every_problem_is_listed(tmp_path):
         "low.json: is not a JSON",
     ]:
         assert sum(words in line for line in lines) == 1, words
+
+
+def test_a_sidecar_that_cannot_be_opened_hides_no_other_problem(tmp_path):
+    mr, pet = (image(tmp_path / f"{name}.nii.gz", np.random.default_rng(0).random((4, 4, 4), dtype=np.float32)) for name in "ab")
+    (tmp_path / "a.json").mkdir()
+    (tmp_path / "b.json").write_text("{")
+    with pytest.raises(InputError) as error:
+        check_images({"01": [mr, pet]}, str(tmp_path / "out.json"))
+    first, second = str(error.value).splitlines()
+    assert "a.json: cannot be read (Is a directory)" in first
+    assert "b.json: not valid JSON" in second

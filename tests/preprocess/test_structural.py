@@ -1,5 +1,7 @@
 """The way of MR and PET to MNI space, on a phantom whose landmarks, tissues and activity are known."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import SimpleITK
@@ -118,6 +120,12 @@ def test_images_that_show_nothing_are_refused_in_one_line(done, tmp_path):
     pet = {"pet": str(tmp_path / "pet.nii.gz"), "sidecar": str(tmp_path / "pet.json")}
     with pytest.raises(InputError, match="is no linear transform; give the data set preprocess/registration/transform rigid or affine"):
         normalise_pet(done[0]["activity"], done[1]["warp"], done[1]["rigid"], done[1]["warp"], SETTINGS, GRID, 1, pet)
+    for kind in ("rigid", "warp"):
+        bad = tmp_path / f"bad{Path(done[1][kind]).suffix}"
+        bad.write_bytes(b"garbage")
+        transforms = {**done[1], kind: str(bad)}
+        with pytest.raises(InputError, match=rf"{bad.name}: is cut short or damaged; delete it and run again"):
+            normalise_pet(done[0]["activity"], done[2]["transform"], transforms["rigid"], transforms["warp"], SETTINGS, GRID, 1, pet)
     assert not list(tmp_path.glob("map*"))
 
 

@@ -63,6 +63,11 @@ ROW = "mni\tdrf4\tm_unet\t0\t01\tstandard_dose\twhole\tpsnr\t{}\n"
         (HEAD + ROW.format("n/a"), "value is stored as n/a"),
         (HEAD, "lacks the row mni drf4 m_unet 0 01 standard_dose whole psnr"),
         (HEAD + ROW.format(30.0) + ROW.format(1.0).replace("psnr", "ssim"), "has a row"),
+        (HEAD + ROW.format("30.0") + ROW.format("31.0"), "more than once"),
+        (HEAD.strip() + "\tnote\n" + ROW.format("30.0").strip() + "\tgood\n", "has a column note"),
+        (HEAD.replace("metric", "measure") + ROW.format("30.0"), "lacks the columns that name its rows"),
+        ("", "cannot be read as a table"),
+        ("<html>no</html>", "cannot be read as a table"),
         (None, "no such file"),
     ],
 )

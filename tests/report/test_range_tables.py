@@ -248,6 +248,13 @@ def test_figures_of_accuracy(accuracy, figure, tmp_path):
     drawn(figure, ACCURACY, accuracy, tmp_path)
 
 
+@pytest.mark.parametrize(("figure", "kind"), [("kernels", "kernels"), ("torso", "torso_images")])
+def test_a_damaged_file_of_images_is_named(accuracy, figure, kind, tmp_path):
+    (tmp_path / "bad.h5").write_bytes(b"garbage")
+    with pytest.raises(InputError, match=r"bad.h5: is cut short or damaged; delete it and run again"):
+        drawn(figure, ACCURACY, {**accuracy, kind: [str(tmp_path / "bad.h5")]}, tmp_path)
+
+
 @pytest.mark.parametrize("figure", FIGURES["range_reconstruction"])
 def test_figures_of_reconstruction(reconstruction, figure, tmp_path):
     drawn(figure, RECONSTRUCTION, reconstruction, tmp_path)

@@ -73,14 +73,19 @@ def test_a_job_of_each_kind_is_killed_and_the_run_ends_in_the_same_tables(repo, 
 
 
 def verify_what_was_changed(repo):
-    """A number of a table, and an image that is another subject's."""
+    """A number of a table, an image that is another subject's, what a table is said to be made of, and what it is made of."""
     metrics, images = repo.path / DOSE / "low_dose/metrics.tsv", [repo.path / DOSE / "m_unet" / IMAGE.format(name) for name in ("01", "02")]
     metrics.write_text(re.sub(r"(\tpsnr\t)[\d.]+", r"\g<1>99.5", metrics.read_text(), count=1))
     images[1].write_bytes(images[0].read_bytes())
+    record, head = repo.path / TABLE.replace(".tsv", ".json"), repo.path / "results/features/mni/bids/sub-01/anat/sub-01_T1w.nii.gz"
+    record.write_text(re.sub('"configuration": "[^"]*"', '"configuration": "another"', record.read_text()))
+    head.write_bytes(head.read_bytes() + b"\0")
     said = "\n".join(lines_of(run(repo, "verify", check=False))) + log_of(repo, "verify")
     assert re.search(r"low_dose/metrics.tsv: .*psnr: value is stored as 99.5, recomputed as \d", said)
     assert re.search(r"m_unet/metrics.tsv: mni drf4 m_unet .*\b02\b.* recomputed as", said)
     assert re.search(r"tables/drill.tsv: .*m_unet.* recomputed as", said)
+    assert re.search(r"tables/drill.json: configuration is stored as another, now \w", said)
+    assert re.search(r"tables/drill.json: data mni/01/T1w is stored as \w+, now \w", said)
 
 
 def test_a_damaged_image_and_a_clock_that_runs_ahead_are_named(features, tmp_path):
@@ -138,7 +143,7 @@ def test_a_lost_gpu_two_runs_in_one_folder_and_a_killed_snakemake(repo, features
     foreign.write_bytes(b"of another configuration")
     (line,) = lines_of(run(repo, WEIGHTS, TABLE, options=["--config", "without_gpu=error"], check=False))
     assert "no GPU found on this machine" in line
-    assert "--resources gpu=0" in line
+    assert "without_gpu: cpu" in line
 
     stopped = repo.watched(tmp_path / "stopped", train=("SIGSTOP", 1))
     first = repo.start(*PARALLEL, *SCALE, "--", WEIGHTS, TABLE, environment=stopped)

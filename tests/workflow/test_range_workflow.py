@@ -36,7 +36,7 @@ def test_tables_are_what_was_measured(tiny):
     summary = pd.read_csv(tiny.path / RANGE / "ddconv_experiment2/summary.tsv", sep="\t", dtype={"lesion": str}, keep_default_na=False)
     table = pd.read_csv(tiny.path / "results/tiny/tables/ddconv_experiment2.tsv", sep="\t", keep_default_na=False)
     last = summary[(summary["iteration"] == 2) & (summary["part"] == "whole") & (summary["quantity"] == "recovery")]
-    shown = table[table["table"].str.startswith("Whole lesions after 2") & (table["metric"] == "recovery")]
+    shown = table[table["table"].str.startswith("Whole lesions after iteration 2") & (table["metric"] == "recovery")]
     titles = {"none": "No correction", "ddconv": "DDConv"}
     for row in last.itertuples():
         (found,) = shown.loc[(shown["row"] == titles[row.model]) & (shown["column"] == f"lesion {row.lesion}"), "mean"]

@@ -1,6 +1,7 @@
 """Who is in a lab's diagnosis study: the label of each subject and its images, from a BIDS data set or from a table of files."""
 
 import csv
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,7 +29,7 @@ def read_cohort(entry: Mapping[str, Any]) -> dict[str, Member]:
 
     Raises:
         InputError: a table is missing or lacks a column, a subject is listed twice, a label is unknown, a subject with a label has no
-            MR, or one with images has no label.
+            MR, or one with images has no label; two have the same image.
     """
     return (_from_table if entry["source"] == "table" else _from_bids)(entry)
 
@@ -59,14 +60,18 @@ def _pet(root: Path, subject: str, rec: str | None) -> str | None:
 def _from_table(entry: Mapping[str, Any]) -> dict[str, Member]:
     path = Path(entry["table"])
     members: dict[str, Member] = {}
+    owner: dict[Path, str] = {}
     for row, label in _labelled(path, "subject", entry["diagnosis"], TABLE_COLUMNS):
         files = {kind: path.parent / row[kind] for kind in ("t1w", "pet") if row[kind] not in ("", "n/a")}
         if "t1w" not in files:
             raise InputError(f"{path}: subject {row['subject']} has a diagnosis and no t1w; give its MR, or take the row out.")
         if missing := [file for file in files.values() if not file.is_file()]:
             raise InputError(f"{path}: subject {row['subject']}: {missing[0]} does not exist; mend the path.")
-        if not row["subject"].isalnum():
-            raise InputError(f"{path}: subject {row['subject']!r}: labels are letters and digits; rename it.")
+        if not re.fullmatch("[A-Za-z0-9]+", row["subject"]):
+            raise InputError(f"{path}: subject {row['subject']!r}: labels are letters a to z and digits; rename it.")
+        for file in files.values():
+            if (other := owner.setdefault(file.resolve(), row["subject"])) != row["subject"]:
+                raise InputError(f"{path}: subjects {other} and {row['subject']} have the same image {file}; give each its own.")
         members[row["subject"]] = Member(label, str(files["t1w"]), str(files["pet"]) if "pet" in files else None)
     return members
 
@@ -77,7 +82,7 @@ def _labelled(path: Path, key: str, diagnosis: Mapping[str, str], needed: Sequen
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read ({error}); a diagnosis study needs this table.") from None
-    rows = list(csv.DictReader(text.splitlines(), delimiter="\t" if "\t" in text.partition("\n")[0] else ","))
+    rows = list(csv.DictReader(text.splitlines(), delimiter="\t" if "\t" in text.partition("\n")[0] else ",", restval=""))
     column = diagnosis.get("column", "diagnosis")
     have = list(rows[0]) if rows else []
     if missing := [name for name in (key, column, *needed) if name not in have]:

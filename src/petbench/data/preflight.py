@@ -1,6 +1,6 @@
 """A look at a lab's own images before anything depends on them: all problems at once."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,12 @@ from petbench.errors import InputError
 from petbench.files import read_json, write_json
 
 
-def check_images(subjects: Sequence[Sequence[str]], out: str) -> None:
+def check_images(subjects: Mapping[str, Sequence[str]], out: str) -> None:
     """Read every image whole, its header and its sidecar, and record its grid.
 
     Args:
-        subjects: NIfTI files of each subject: MR and, unless it has MR alone, standard dose and low doses.
-        out: JSON file to write: shape and voxel size (mm) of each image.
+        subjects: By label, NIfTI files of each subject: MR and, unless it has MR alone, standard dose and low doses.
+        out: JSON file to write: by label, shape and voxel size (mm) of each image; no path, as a file's name may tell who it is of.
 
     Raises:
         InputError: some cannot be read, are not three-dimensional, hold NaN, are the same everywhere, or do not say where their voxels
@@ -24,14 +24,14 @@ def check_images(subjects: Sequence[Sequence[str]], out: str) -> None:
             activity. Lists all problems.
     """
     problems: list[str] = []
-    grids: dict[str, Any] = {}
-    for mr, *pet in subjects:
+    grids: dict[str, list[Any]] = {label: [] for label in subjects}
+    for label, (mr, *pet) in subjects.items():
         images = {path: _checked(path, problems) for path in (mr, *pet)}
         standard = images[pet[0]] if pet else None
         for path, image in images.items():
             if image is None:
                 continue
-            grids[path] = {"shape": list(image.shape), "voxel_mm": [float(edge) for edge in voxel_mm(image)]}
+            grids[label].append({"shape": list(image.shape), "voxel_mm": [float(edge) for edge in voxel_mm(image)]})
             if path in pet and standard is not None and not same_grid(image, standard):
                 problems.append(f"{path}: its grid (shape {image.shape}) is not that of {pet[0]} (shape {standard.shape}); resample it.")
         sidecars = {path: _sidecar(path, problems) for path in (mr, *pet)}

@@ -198,10 +198,10 @@ def normalise_pet(
         out: Files to write: `pet` (NIfTI, [0, 1]) and `sidecar`.
 
     Raises:
-        InputError: the image is empty where the brain is, or the transform to the MR is not linear.
+        InputError: the image is empty where the brain is, a transform is damaged, or the one to the MR is not linear.
     """
     image = read_volume(pet)
-    with _ants(threads, settings["seed"]) as (ants, folder):
+    with _naming_damaged(to_t1w, rigid, warp), _ants(threads, settings["seed"]) as (ants, folder):
         back = _inverse(to_t1w, f"{folder}/back.mat")
         native = to_ants(image)
         # A PET as coarse as the grid must not be smoothed across its own voxels' edges before it is sampled: in between, as fine as the MR.
@@ -223,6 +223,22 @@ def normalise_pet(
             "SHA256": checksum(out["pet"]),
         },
     )
+
+
+@contextmanager
+def _naming_damaged(*transforms: str) -> Iterator[None]:
+    """Name the transform that cannot be read, where ANTs or ITK stopped with no more than an exit code."""
+    try:
+        yield
+    except RuntimeError:
+        import SimpleITK
+
+        for path in transforms:
+            try:
+                SimpleITK.ReadTransform(path)
+            except RuntimeError:
+                raise InputError(f"{path}: is cut short or damaged; delete it and run again.") from None
+        raise
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Figures of the experiments on positron range: kernels, blurred and reconstructed torsos, profiles, recovery."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,10 +52,9 @@ def draw(figure: str, experiment: Mapping[str, Any], files: Files, paths: Paths,
 
 
 def _kernels(experiment: Mapping[str, Any], files: Files, paths: Paths) -> None:
-    import h5py
     from matplotlib.colors import LogNorm
 
-    with h5py.File(files["kernels"][0]) as file:
+    with _hdf5(files["kernels"][0]) as file:
         media = [str(name) for name in file.attrs["media"]]
         chosen = [index for index, name in enumerate(media) if name.startswith("geometric-")] or [0]
         cubes = {name: file[name][:] for name in ("mu", "gate", "svtd", "ddconv")}
@@ -95,13 +95,11 @@ def _kernel_profiles(experiment: Mapping[str, Any], files: Files, paths: Paths) 
 
 
 def _torso(experiment: Mapping[str, Any], files: Files, paths: Paths) -> None:
-    import h5py
-
     from petbench.data.nifti import read_frames
 
     lesions, _ = read_frames(files["lesions"][0])
     slice_ = _coronal_through(lesions)
-    with h5py.File(files["torso_images"][0]) as file:
+    with _hdf5(files["torso_images"][0]) as file:
         images = {name: file[name][:, slice_].T for name in ("mu", "activity", "gate", "none", "svtd", "ddconv") if name != "none"}
     top = float(np.percentile(images["activity"], 99.9))
     high, wide = images["mu"].shape
@@ -248,6 +246,18 @@ def _recovery(experiment: Mapping[str, Any], files: Files, paths: Paths) -> None
         handles, labels = axes[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
         save(figure, paths)
+
+
+@contextmanager
+def _hdf5(path: str) -> Iterator[Any]:
+    import h5py
+
+    try:
+        file = h5py.File(path)
+    except OSError:
+        raise InputError(f"{path}: is cut short or damaged; delete it and run again.") from None
+    with file:
+        yield file
 
 
 def _read(paths: Sequence[str], text: Sequence[str]) -> "DataFrame":

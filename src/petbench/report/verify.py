@@ -11,8 +11,10 @@ from petbench.evaluation.evaluate import evaluate
 from petbench.evaluation.scores import read_scores
 from petbench.evaluation.settings import settings_from
 from petbench.evaluation.table import read_tables
+from petbench.files import read_json
 from petbench.report import write_summaries, write_tables
 from petbench.report.diagnosis import build_diagnosis
+from petbench.report.provenance import provenance
 from petbench.report.published import read_published
 from petbench.report.range_tables import range_tables
 from petbench.report.tables import build_table
@@ -42,7 +44,8 @@ def verify(
         reconstructed: By the path of each table of a torso's measures, what `measure_realisation` took.
         summarised: By the path of each summary of such measures, their paths.
         tables: By the path of each experiment's table, its `experiment` and `titles`, the `files` it was built from by kind, the path
-            of its `published` values or none, and `bootstrap` of a diagnosis, whose scores are taken as they are stored.
+            of its `published` values or none, and `bootstrap` of a diagnosis, whose scores are taken as they are stored; `record`, what
+            the record of what it was made from takes: `configuration`, `code`, `names` and `files`.
 
     Raises:
         InputError: some differ; one line a difference, with what is stored and what was recomputed.
@@ -75,6 +78,7 @@ def verify(
         for stored, table in tables.items():
             files = {kind: [anew.get(path, path) for path in paths] for kind, paths in table["files"].items()}
             again(stored, [path for paths in table["files"].values() for path in paths], partial(_tabulate, table, files))
+            found.extend(_unlike_record(str(Path(stored).with_suffix(".json")), table["record"]))
     if found:
         raise InputError("\n".join(found))
 
@@ -108,14 +112,40 @@ def _tabulate(table: Mapping[str, Any], files: Mapping[str, Sequence[str]], path
         write_summaries.write_tsv(range_tables(experiment, files, titles), path)
 
 
+def _unlike_record(path: str, given: Mapping[str, Any]) -> list[str]:
+    """How a table's record differs from its data, seeds and configuration now; code may be older, as the numbers tell."""
+    try:
+        stored, now = read_json(path), provenance(**given)
+    except (InputError, OSError) as error:
+        return [f"{path}: cannot be compared: {error}"]
+    lines = []
+    for block in ("configuration", "seeds", "data"):
+        ours = stored.get(block) if isinstance(stored, dict) else None
+        if isinstance(now[block], dict) and isinstance(ours, dict):
+            names = [*now[block], *(name for name in ours if name not in now[block])]
+            pairs = {f"{block} {name}": (ours.get(name), now[block].get(name)) for name in names}
+        else:
+            pairs = {block: (ours, now[block])}
+        lines += [f"{path}: {name} is stored as {old}, now {new}." for name, (old, new) in pairs.items() if old != new]
+    return lines
+
+
 def differences(stored: str | Path, recomputed: str | Path) -> list[str]:
     """One line for each row in which two tables differ; numbers may differ in the last digits that text holds."""
+    theirs = _rows(recomputed)
     try:
-        ours, theirs = _rows(stored), _rows(recomputed)
+        ours = _rows(stored)
     except FileNotFoundError:
         return [f"{stored}: no such file; finish the run first."]
+    except (ValueError, OSError) as error:
+        return [f"{stored}: cannot be read as a table ({str(error).splitlines()[0]}); delete it and run again."]
+    if list(ours.index.names) != list(theirs.index.names):
+        return [f"{stored}: lacks the columns that name its rows, {', '.join(map(str, theirs.index.names))}; delete it and run again."]
+    if twice := list(dict.fromkeys(ours.index[ours.index.duplicated()])):
+        return [f"{stored}: has the row {' '.join(key)} more than once; delete it and run again." for key in twice]
     lines = [f"{stored}: lacks the row {' '.join(key)}." for key in theirs.index.difference(ours.index, sort=False)]
     lines += [f"{stored}: has a row {' '.join(key)} that the run does not give." for key in ours.index.difference(theirs.index, sort=False)]
+    lines += [f"{stored}: has a column {name} that the run does not give." for name in ours.columns.difference(theirs.columns)]
     for key in ours.index.intersection(theirs.index, sort=False):
         for column in theirs.columns:
             old, new = str(ours.at[key, column]) if column in ours.columns else "nothing", str(theirs.at[key, column])
@@ -130,6 +160,8 @@ def _rows(path: str | Path) -> "pd.DataFrame":
 
     table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
     names = [name for name in KEYS if name in table.columns]
+    if not names:
+        raise ValueError("no column says what a value is of")
     return table.set_index(pd.MultiIndex.from_frame(table[names])).drop(columns=names)
 
 

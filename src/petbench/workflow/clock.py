@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 # What clocks of one site may differ by, in seconds.
@@ -16,11 +17,9 @@ def future_files(folder: str | Path) -> list[str]:
 
 
 def _files(folder: str) -> Iterator[tuple[str, float]]:
-    if not os.path.isdir(folder):
-        return
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                yield from _files(entry.path)
-            else:
-                yield entry.path, entry.stat(follow_symlinks=False).st_mtime
+    """Files and when they changed; those that vanish meanwhile, and folders that cannot be read, are left out."""
+    for below, _, names in os.walk(folder):
+        for name in names:
+            path = os.path.join(below, name)
+            with suppress(FileNotFoundError):
+                yield path, os.lstat(path).st_mtime

@@ -62,8 +62,7 @@ class Job:
         found = f"no GPU found on this machine{'' if given is None else f', where CUDA_VISIBLE_DEVICES is {given!r}'}"
         if self.config.get("without_gpu", "cpu") == "error":
             raise InputError(
-                f"{found}, and the job was given one; see what nvidia-smi says there, or go on with --resources gpu=0"
-                " or the scale's key without_gpu: cpu."
+                f"{found}, and the job was given one; see what nvidia-smi says there, or go on with the scale's key without_gpu: cpu."
             )
         print(f"device: cpu ({found})")
         return "cpu"
