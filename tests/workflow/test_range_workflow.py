@@ -113,9 +113,10 @@ def test_verify_measures_images_and_builds_tables_again(tiny, tmp_path):
     done = repo.snakemake("verify", "--cores", "1", "--configfile", "tests/config/tiny.yaml", "--config", chosen, check=False)
     assert done.returncode != 0
     lines = (repo.path / "results/tiny/logs/verify.log").read_text().splitlines()
-    told = {re.search(r"(\S+\.tsv): ", line)[1].removeprefix("results/tiny/") for line in lines}
+    parts = [re.search(r"results/tiny/(\S+\.(?:tsv|json)): (.*)", line) for line in lines]
+    told = {part[1] for part in parts}
     of_range = {"positron_range/ddconv_experiment2/none/measures-1.tsv", "positron_range/ddconv_experiment2/summary.tsv"}
-    assert told == of_range | {"tables/ddconv_experiment2.tsv", "tables/pcsa_gan_table3.tsv"}
+    assert told == of_range | {"tables/ddconv_experiment2.tsv", "tables/ddconv_experiment2.json", "tables/pcsa_gan_table3.tsv"}
     assert all(" is stored as " in line for line in lines)
     assert [line for line in lines if "accuracy" in line and "is stored as 0.99, recomputed as" in line]
-    assert all("ddconv" not in line.split(".tsv: ")[1].lower() for line in lines)
+    assert all("ddconv" not in part[2].lower() for part in parts)
