@@ -18,6 +18,7 @@ from petbench.physics.scanner import Scanner
 from petbench.positron_range.study import STRATEGIES
 from petbench.preprocess.splits import ALL, fold_testing, folds, people_of, subjects_tested, validation_subjects
 from petbench.report.notes import scale_notes
+from petbench.report.provenance import numbered
 from petbench.report.range_figures import FIGURES as RANGE_FIGURES
 from petbench.workflow.clock import future_files
 from petbench.workflow.code import PACKAGE, code_hash
@@ -686,11 +687,12 @@ def tabulated(wildcards=None):
             files = range_results_of(name)
         else:
             files = {"scores": scores_of([name])} if name in DIAGNOSES else {"metrics": metrics_of([name])}
+        files = {kind: [below_results(path) for path in aslist(paths)] for kind, paths in files.items()}
         plan[below_results(f"<results>/tables/{name}.tsv")] = {
             "experiment": entry,
             "titles": predictor_titles(own) if name in RANGE else titles_of(own),
             "published": published_path(entry["published"]) if "published" in entry else None,
-            "files": {kind: [below_results(path) for path in aslist(paths)] for kind, paths in files.items()},
+            "files": files,
             "bootstrap": bootstrap_of(own) if name in DIAGNOSES else None,
             "record": recorded(own, files),
         }
@@ -698,18 +700,14 @@ def tabulated(wildcards=None):
 
 
 def recorded(wildcards, files):
-    """What the record of a table is made from; of one on positron range, `files` are its data."""
+    """What the record of a table is made from, the code aside; of one on positron range, `files` are its data."""
     if wildcards.experiment in RANGE:
-        data = {f"{kind}/{number}": path for kind, paths in files.items() for number, path in enumerate(aslist(paths))}
-        configuration, code = range_configuration(wildcards), range_code(wildcards)
-    else:
-        data = dict(zip(names_behind(wildcards), images_behind(wildcards)))
-        configuration, code = configuration_behind(wildcards), code_behind(wildcards)
+        data = numbered(files)
+        return {"configuration": range_configuration(wildcards), "names": list(data), "files": list(data.values())}
     return {
-        "configuration": configuration,
-        "code": code,
-        "names": list(data),
-        "files": [below_results(path) for path in data.values()],
+        "configuration": configuration_behind(wildcards),
+        "names": names_behind(wildcards),
+        "files": [below_results(path) for path in images_behind(wildcards)],
     }
 
 

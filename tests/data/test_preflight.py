@@ -1,3 +1,7 @@
+import gzip
+import re
+from pathlib import Path
+
 import nibabel
 import numpy as np
 import pytest
@@ -10,20 +14,24 @@ from petbench.files import read_json, write_json
 AFFINE = np.diag([2.0, 3.0, 4.0, 1.0])
 
 
+def scan(seed=0):
+    return np.random.default_rng(seed).random((4, 5, 6), dtype=np.float32)
+
+
 def image(path, data):
     write_volume(path, data, like=volume(data, AFFINE))
     return str(path)
 
 
 def test_records_every_grid(tmp_path):
-    mr, pet = (image(tmp_path / f"{name}.nii.gz", np.random.default_rng(0).random((4, 5, 6), dtype=np.float32)) for name in "ab")
+    mr, pet = (image(tmp_path / f"{name}.nii.gz", scan(seed)) for seed, name in enumerate("ab"))
     check_images({"01": [mr, pet]}, str(tmp_path / "out.json"))
     grid = {"shape": [4, 5, 6], "voxel_mm": [2.0, 3.0, 4.0]}
     assert read_json(tmp_path / "out.json") == {"01": [grid, grid]}
 
 
 def test_a_low_dose_on_another_grid_is_named(tmp_path):
-    mr, standard = (image(tmp_path / f"{name}.nii.gz", np.random.default_rng(0).random((4, 5, 6), dtype=np.float32)) for name in "ab")
+    mr, standard = (image(tmp_path / f"{name}.nii.gz", scan(seed)) for seed, name in enumerate("ab"))
     low_dose = image(tmp_path / "low.nii.gz", np.random.default_rng(0).random((4, 5, 5), dtype=np.float32))
     with pytest.raises(InputError, match=r"low.nii.gz: its grid .* resample it"):
         check_images({"01": [mr, standard, low_dose]}, str(tmp_path / "out.json"))
@@ -42,9 +50,9 @@ def test_lists_all_problems_at_once_and_writes_nothing(tmp_path):
 
 
 def test_doses_that_do_not_show_the_same_activity_are_named(tmp_path):
-    data = np.random.default_rng(0).random((4, 5, 6), dtype=np.float32)
-    mr, standard = image(tmp_path / "mr.nii.gz", data), image(tmp_path / "standard.nii.gz", data)
-    quarter, kilo = image(tmp_path / "quarter.nii.gz", data / 4), image(tmp_path / "kilo.nii.gz", data)
+    data = scan()
+    mr, standard = image(tmp_path / "mr.nii.gz", scan(1)), image(tmp_path / "standard.nii.gz", data)
+    quarter, kilo = image(tmp_path / "quarter.nii.gz", data / 4), image(tmp_path / "kilo.nii.gz", data * np.float32(1.01))
     write_json(tmp_path / "standard.json", {"Units": "Bq/mL"})
     write_json(tmp_path / "kilo.json", {"Units": "kBq/mL"})
     with pytest.raises(InputError) as error:
@@ -55,8 +63,8 @@ def test_doses_that_do_not_show_the_same_activity_are_named(tmp_path):
 
 
 def test_headers_and_sidecars_are_read_and_every_problem_is_listed(tmp_path):
-    data = np.random.default_rng(0).random((4, 5, 6), dtype=np.float32)
-    mr, standard, low = (image(tmp_path / f"{name}.nii.gz", data) for name in ("mr", "standard", "low"))
+    data = scan()
+    mr, standard, low = (image(tmp_path / f"{name}.nii.gz", scan(seed)) for seed, name in enumerate(("mr", "standard", "low")))
     (tmp_path / "mr.json").write_text("{")
     (tmp_path / "low.json").write_text("[]")
     nowhere, metres = nibabel.Nifti1Image(data, AFFINE), nibabel.Nifti1Image(data, AFFINE)
@@ -81,7 +89,7 @@ def test_headers_and_sidecars_are_read_and_every_problem_is_listed(tmp_path):
 
 
 def test_a_sidecar_that_cannot_be_opened_hides_no_other_problem(tmp_path):
-    mr, pet = (image(tmp_path / f"{name}.nii.gz", np.random.default_rng(0).random((4, 4, 4), dtype=np.float32)) for name in "ab")
+    mr, pet = (image(tmp_path / f"{name}.nii.gz", scan(seed)) for seed, name in enumerate("ab"))
     (tmp_path / "a.json").mkdir()
     (tmp_path / "b.json").write_text("{")
     with pytest.raises(InputError) as error:
@@ -89,3 +97,18 @@ def test_a_sidecar_that_cannot_be_opened_hides_no_other_problem(tmp_path):
     first, second = str(error.value).splitlines()
     assert "a.json: cannot be read (Is a directory)" in first
     assert "b.json: not valid JSON" in second
+
+
+def test_one_image_in_two_places_is_named(tmp_path):
+    """A copy under another name, as one with another time in its gzip header; one file under two labels; a dose that is the standard."""
+    one, two, three = (image(tmp_path / f"{name}.nii.gz", scan(seed)) for seed, name in enumerate(("one", "two", "three")))
+    copy = tmp_path / "copy.nii.gz"
+    copy.write_bytes(gzip.compress(gzip.decompress(Path(one).read_bytes()), mtime=1))
+    with pytest.raises(InputError) as error:
+        check_images({"01": [one, two], "02": [str(copy)], "03": [two], "04": [three, three]}, str(tmp_path / "out.json"))
+    lines = str(error.value).splitlines()
+    assert [re.match(r"\S+/(\w+).nii.gz: its voxels are those of \S+/(\w+).nii.gz; give every", line).groups() for line in lines] == [
+        ("copy", "one"),
+        ("two", "two"),
+        ("three", "three"),
+    ]

@@ -29,7 +29,7 @@ def read_cohort(entry: Mapping[str, Any]) -> dict[str, Member]:
 
     Raises:
         InputError: a table is missing or lacks a column, a subject is listed twice, a label is unknown, a subject with a label has no
-            MR, or one with images has no label; two have the same image.
+            MR, or one with images has no label.
     """
     return (_from_table if entry["source"] == "table" else _from_bids)(entry)
 
@@ -60,7 +60,6 @@ def _pet(root: Path, subject: str, rec: str | None) -> str | None:
 def _from_table(entry: Mapping[str, Any]) -> dict[str, Member]:
     path = Path(entry["table"])
     members: dict[str, Member] = {}
-    owner: dict[Path, str] = {}
     for row, label in _labelled(path, "subject", entry["diagnosis"], TABLE_COLUMNS):
         files = {kind: path.parent / row[kind] for kind in ("t1w", "pet") if row[kind] not in ("", "n/a")}
         if "t1w" not in files:
@@ -69,9 +68,6 @@ def _from_table(entry: Mapping[str, Any]) -> dict[str, Member]:
             raise InputError(f"{path}: subject {row['subject']}: {missing[0]} does not exist; mend the path.")
         if not re.fullmatch("[A-Za-z0-9]+", row["subject"]):
             raise InputError(f"{path}: subject {row['subject']!r}: labels are letters a to z and digits; rename it.")
-        for file in files.values():
-            if (other := owner.setdefault(file.resolve(), row["subject"])) != row["subject"]:
-                raise InputError(f"{path}: subjects {other} and {row['subject']} have the same image {file}; give each its own.")
         members[row["subject"]] = Member(label, str(files["t1w"]), str(files["pet"]) if "pet" in files else None)
     return members
 

@@ -1,5 +1,6 @@
 """A look at a lab's own images before anything depends on them: all problems at once."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,17 +21,23 @@ def check_images(subjects: Mapping[str, Sequence[str]], out: str) -> None:
 
     Raises:
         InputError: some cannot be read, are not three-dimensional, hold NaN, are the same everywhere, or do not say where their voxels
-            lie in millimetres; a sidecar is no JSON object; or a subject's PET images are not on one grid, in one unit and of one
-            activity. Lists all problems.
+            lie in millimetres; a sidecar is no JSON object; two images have the same voxels, so that a subject would be tested
+            and trained on, or a standard dose restored from itself; or a subject's PET images are not on one grid, in one unit and of
+            one activity. Lists all problems.
     """
     problems: list[str] = []
+    seen: dict[bytes, str] = {}
     grids: dict[str, list[Any]] = {label: [] for label in subjects}
     for label, (mr, *pet) in subjects.items():
         images = {path: _checked(path, problems) for path in (mr, *pet)}
         standard = images[pet[0]] if pet else None
-        for path, image in images.items():
-            if image is None:
+        for path in (mr, *pet):
+            if (image := images[path]) is None:
                 continue
+            voxels = hashlib.sha256(np.asarray(image.dataobj).tobytes()).digest()
+            if voxels in seen:
+                problems.append(f"{path}: its voxels are those of {seen[voxels]}; give every subject, and every dose, an image of its own.")
+            seen.setdefault(voxels, path)
             grids[label].append({"shape": list(image.shape), "voxel_mm": [float(edge) for edge in voxel_mm(image)]})
             if path in pet and standard is not None and not same_grid(image, standard):
                 problems.append(f"{path}: its grid (shape {image.shape}) is not that of {pet[0]} (shape {standard.shape}); resample it.")

@@ -27,10 +27,22 @@ def provenance(configuration: Mapping[str, Any], code: Mapping[str, str], names:
         "petbench": version("petbench"),
         "revision": revision(Path(petbench.__file__).parent),
         "code": dict(code),
+        **sources(configuration, names, files),
+    }
+
+
+def sources(configuration: Mapping[str, Any], names: Sequence[str], files: Sequence[str]) -> dict[str, Any]:
+    """The part of a record that the code has no say in: `configuration`, `seeds` and `data`, as in `provenance`."""
+    return {
         "configuration": digest(configuration),
         "seeds": dict(_seeds(configuration)),
         "data": {name: checksum(file) for name, file in zip(names, files, strict=True)},
     }
+
+
+def numbered(files: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Files of several kinds by what a record calls them where they are nobody's images: kind and place."""
+    return {f"{kind}/{number}": path for kind, paths in files.items() for number, path in enumerate(paths)}
 
 
 def revision(folder: Path) -> str | None:

@@ -253,11 +253,10 @@ def _hdf5(path: str) -> Iterator[Any]:
     import h5py
 
     try:
-        file = h5py.File(path)
-    except OSError:
+        with h5py.File(path) as file:
+            yield file
+    except (OSError, KeyError):
         raise InputError(f"{path}: is cut short or damaged; delete it and run again.") from None
-    with file:
-        yield file
 
 
 def _read(paths: Sequence[str], text: Sequence[str]) -> "DataFrame":

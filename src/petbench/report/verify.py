@@ -14,7 +14,7 @@ from petbench.evaluation.table import read_tables
 from petbench.files import read_json
 from petbench.report import write_summaries, write_tables
 from petbench.report.diagnosis import build_diagnosis
-from petbench.report.provenance import provenance
+from petbench.report.provenance import sources
 from petbench.report.published import read_published
 from petbench.report.range_tables import range_tables
 from petbench.report.tables import build_table
@@ -45,7 +45,7 @@ def verify(
         summarised: By the path of each summary of such measures, their paths.
         tables: By the path of each experiment's table, its `experiment` and `titles`, the `files` it was built from by kind, the path
             of its `published` values or none, and `bootstrap` of a diagnosis, whose scores are taken as they are stored; `record`, what
-            the record of what it was made from takes: `configuration`, `code`, `names` and `files`.
+            `sources` takes.
 
     Raises:
         InputError: some differ; one line a difference, with what is stored and what was recomputed.
@@ -113,20 +113,18 @@ def _tabulate(table: Mapping[str, Any], files: Mapping[str, Sequence[str]], path
 
 
 def _unlike_record(path: str, given: Mapping[str, Any]) -> list[str]:
-    """How a table's record differs from its data, seeds and configuration now; code may be older, as the numbers tell."""
+    """How a table's record differs from its data, seeds and configuration now; other code is no difference, other numbers are."""
     try:
-        stored, now = read_json(path), provenance(**given)
+        stored, now = read_json(path), sources(**given)
     except (InputError, OSError) as error:
         return [f"{path}: cannot be compared: {error}"]
     lines = []
-    for block in ("configuration", "seeds", "data"):
-        ours = stored.get(block) if isinstance(stored, dict) else None
-        if isinstance(now[block], dict) and isinstance(ours, dict):
-            names = [*now[block], *(name for name in ours if name not in now[block])]
-            pairs = {f"{block} {name}": (ours.get(name), now[block].get(name)) for name in names}
-        else:
-            pairs = {block: (ours, now[block])}
-        lines += [f"{path}: {name} is stored as {old}, now {new}." for name, (old, new) in pairs.items() if old != new]
+    for block, new in now.items():
+        old = stored.get(block) if isinstance(stored, dict) else None
+        pairs = {block: (old, new)}
+        if isinstance(old, dict) and isinstance(new, dict):
+            pairs = {f"{block} {name}": (old.get(name), new.get(name)) for name in dict.fromkeys([*new, *old])}
+        lines += [f"{path}: {name} is stored as {was}, now {is_now}." for name, (was, is_now) in pairs.items() if was != is_now]
     return lines
 
 
