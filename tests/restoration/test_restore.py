@@ -1,4 +1,5 @@
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from petbench.errors import InputError
 from petbench.files import read_json, write_json
 from petbench.preprocess.grid import box_of
 from petbench.restoration.restore import restore, stitch
-from petbench.restoration.weights import load_restorer
+from petbench.restoration.weights import load_restorer, save_weights
 
 RNG = np.random.default_rng(0)
 LOW_DOSE, MR = RNG.random((2, 20, 18, 13), dtype=np.float32)
@@ -111,6 +112,18 @@ def test_weights_of_another_preparation_are_refused(subject, untrained, files, t
     write_json(tmp_path / "prepared.json", read_json(subject["prepared"]) | change)
     with pytest.raises(InputError, match=rf"model\.safetensors: {words}"):
         restore(str(tmp_path / "prepared.json"), subject["low_dose"], untrained, SETTINGS, "cpu", 1, files)
+
+
+def test_weights_of_before_low_doses_were_smoothed_go_with_volumes_that_were_not(subject, untrained, files, tmp_path, describe):
+    preprocess = describe().preprocess
+    scaling = {key: value for key, value in preprocess["scaling"].items() if key != "smooth_mm"}
+    old = str(tmp_path / "old.safetensors")
+    save_weights(old, load_restorer(untrained, "cpu")[0].weights(), describe(preprocess=preprocess | {"scaling": scaling}))
+    with pytest.raises(InputError, match=r"was trained with scaling .*'smooth_mm': 0\.0.* has .*'smooth_mm': 6\.0"):
+        restore(subject["prepared"], subject["low_dose"], old, SETTINGS, "cpu", 1, files)
+    prepared = str(Path(subject["prepared"]).with_name("unsmoothed.json"))
+    write_json(prepared, read_json(subject["prepared"]) | {"scaling": scaling | {"smooth_mm": 0.0}})
+    restore(prepared, subject["low_dose"], old, SETTINGS, "cpu", 1, files)
 
 
 def test_the_sidecar_tells_the_cost_of_the_network(subject, untrained, files):

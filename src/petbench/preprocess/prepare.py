@@ -52,7 +52,7 @@ def normalise(images: Mapping[str, Image], names: Mapping[str, str], preprocess:
             )
     shape, affine = grid_of(pet, preprocess["grid"])
     data = {kind: to_grid(image, shape, affine) for kind, image in images.items()}
-    divisors = scales(data["low_dose"], data["mr"], data.get("standard_dose"), preprocess["scaling"], names)
+    divisors = scales(data["low_dose"], data["mr"], data.get("standard_dose"), preprocess["scaling"], names, edges_mm(affine).tolist())
     volumes = {kind: np.asarray(values / divisors[kind], dtype=np.float32) for kind, values in data.items()}
     return Prepared(volumes, affine, divisors)
 

@@ -20,6 +20,9 @@ from petbench.preprocess.grid import from_grid
 from petbench.preprocess.windows import spatial_shape, window_slices, window_starts
 from petbench.restoration.weights import Description, load_restorer
 
+UNSMOOTHED = {"smooth_mm": 0.0}
+"""What weights do not say that were trained before low doses were smoothed for their scale."""
+
 
 def stitch(
     restorer: Restorer,
@@ -143,12 +146,12 @@ def restore(prepared: str, pet: str, weights: str, settings: Mapping[str, Any], 
 
 
 def _check_fit(description: Description, parameters: Mapping[str, Any], weights: str, prepared: str) -> None:
-    trained = {"window": list(description.window), "scaling": description.preprocess["scaling"]}
+    found = {"window": parameters["window"], "scaling": UNSMOOTHED | parameters["scaling"]}
+    trained = {"window": list(description.window), "scaling": UNSMOOTHED | description.preprocess["scaling"]}
     for key, value in trained.items():
-        if parameters[key] != value:
+        if found[key] != value:
             raise InputError(
-                f"{weights}: was trained with {key} {value}, and {prepared} has {parameters[key]};"
-                f" give the data set the {key} of its weights."
+                f"{weights}: was trained with {key} {value}, and {prepared} has {found[key]}; give the data set the {key} of its weights."
             )
     if not np.allclose(parameters["voxel_mm"], description.voxel_mm, rtol=0.01):
         raise InputError(
