@@ -216,7 +216,7 @@ def test_frames_of_a_disc_have_the_psnr_ssim_and_nmse_of_the_closed_form():
     assert found["frame_psnr"] == pytest.approx(20 - 10 * math.log10(share))
     inside = metrics.slice_psnr(1.1 * reference[..., :2], reference[..., :2], np.repeat(head[..., None], 2, axis=2))[0]
     assert found["frame_psnr"] - inside == pytest.approx(-10 * math.log10(share))
-    # Where a window sees one level only, SSIM is that of two constants; where it sees none, one; at the rim the contrast costs a factor more.
+    # Where a window sees one level only, SSIM is that of two constants; where it sees none, one; at the rim contrast costs a factor.
     flat, contrast = (2 * 1.1 + 0.01**2) / (1.1**2 + 1 + 0.01**2), 2 * 1.1 / (1.1**2 + 1)
     rim = disc(radius=26.0) & ~disc(radius=14.0)
     lowest, highest = (np.mean(np.where(rim, level, np.where(head, flat, 1.0))) for level in (flat * contrast, 1.0))

@@ -224,6 +224,8 @@ MR_ALONE, REAL_PET = "mr", "real_pet"
 TIMED = ("train_seconds", "epoch_seconds", "train_peak_mb", "restore_seconds", "restore_peak_mb")
 """Costs that depend on the device."""
 
+STANDARD_ROW = "standard_dose"
+"""The row of a table that is the standard dose itself: what it recovers and shows of lesions, blurred and noisy as it is."""
 REGIONS = tuple(dict.fromkeys(region for metric in _METRICS for region in metric.regions if region != FRAME))
 """Regions that an experiment or a column of it can name: of similarity, and of quantities that tissues and lesions have of their own."""
 

@@ -14,7 +14,7 @@ from petbench.data.nifti import Image, canonical, read_volume, voxel_mm
 from petbench.data.phantom_files import read_truth
 from petbench.errors import InputError
 from petbench.evaluation import metrics
-from petbench.evaluation.definitions import COSTS, FRAME, LESION_REGIONS
+from petbench.evaluation.definitions import COSTS, FRAME, LESION_REGIONS, STANDARD_ROW
 from petbench.evaluation.quantification import LesionResult, lesion_results, regional_bias
 from petbench.evaluation.regions import brain_from_image, brain_from_labels, tissue_masks
 from petbench.evaluation.settings import Settings, selection
@@ -118,7 +118,7 @@ def evaluate(
         out: The TSV to write, see `petbench.evaluation.table`.
         dataset: Name of the dataset entry.
         dose: Name of the low dose.
-        method: Name of the method entry.
+        method: Name of the method entry, `low_dose`, or `standard_dose`, whose metrics against itself are n/a.
         subjects: Names; every other list has one entry a subject, in this order.
         folds: The fold that left the subject out.
         people: The person each subject shows; None where each shows one of its own.
@@ -174,6 +174,8 @@ def evaluate(
     if not subjects:
         raise InputError("evaluate/subjects: is empty; name at least one subject.")
     table = pd.concat(tables, ignore_index=True).assign(dataset=dataset, dose=dose, method=method)[list(COLUMNS)]
+    if method == STANDARD_ROW:  # how like itself an image is says nothing
+        table.loc[table["reference"] == "standard_dose", "value"] = math.nan
     write_table(out, table)
     return table
 

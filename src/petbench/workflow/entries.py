@@ -14,7 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from petbench.errors import InputError
-from petbench.evaluation.definitions import COSTS, DEFINITIONS, DIAGNOSTIC, MR_ALONE, REAL_PET, REGIONS, STUDIES
+from petbench.evaluation.definitions import (
+    COSTS,
+    DEFINITIONS,
+    DIAGNOSTIC,
+    MR_ALONE,
+    REAL_PET,
+    REGIONS,
+    STANDARD_ROW,
+    STUDIES,
+    shown_in,
+)
 from petbench.evaluation.settings import LPIPS_EDGE
 from petbench.files import digest
 from petbench.preprocess.splits import folds, people_of, subjects_tested, train_subjects
@@ -39,6 +49,8 @@ KINDS = {
 SHARED_DEFINITIONS = ("psf_sets", "predictors", "torsos", "experiments")
 NOT_INHERITED = ("title", "citation", "extends")
 LOW_DOSE = "low_dose"
+UNRESTORED = (LOW_DOSE, STANDARD_ROW)
+"""Rows of a table that are images of the data set, not a method's."""
 STANDARD = "standard"
 NO_DOSE = "none"
 """The dose of data sets whose PET is made of MR alone."""
@@ -278,17 +290,19 @@ def _check_experiment(experiment: Entry, basedir: Path, where: str) -> None:
     is_study = experiment["kind"] in STUDIES
     for metric in experiment.get("metrics", []):
         one_of("metrics", metric, DIAGNOSTIC if is_study else [name for name in DEFINITIONS if name not in (*COSTS, *DIAGNOSTIC)])
-    if is_study and LOW_DOSE in rows:
-        raise InputError(f"{where}: rows: {LOW_DOSE!r} is no row of a diagnosis; its rows are {MR_ALONE}, {REAL_PET} and methods.")
+    for row in UNRESTORED:
+        if is_study and row in rows:
+            raise InputError(f"{where}: rows: {row!r} is no row of a diagnosis; its rows are {MR_ALONE}, {REAL_PET} and methods.")
     for metric in experiment.get("cost", []):
         one_of("cost", metric, COSTS)
     if "region" in experiment:
         one_of("region", experiment["region"], REGIONS)
+        _check_regions(experiment, where)
     if "statistics" in experiment:
         tested = experiment["statistics"]["metric"]
         for metric in [tested] if isinstance(tested, str) else tested:
             one_of("statistics/metric", metric, experiment["metrics"])
-        one_of("statistics/against", experiment["statistics"]["against"], rows)
+        one_of("statistics/against", experiment["statistics"]["against"], [row for row in rows if row != STANDARD_ROW])
     for panel in experiment.get("panels", []):
         for tick in panel["ticks"]:
             one_of("panels/ticks", tick["method"], rows)
@@ -298,6 +312,30 @@ def _check_experiment(experiment: Entry, basedir: Path, where: str) -> None:
         one_of("published_metrics", metric, [*experiment.get("metrics", []), *experiment.get("cost", [])])
     if "published" in experiment:
         one_of("published", experiment["published"], sorted(path.stem for path in (basedir / "resources" / "published").glob("*.tsv")))
+
+
+def _check_regions(experiment: Entry, where: str) -> None:
+    """Check that each column has a place of its own and shows some metric, and that each metric is shown."""
+    metrics, seen = experiment["metrics"], set()
+    for column in experiment["columns"]:
+        region = column.get("region", experiment["region"])
+        if region not in REGIONS:
+            raise InputError(f"{where}: columns/region: there is no {region!r}; give one of {', '.join(REGIONS)}.")
+        if not shown_in(metrics, region):
+            raise InputError(
+                f"{where}: columns: none of {', '.join(metrics)} is measured in region {region!r}; choose another, or other metrics."
+            )
+        place = (column["dataset"], column["dose"], region)
+        if place in seen:
+            raise InputError(f"{where}: columns: {'/'.join(place[:2])} stands twice in region {region!r}; keep one.")
+        seen.add(place)
+    shown = {name for *_, region in seen for name in shown_in(metrics, region)}
+    if lost := [name for name in metrics if name not in shown]:
+        known = ", ".join(DEFINITIONS[lost[0]].regions) or "single lesions only"
+        raise InputError(f"{where}: metrics: {lost[0]!r} is measured in no region of the columns ({known}); name one, or take it out.")
+    against_truth = [name for name in metrics if DEFINITIONS[name].truth]
+    if against_truth and experiment["reference"] != "true_activity":
+        raise InputError(f"{where}: reference: {against_truth[0]!r} is measured against true_activity alone; name that.")
 
 
 def _add_dataset(library: Library, name: str, where: str, datasets: dict[str, Entry]) -> None:
@@ -447,7 +485,7 @@ def _add_method(
 ) -> None:
     if name in above:
         raise InputError(f"{where}: methods refer to each other in a circle ({' -> '.join([*above, name])}); cut it.")
-    if name in methods or name == LOW_DOSE:
+    if name in methods or name in UNRESTORED:
         return
     entry = library.resolve_whole("methods", name, where)
     path = library.files["methods"][name]
@@ -531,7 +569,7 @@ def _check_wavelet(wavelet: str, path: Path) -> None:
 def _check_distinct(rows: Sequence[str], methods: Mapping[str, Entry], where: str) -> None:
     seen: dict[str, str] = {}
     for row in rows:
-        if row == LOW_DOSE:
+        if row in UNRESTORED:
             continue
         content = digest({key: value for key, value in methods[row].items() if key not in NOT_INHERITED})
         if content in seen:
