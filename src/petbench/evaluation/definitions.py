@@ -224,6 +224,8 @@ MR_ALONE, REAL_PET = "mr", "real_pet"
 TIMED = ("train_seconds", "epoch_seconds", "train_peak_mb", "restore_seconds", "restore_peak_mb")
 """Costs that depend on the device."""
 
+VIEWS = {"sagittal": 0, "coronal": 1, "axial": 2}
+"""Planes that are shown, and the axis of a volume that each looks along."""
 STANDARD_ROW = "standard_dose"
 """The row of a table that is the standard dose itself: what it recovers and shows of lesions, blurred and noisy as it is."""
 REGIONS = tuple(dict.fromkeys(region for metric in _METRICS for region in metric.regions if region != FRAME))

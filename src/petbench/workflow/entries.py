@@ -23,6 +23,7 @@ from petbench.evaluation.definitions import (
     REGIONS,
     STANDARD_ROW,
     STUDIES,
+    VIEWS,
     shown_in,
 )
 from petbench.evaluation.settings import LPIPS_EDGE
@@ -249,6 +250,7 @@ def load(config: Mapping[str, Any], basedir: str | Path) -> Entry:
             _check_windows(library, methods_of(experiment), methods, datasets[column["dataset"]], column["dataset"])
             if experiment["kind"] in STUDIES:
                 _check_study(classifiers[experiment["classifier"]], datasets[column["dataset"]], column, f"{where}: columns")
+            _check_known(experiment, datasets[column["dataset"]], column["dataset"], where)
         _check_distinct(methods_of(experiment), methods, where)
         if "similarity" in experiment:
             _check_time_step(experiment, methods, where)
@@ -336,6 +338,22 @@ def _check_regions(experiment: Entry, where: str) -> None:
     against_truth = [name for name in metrics if DEFINITIONS[name].truth]
     if against_truth and experiment["reference"] != "true_activity":
         raise InputError(f"{where}: reference: {against_truth[0]!r} is measured against true_activity alone; name that.")
+
+
+def _check_known(experiment: Entry, dataset: Entry, name: str, where: str) -> None:
+    """Check that a data set has what an experiment measures against and shows: the truth, lesions, the slices of its planes."""
+    phantom = dataset["source"] in ("phantom", "brainweb") and "structural" not in dataset["preprocess"]
+    if experiment.get("reference") == "true_activity" and not phantom:
+        raise InputError(f"{where}: reference: the true activity of data set {name!r} is not known; take standard_dose.")
+    views = experiment.get("views", {})
+    if not phantom and any("lesion" in place for place in views.get("through", [])):
+        raise InputError(f"{where}: views/through: lesions of data set {name!r} are not known; take head, or a place in mm.")
+    evaluation = dataset.get("evaluation", {})
+    axis = evaluation.get("slice_axis", 2)
+    if "slices" in evaluation and (beside := [plane for plane in views.get("planes", []) if VIEWS[plane] != axis]):
+        raise InputError(
+            f"{where}: views/planes: data set {name!r} evaluates some slices only, which {beside[0]} planes cut across; remove it."
+        )
 
 
 def _add_dataset(library: Library, name: str, where: str, datasets: dict[str, Entry]) -> None:
