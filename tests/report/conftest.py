@@ -32,9 +32,10 @@ def metrics() -> pd.DataFrame:
             gain = {"low_dose": 0.0, "m_unet": 2.2, "mak_gan": 3.1}.get(method, 2.0 + 0.1 * rank)
             for reference, shift in (("standard_dose", 0.0), ("true_activity", -4.0)):
                 psnr = base + gain + shift + ease + rng.normal(0, 0.15, subjects)
-                rows += long_rows("mni", dose, method, "psnr", psnr, reference)
-                rows += long_rows("mni", dose, method, "ssim", 1 - 0.6 / psnr, reference)
-                rows += long_rows("mni", dose, method, "nmse", 10 ** (-psnr / 10) * 8, reference)
+                for region, peak in (("whole", 20.0), ("brain", 8.0)):
+                    rows += long_rows("mni", dose, method, "psnr", psnr, reference, region)
+                    rows += long_rows("mni", dose, method, "ssim", 1 - 0.6 / psnr, reference, region)
+                    rows += long_rows("mni", dose, method, "nmse", 10 ** (-psnr / 10) * peak, reference, region)
             if method in METHODS:
                 for region, bias in (("grey", -0.08), ("white", 0.12), ("csf", 0.35), ("mr_only_lesions", 0.02)):
                     rows += long_rows("mni", dose, method, "bias", rng.normal(bias, 0.02, subjects), "true_activity", region)

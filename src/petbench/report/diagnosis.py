@@ -50,7 +50,9 @@ def build_diagnosis(
         InputError: a row has scores in no column, somebody was tested twice, or not by every row and repeat.
     """
     metrics = tuple(DEFINITIONS[name] for name in experiment["metrics"])
-    columns = tuple(Column(_key(column), column["label"], column.get("published", "")) for column in experiment["columns"])
+    columns = tuple(
+        Column(_key(column), _key(column), column["label"], column.get("published", ""), "n/a", metrics) for column in experiment["columns"]
+    )
     cells: dict[tuple[str, str, str], Cell] = {}
     own_notes = []
     for column in experiment["columns"]:

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 
 
 Drawn: TypeAlias = tuple[str, str]
+VIEWED = (
+    "The first person tested; errors against the first image of PET, on a scale that the restored images set."
+    " The subject's left is at the left."
+)
 LESIONS = {"pet_only": "a PET-only one", "shared": "one that PET and MR share"}
 
 
@@ -174,14 +178,16 @@ def _experiment(name: str, experiment: Mapping[str, Any], content: ReportContent
     if experiment["kind"] in STUDIES:
         return _diagnosis(name, experiment, content, titles, scale_notes(content.entries, experiment, content.note))
     tables = [] if experiment["kind"] == "similarity" else _tables(experiment, content, published, titles)
+    drawn = _data_uri(_figure(name, content)) if experiment["kind"] in ("figure", "similarity") or "views" in experiment else None
+    beside = experiment["kind"] == "table" and drawn is not None
     return {
         "id": name,
         "title": experiment["title"],
         "differs": " ".join(experiment["differs"].split()),
         "tables": tables,
         "published": published,
-        "figure": _data_uri(_figure(name, content)) if experiment["kind"] in ("figure", "similarity") else None,
-        "plates": [],
+        "figure": None if beside else drawn,
+        "plates": [(drawn, VIEWED)] if beside else [],
         "summaries": [],
         "notes": "",
     }
