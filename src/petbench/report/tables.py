@@ -138,7 +138,7 @@ def build_table(
             reason = WHY_UNKNOWN.get(metric.name, "no value is finite")
             own_notes.append(f"{metric.title} is n/a: {reason}.")
         elif summary is not None:
-            left_out += int(summary["left_out"].sum())
+            left_out += int(summary.loc[summary["n"] > 0, "left_out"].sum())
     for method in experiment["rows"]:
         cells |= {(method, COST, metric.name): _cost(own, method, metric.name) for metric in cost}
     if left_out:
@@ -172,7 +172,7 @@ def has_reference(experiment: Mapping[str, Any], metrics: "DataFrame", reference
 
 def few_subjects(table: Table) -> list[str]:
     """Keys of the columns in which some value stands for too few subjects to be tested."""
-    return [c.key for c in table.columns if any(cell.n < MIN_SUBJECTS for (_, key, _), cell in table.cells.items() if key == c.key)]
+    return [c.key for c in table.columns if any(0 < cell.n < MIN_SUBJECTS for (_, key, _), cell in table.cells.items() if key == c.key)]
 
 
 def caption(table: Table, intervals: bool) -> str:
