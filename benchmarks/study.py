@@ -24,6 +24,7 @@ import yaml
 from timing import job_times
 
 from petbench.evaluation.complexity import complexity
+from petbench.evaluation.definitions import TRIVIAL
 from petbench.methods.build import build
 from petbench.physics.scanner import Scanner
 from petbench.preprocess.splits import people_of
@@ -75,7 +76,7 @@ class Study:
 
     def pass_tflop(self, method: str, window: tuple[int, ...], inputs: tuple[str, ...]) -> float:
         """Operations of one window through a method's network, counted once."""
-        if self.entries["methods"][method]["module"] == "mean_pet":
+        if self.entries["methods"][method]["module"] in TRIVIAL:
             return 0.0  # has no network
         key = (method, window, inputs)
         if key not in self.counted:
@@ -169,7 +170,17 @@ def seconds_of_work(results: Path, scale: Path) -> dict[str, float]:
     return {rule: spent / done[rule] for rule, spent in seconds.items() if done[rule]} | {"normalise_mr": NORMALISE_MR_SECONDS}
 
 
-ON_A_GPU = ("train", "restore_subject", "train_predictor", "predict_kernels", "reconstruct_torso", "correct_scan", "similarity", "classify")
+ON_A_GPU = (
+    "train",
+    "restore_subject",
+    "train_predictor",
+    "predict_kernels",
+    "reconstruct_torso",
+    "correct_scan",
+    "similarity",
+    "reliance",
+    "classify",
+)
 
 
 def main() -> None:

@@ -16,7 +16,15 @@ from petbench.physics.doses import STANDARD as STANDARD_DOSE
 from petbench.physics.doses import check_doses, is_independent
 from petbench.physics.scanner import Scanner
 from petbench.positron_range.study import STRATEGIES
-from petbench.preprocess.splits import ALL, fold_testing, folds, people_of, subjects_tested, validation_subjects
+from petbench.preprocess.splits import (
+    ALL,
+    another,
+    fold_testing,
+    folds,
+    people_of,
+    subjects_tested,
+    validation_subjects,
+)
 from petbench.report.notes import scale_notes
 from petbench.report.places import places_of, through_lesions
 from petbench.report.provenance import numbered
@@ -56,6 +64,7 @@ IMAGED = [name for name in EXPERIMENTS if name not in DIAGNOSES]
 CLASSIFIERS = ENTRIES["classifiers"]
 MAPS = [name for name, entry in EXPERIMENTS.items() if entry["kind"] == "similarity"]
 TABULATED = [name for name in IMAGED if name not in MAPS]
+RELIANCES = [name for name, entry in EXPERIMENTS.items() if entry["kind"] == "reliance"]
 PAPERS = {name: ENTRIES["experiments"][name]["paper"] for name in RUN}
 TARGETS = {name: [name] for name in RUN} | {
     paper: [name for name in RUN if PAPERS[name] == paper] for paper in dict.fromkeys(PAPERS.values())
@@ -691,7 +700,7 @@ def tabulated(wildcards=None):
         if name in RANGE:
             files = range_results_of(name)
         else:
-            files = {"scores": scores_of([name])} if name in DIAGNOSES else {"metrics": metrics_of([name])}
+            files = {"scores": scores_of([name])} if name in DIAGNOSES else {"metrics": values_of(own)}
         files = {kind: [below_results(path) for path in aslist(paths)] for kind, paths in files.items()}
         plan[below_results(f"<results>/tables/{name}.tsv")] = {
             "experiment": entry,
@@ -813,6 +822,12 @@ def samples_behind(experiment):
             for column in EXPERIMENTS[experiment]["columns"]
             for subject in tested(column["dataset"])
         }
+    if experiment in RELIANCES:
+        samples |= {
+            (dataset, dose, other_of(dataset, subject))
+            for dataset, dose, subject in samples
+            if subject in tested(dataset)
+        }
     return sorted(
         {(dataset, subject, kind) for dataset, dose, subject in samples for kind in kinds_of(dataset, dose, subject)}
     )
@@ -872,9 +887,10 @@ def code_behind(wildcards):
         "normalise_pet": datasets & set(SYNTHETIC),
         "prepare_maps": datasets & set(SYNTHETIC),
         "fuse": set(EXPERIMENTS[experiment]["rows"]) & set(FUSED),
-        "evaluate": experiment not in DIAGNOSES,
+        "evaluate": experiment not in [*DIAGNOSES, *RELIANCES],
     }
-    of_methods = ["train", "classify"] if experiment in DIAGNOSES else ["train", "restore_subject"]
+    restoring = {"diagnosis": "classify", "roc": "classify", "reliance": "reliance"}
+    of_methods = ["train", restoring.get(EXPERIMENTS[experiment]["kind"], "restore_subject")]
     return {
         **{stage: hash_of(stage) for stage, taken in stages.items() if taken},
         **{stage: hash_of(stage, *modules) for stage in of_methods},
@@ -921,16 +937,61 @@ def range_code(wildcards):
 
 
 def metrics_of(experiments):
-    """Metric tables of every method in every column of some experiments, each once; a map of similarity measures none."""
+    """Metric tables of every method in every column of some experiments, each once; those of reliance have their own (`values_of`)."""
     return sorted(
         {
             f"<results>/{column['dataset']}/{column['dose']}/{method}/metrics.tsv"
             for name in experiments
-            if name in IMAGED and name not in MAPS
+            if name in TABULATED and name not in RELIANCES
             for column in EXPERIMENTS[name]["columns"]
             for method in EXPERIMENTS[name]["rows"]
         }
     )
+
+
+def values_of(wildcards):
+    """What the table of an experiment is built from: metric tables, or what swapping a method's inputs does, fold by fold."""
+    name = wildcards.experiment
+    if name not in RELIANCES:
+        return metrics_of([name])
+    return [
+        f"<results>/reliance/{name}/{column['dataset']}/{column['dose']}/{method}/fold-{fold}.tsv"
+        for column in EXPERIMENTS[name]["columns"]
+        for method in EXPERIMENTS[name]["rows"]
+        for fold in folds(people_of(DATASETS[column["dataset"]]), DATASETS[column["dataset"]]["split"])
+    ]
+
+
+def relying(wildcards):
+    """The subjects of a fold whose inputs are swapped: all that it tests, or the first so many."""
+    entry = DATASETS[wildcards.dataset]
+    return folds(people_of(entry), entry["split"])[wildcards.fold][: EXPERIMENTS[wildcards.experiment].get("subjects")]
+
+
+def people_relying(wildcards):
+    """The person that each of them shows."""
+    people = people_of(DATASETS[wildcards.dataset])
+    return [people[subject] for subject in relying(wildcards)]
+
+
+@cache
+def other_of(dataset, subject):
+    """The subject whose images stand in for another's."""
+    return another(people_of(DATASETS[dataset]), DATASETS[dataset]["split"], subject)
+
+
+def reliance_inputs(wildcards):
+    """Weights of a fold, what it restores, and whose images stand in."""
+    training, dataset, dose = own_training(wildcards), wildcards.dataset, wildcards.dose
+    domain, subjects = METHODS[training.method]["train"]["domain"], relying(wildcards)
+    known = {"labels": [truth(dataset, subject, "labels") for subject in subjects]} if dataset in PHANTOMS else {}
+    return known | {
+        "weights": weights_file(training),
+        "prepared": [prepared(dataset, dose, domain, subject) for subject in subjects],
+        "others": [prepared(dataset, dose, domain, other_of(dataset, subject)) for subject in subjects],
+        "low_dose": [pet_image(dataset, subject, dose) for subject in subjects],
+        "standard_dose": [reference_image(dataset, subject) for subject in subjects],
+    }
 
 
 # Diagnosis.
@@ -1148,7 +1209,7 @@ def notes_of(wildcards):
 def shown_columns():
     """Methods of all experiments by data set and dose, each once and in order."""
     shown = {}
-    for experiment in [entry for name, entry in EXPERIMENTS.items() if name in TABULATED]:
+    for experiment in [EXPERIMENTS[name] for name in TABULATED if name not in RELIANCES]:
         for column in experiment["columns"]:
             methods = shown.setdefault((column["dataset"], column["dose"]), [])
             methods += [method for method in experiment["rows"] if method not in methods]
@@ -1195,6 +1256,7 @@ def page_inputs(wildcards):
     folders = [Path(weights_file(Training(*training))).parent for training in plan["trainings"]]
     return {
         "metrics": metrics_of(RUN),
+        "reliance": [path for name in RELIANCES for path in values_of(SimpleNamespace(experiment=name))],
         "scores": scores_of(RUN),
         "histories": [f"{folder}/history.tsv" for folder in folders],
         "costs": [f"{folder}/cost.json" for folder in folders],

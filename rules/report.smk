@@ -4,7 +4,7 @@
 rule table:
     input:
         unpack(cost_files),
-        metrics=lambda wildcards: metrics_of([wildcards.experiment]),
+        metrics=values_of,
         published=published_file,
         images=images_behind,
     output:

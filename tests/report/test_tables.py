@@ -9,7 +9,7 @@ from made_up import ROOT, experiment, long_rows
 from scipy import stats
 
 from petbench.errors import InputError
-from petbench.report.notes import device_notes, scale_notes
+from petbench.report.notes import below_trivial, device_notes, scale_notes
 from petbench.report.published import COLUMNS, Quoted, read_papers, read_published
 from petbench.report.tables import build_table, caption, few_subjects, has_reference
 from petbench.report.write_tables import escape, write_latex, write_markdown, write_tsv
@@ -142,6 +142,16 @@ def test_a_metric_without_any_value_is_explained_and_prints_as_not_applicable(tm
     assert line.endswith("| n/a |")
 
 
+def test_what_a_row_has_no_value_of_is_not_told_as_left_out_and_few_people_are_those_who_were_measured():
+    full = study([20.0] * 6, [21.0] * 6, [22.0] * 6)
+    unknown = full.assign(value=full["value"].where(full["method"] != "other"))
+    table = build_table(ENTRY, unknown, (), TITLES)
+    assert not any("left out" in note for note in table.notes)
+    assert few_subjects(table) == []
+    one = full.assign(value=full["value"].where((full["method"] != "other") | (full["subject"] != "sub-01")))
+    assert "2 values that are not finite are left out." in build_table(ENTRY, one, (), TITLES).notes
+
+
 def test_a_metric_that_the_paper_calls_otherwise_is_paired_with_its_number(tmp_path):
     quoted = Quoted("MAK-GAN", "Clinical", "Peak", "23.1 ± 2.0", "", "a paper, table 1")
     entry = {**ENTRY, "published_rows": {"mak_gan": "MAK-GAN"}, "published_metrics": {"psnr": "Peak"}}
@@ -168,6 +178,29 @@ def test_notes_warn_of_the_scale_and_of_each_data_set_of_the_experiment():
     assert leaking.startswith("Leaking scale (Heads): each image is scaled to its own range")
     assert registered == f"Heads: {REGISTERED}"
     assert scale_notes({"datasets": {"mni": entry_of("standard")}}, ENTRY, "") == (REGISTERED,)
+
+
+def test_methods_below_the_best_trivial_row_are_named_with_how_far_by_column():
+    """Whatever the order; neither trivial rows themselves nor the low dose are."""
+    rows = ["low_dose", "mak_gan", "gaussian", "other", "nlm"]
+    reached = {"drf4": [18.0, 22.0, 21.0, 20.5, 20.0], "drf25": [19.0, 25.0, 24.0, 26.0, 25.5]}
+    columns = [{"dataset": "mni", "dose": dose, "label": dose} for dose in reached]
+    metrics = pd.DataFrame(
+        row
+        for dose, values in reached.items()
+        for method, value in zip(rows, values, strict=True)
+        for metric in ("psnr", "nmse")
+        for row in long_rows("mni", dose, method, metric, [value - 1, value + 1])
+    )
+    entry = {**ENTRY, "rows": rows, "columns": columns}
+    titles = TITLES | {"gaussian": "Filter", "nlm": "NLM"}
+    table = build_table(entry, metrics, (), titles)
+    assert below_trivial(table, ["gaussian", "nlm"]) == [
+        "A & B, drf4: below Filter (21.00 dB PSNR): Other_net by 0.50 dB.",
+        "A & B, drf25: below NLM (25.50 dB PSNR): MAK-GAN by 0.50 dB.",
+    ]
+    assert below_trivial(table, []) == []
+    assert below_trivial(build_table({**entry, "metrics": ["nmse"]}, metrics, (), titles), ["gaussian"]) == []
 
 
 def test_warnings_and_differences_stand_in_markdown_and_latex(tmp_path):
@@ -225,7 +258,7 @@ def test_tsv_returns_every_number_it_was_given(metrics, tmp_path):
     write_tsv(table, tmp_path / "table.tsv")
     exact = {"float_precision": "round_trip", "dtype": {"published": str}}
     read = pd.read_csv(tmp_path / "table.tsv", sep="\t", keep_default_na=False, na_values=["n/a"], **exact)
-    assert len(read) == len(table.cells) == 3 * (2 * 3 + 2)
+    assert len(read) == len(table.cells) == len(entry["rows"]) * (2 * 3 + 2)
     keys = {column.place: column.key for column in table.columns}
     for row in read.to_dict("records"):
         cell = table.cells[row["method"], keys.get(row["column"], row["column"]), row["metric"]]

@@ -163,6 +163,34 @@ _METRICS = (
         regions=LESION_REGIONS,
         truth=True,
     ),
+    Metric("psnr_own", "PSNR, own", "PSNR of what a method makes of a subject's own PET and MR.", "higher", ".2f", "dB"),
+    Metric("psnr_other_mr", "PSNR, other MR", "PSNR of what it makes of the subject's PET and another subject's MR.", "none", ".2f", "dB"),
+    Metric("psnr_no_mr", "PSNR, no MR", "PSNR of what it makes of the subject's PET and an MR of zeros.", "none", ".2f", "dB"),
+    Metric("psnr_other_pet", "PSNR, other PET", "PSNR of what it makes of another subject's PET and the own MR.", "none", ".2f", "dB"),
+    Metric("loss_other_mr", "Loss, other MR", "PSNR with the own MR minus that with another subject's.", "none", "+.3f", "dB"),
+    Metric("loss_no_mr", "Loss, no MR", "PSNR with the own MR minus that with an MR of zeros.", "none", "+.3f", "dB"),
+    Metric("loss_other_pet", "Loss, other PET", "PSNR with the own PET minus that with another subject's.", "none", "+.3f", "dB"),
+    Metric(
+        "change_other_mr",
+        "Change, other MR",
+        "Root mean square of what another subject's MR changes in the output, over that of the output.",
+        "none",
+        ".2e",
+    ),
+    Metric(
+        "change_no_mr",
+        "Change, no MR",
+        "Root mean square of what an MR of zeros changes in the output, over that of the output.",
+        "none",
+        ".2e",
+    ),
+    Metric(
+        "change_other_pet",
+        "Change, other PET",
+        "Root mean square of what another subject's PET changes in the output, over that of the output.",
+        "none",
+        ".2e",
+    ),
     Metric("accuracy", "ACC", "Share of people put into their own group, at a score of one half.", "higher", ".3f"),
     Metric("precision", "Precision", "Share of patients among those called patients.", "higher", ".3f"),
     Metric("specificity", "SPE", "Share of controls called controls.", "higher", ".3f"),
@@ -217,6 +245,10 @@ COSTS = (
 
 DIAGNOSTIC = ("accuracy", "precision", "specificity", "sensitivity", "f1", "auc", "auc_gain")
 """What tells how well two groups of people are told apart."""
+RELIANCE = tuple(name for name in DEFINITIONS if name.startswith(("psnr_", "loss_", "change_")))
+"""What tells how much a method relies on each of its inputs."""
+TRIVIAL = ("gaussian", "nlm", "mean_pet")
+"""Modules of methods without a network, which every trained one must beat."""
 STUDIES = ("diagnosis", "roc")
 """Kinds of experiments on that."""
 MR_ALONE, REAL_PET = "mr", "real_pet"

@@ -21,6 +21,7 @@ from petbench.evaluation.definitions import (
     MR_ALONE,
     REAL_PET,
     REGIONS,
+    RELIANCE,
     STANDARD_ROW,
     STUDIES,
     VIEWS,
@@ -55,6 +56,8 @@ UNRESTORED = (LOW_DOSE, STANDARD_ROW)
 STANDARD = "standard"
 NO_DOSE = "none"
 """The dose of data sets whose PET is made of MR alone."""
+VOLUMES = "volumes"
+"""The domain that every data set has: the whole working grid as one window."""
 
 
 def merge(base: Any, over: Any) -> Any:
@@ -252,6 +255,8 @@ def load(config: Mapping[str, Any], basedir: str | Path) -> Entry:
                 _check_study(classifiers[experiment["classifier"]], datasets[column["dataset"]], column, f"{where}: columns")
             _check_known(experiment, datasets[column["dataset"]], column["dataset"], where)
         _check_distinct(methods_of(experiment), methods, where)
+        if experiment["kind"] == "reliance":
+            _check_reliance(experiment, methods, datasets, where)
         if "similarity" in experiment:
             _check_time_step(experiment, methods, where)
     scanners = {
@@ -290,8 +295,10 @@ def _check_experiment(experiment: Entry, basedir: Path, where: str) -> None:
 
     rows = experiment["rows"]
     is_study = experiment["kind"] in STUDIES
+    known = {"diagnosis": DIAGNOSTIC, "roc": DIAGNOSTIC, "reliance": RELIANCE}
+    of_images = [name for name in DEFINITIONS if name not in (*COSTS, *DIAGNOSTIC, *RELIANCE)]
     for metric in experiment.get("metrics", []):
-        one_of("metrics", metric, DIAGNOSTIC if is_study else [name for name in DEFINITIONS if name not in (*COSTS, *DIAGNOSTIC)])
+        one_of("metrics", metric, known.get(experiment["kind"], of_images))
     for row in UNRESTORED:
         if is_study and row in rows:
             raise InputError(f"{where}: rows: {row!r} is no row of a diagnosis; its rows are {MR_ALONE}, {REAL_PET} and methods.")
@@ -378,8 +385,10 @@ def _add_dataset(library: Library, name: str, where: str, datasets: dict[str, En
             raise InputError(f"{path}: preprocess/registration/fixed: there is no dose {fixed!r}; give one of {known}.")
         if "lpips" in entry.get("evaluation", {}):
             _check_lpips(entry, path)
+        shape = entry["preprocess"]["grid"]["shape"]
+        entry["domains"].setdefault(VOLUMES, {"window": shape, "stride": shape})
         for domain, spec in entry["domains"].items():
-            _check_domain(spec, entry["preprocess"]["grid"]["shape"], f"{path}: domains/{domain}")
+            _check_domain(spec, shape, f"{path}: domains/{domain}")
         datasets[name] = entry
 
 
@@ -609,6 +618,16 @@ def _check_time_step(experiment: Entry, methods: Mapping[str, Entry], where: str
             f"{where}: similarity/time_step: {experiment['similarity']['time_step']} is not among the {steps} steps of {row}"
             f" (0 to {steps - 1}); lower it."
         )
+
+
+def _check_reliance(experiment: Entry, methods: Mapping[str, Entry], datasets: Mapping[str, Entry], where: str) -> None:
+    """Check that each row restores by weights of its own fold, and each column has a low dose."""
+    for row in experiment["rows"]:
+        if row == LOW_DOSE or "ensemble" in methods[row]:
+            raise InputError(f"{where}: rows: {row} restores by no weights, so that nothing can be swapped; name methods that are trained.")
+    for column in experiment["columns"]:
+        if not datasets[column["dataset"]]["doses"]:
+            raise InputError(f"{where}: columns: data set {column['dataset']!r} has no low dose; choose one that has.")
 
 
 def wildcard_choice(names: Sequence[str]) -> str:
