@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from petbench.checkpoint import locked, random_state, restore_random_state
 from petbench.device import device_name, peak_mb, place
 from petbench.errors import InputError
 from petbench.files import atomic, checksum, digest, read_json, write_json
@@ -21,7 +22,6 @@ from petbench.methods.base import Restorer, Trained
 from petbench.methods.build import build
 from petbench.restoration.weights import Description, fill, save_weights
 from petbench.training.average import MovingAverage
-from petbench.training.checkpoint import locked, random_state, restore_random_state
 from petbench.training.data import Samples, batch_numbers, open_windows
 
 OPTIMISERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
