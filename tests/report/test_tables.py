@@ -170,6 +170,12 @@ def test_notes_warn_of_the_scale_and_of_each_data_set_of_the_experiment():
     assert scale_notes({"datasets": {"mni": entry_of("standard")}}, ENTRY, "") == (REGISTERED,)
 
 
+def test_notes_say_which_slices_alone_are_restored():
+    entry = entry_of() | {"evaluation": {"slices": [7, 3]}}
+    (note,) = scale_notes({"datasets": {"mni": entry}}, ENTRY, "")
+    assert note == "Heads: slices 3, 7 alone are measured and shown, and methods of slices restore no others."
+
+
 def test_warnings_and_differences_stand_in_markdown_and_latex(tmp_path):
     published = read_published(ROOT / "resources/published/mak_gan_table1.tsv")
     notes = scale_notes({"datasets": {"mni": entry_of("standard", "own_range")}}, ENTRY, "Order_means nothing*.")
