@@ -1,6 +1,7 @@
 """Restoring that goes on after a kill: what windows have added up to is kept every so often, under the hash of all that it depends on."""
 
 import hashlib
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -68,4 +69,5 @@ def resumable(
         if progress.windows:
             print(f"resuming after {progress.windows} windows")
         yield progress
-        checkpoint.remove()
+        # With its lock: what is restored by the thousand would leave a folder each. Whoever waits for it writes the same image.
+        shutil.rmtree(folder, ignore_errors=True)
