@@ -31,6 +31,7 @@ from petbench.preprocess.splits import people_of
 from petbench.preprocess.windows import spatial_shape, window_starts
 from petbench.workflow.entries import load
 from petbench.workflow.lineage import Training, training_samples, weights_of
+from petbench.workflow.runtime import restored_windows
 
 ROOT = Path(__file__).parents[1]
 BYTES_PER_BIN = 6.1
@@ -85,9 +86,9 @@ class Study:
             self.counted[key] = complexity(build(entry["module"], entry["train"]).eval(), given)["gflop"] / 1e3
         return self.counted[key]
 
-    def windows(self, dataset: dict[str, Any], domain: str, stride: Any = None) -> int:
+    def windows(self, dataset: dict[str, Any], domain: str) -> int:
         block = dataset["domains"][domain]
-        return len(window_starts(dataset["preprocess"]["grid"]["shape"], block["window"], stride or block["stride"], block.get("slices")))
+        return len(window_starts(dataset["preprocess"]["grid"]["shape"], block["window"], block["stride"], block.get("slices")))
 
     def job(self, wildcards: dict[str, str], restoring: bool) -> float:
         """TFLOP of one training, or of restoring one subject."""
@@ -100,7 +101,7 @@ class Study:
         once = self.pass_tflop(trained, tuple(dataset["domains"][domain]["window"]), inputs)
         if restoring:
             drawn = method["restore"].get("sampler", {}).get("steps", 1)
-            return once * drawn * self.windows(dataset, domain, method["restore"].get("stride"))
+            return once * drawn * restored_windows(dataset, dataset["domains"][domain], method["restore"])
         steps = train.get("steps")
         if steps is None:
             windows = sum(

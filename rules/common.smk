@@ -42,6 +42,7 @@ from petbench.workflow.lineage import (
     weights_of,
 )
 from petbench.workflow.range_entries import RANGE_KINDS
+from petbench.workflow.runtime import evaluated_slices, restoring_minutes, scan_minutes
 
 # Trainings, and what they wait for, go before all that is ready beside them: begun late, they would end a run alone.
 EARLY = 1
@@ -522,6 +523,18 @@ def training_data(wildcards):
     return [
         prepared(sample.dataset, sample.dose, domain, sample.subject) for sample in training_samples(ENTRIES, training)
     ]
+
+
+def domain_of(training):
+    """The domain of its data set that a training sees."""
+    return DATASETS[training.dataset]["domains"][METHODS[training.method]["train"]["domain"]]
+
+
+def restoring_runtime(wildcards, attempt):
+    """Minutes of restoring one subject, as they follow from its windows and the steps of the sampler."""
+    dataset, restore = DATASETS[wildcards.dataset], METHODS[wildcards.method]["restore"]
+    domain = dataset["domains"][METHODS[own_training(wildcards).method]["train"]["domain"]]
+    return scaled(restoring_minutes(dataset, domain, restore))(wildcards, attempt)
 
 
 def starting_weights(wildcards):

@@ -203,6 +203,12 @@ def test_methods_below_the_best_trivial_row_are_named_with_how_far_by_column():
     assert below_trivial(build_table({**entry, "metrics": ["nmse"]}, metrics, (), titles), ["gaussian"]) == []
 
 
+def test_notes_say_which_slices_alone_are_restored():
+    entry = entry_of() | {"evaluation": {"slices": [7, 3]}}
+    (note,) = scale_notes({"datasets": {"mni": entry}}, ENTRY, "")
+    assert note == "Heads: slices 3, 7 alone are measured and shown, and methods of slices restore no others."
+
+
 def test_warnings_and_differences_stand_in_markdown_and_latex(tmp_path):
     published = read_published(ROOT / "resources/published/mak_gan_table1.tsv")
     notes = scale_notes({"datasets": {"mni": entry_of("standard", "own_range")}}, ENTRY, "Order_means nothing*.")

@@ -87,7 +87,7 @@ def collect(
             Picture(Path(path), f"{dataset}, sub-{subject}: edges of the registered MR over the PET")
             for (dataset, subject), path in zip(registrations, files["registrations"], strict=True)
         ],
-        subjects=[_viewer_subject(*key, found) for key, found in subjects.items()],
+        subjects=[_viewer_subject(*key, found, entries["datasets"][key[0]]) for key, found in subjects.items()],
         left_out=left_out,
         versions={"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
         provenance=[
@@ -134,6 +134,8 @@ def _provenance(entries: Mapping[str, Any], dataset: str, subject: str, image: s
     return {"data set": dataset, "source": entry["source"], "seed": seed, "subject": subject, "SHA-256 of the standard-dose image": digest}
 
 
-def _viewer_subject(dataset: str, dose: str, subject: str, found: Mapping[str, Path]) -> ViewerSubject:
+def _viewer_subject(dataset: str, dose: str, subject: str, found: Mapping[str, Path], entry: Mapping[str, Any]) -> ViewerSubject:
     volumes = {kind: path for kind, path in found.items() if kind not in ("labels", "truth")}
-    return ViewerSubject(dataset, dose, f"sub-{subject}", volumes, found.get("labels"), found.get("truth"))
+    evaluation = entry.get("evaluation", {})
+    slices = evaluation.get("slices") if evaluation.get("slice_axis", 2) == 2 else None
+    return ViewerSubject(dataset, dose, f"sub-{subject}", volumes, found.get("labels"), found.get("truth"), slices)

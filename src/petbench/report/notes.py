@@ -35,6 +35,12 @@ def scale_notes(entries: Mapping[str, Any], experiment: Mapping[str, Any], note:
             f"{where}MR is registered to the standard-dose image, as in studies with simultaneous PET/MR; "
             "a deployed scan has only the low dose."
         )
+    for name, entry in datasets.items():
+        if slices := entry.get("evaluation", {}).get("slices"):
+            numbers = ", ".join(str(number) for number in sorted(slices))
+            notes.append(
+                f"{_titles([name], datasets)}: slices {numbers} alone are measured and shown, and methods of slices restore no others."
+            )
     return tuple(notes)
 
 

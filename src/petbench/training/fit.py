@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.utils import get_total_norm
 from tqdm import tqdm
 
+from petbench.checkpoint import locked, random_state, restore_random_state
 from petbench.device import device_name, peak_mb, place
 from petbench.errors import InputError
 from petbench.files import atomic, checksum, digest, read_json, write_json
@@ -22,7 +23,6 @@ from petbench.methods.base import Restorer, Step, Trained
 from petbench.methods.build import build
 from petbench.restoration.weights import Description, fill, save_weights
 from petbench.training.average import MovingAverage
-from petbench.training.checkpoint import locked, random_state, restore_random_state
 from petbench.training.data import Samples, batch_numbers, open_windows
 
 OPTIMISERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}

@@ -476,6 +476,8 @@ def _check_windows(library: Library, rows: Sequence[str], methods: Mapping[str, 
             raise InputError(
                 f"{path}: restore/stride: {method['restore']['stride']} steps over voxels of {name!r}'s windows, {window}; shorten it."
             )
+        if "slices" in method["restore"] and thin_axis(window) is None:
+            raise InputError(f"{path}: restore/slices: {name!r}'s windows {window} are no slices; remove it.")
         _check_network(library, method, window, f"{path}: train/network", f"{name!r}'s domain {domain!r}")
         _check_fusion(method["train"].get("fusion"), window, f"{path}: train/fusion", f"{name!r}'s domain {domain!r}")
 
