@@ -486,7 +486,7 @@ def test_what_the_paper_calls_psnr_pairs_with_one_column(tmp_path):
 
 @pytest.mark.parametrize("number", [1, 2])
 def test_printed_values_say_that_mak_gans_columns_are_of_two_regions(number):
-    """Peak over mean square (see test_metrics): some 7 in a brain, 17 and more in a whole grid; each column of ours is measured as it is."""
+    """Peak over mean square (see test_metrics): some 7 in a brain, 17 and more in a whole grid; ours are measured alike."""
     published = read_published(ROOT / f"resources/published/mak_gan_table{number}.tsv")
     printed = {(quoted.row, quoted.column, quoted.metric): float(quoted.value) for quoted in published}
     told = {}
