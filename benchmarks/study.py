@@ -27,7 +27,7 @@ from petbench.evaluation.complexity import complexity
 from petbench.evaluation.definitions import TRIVIAL
 from petbench.methods.build import build
 from petbench.physics.scanner import Scanner
-from petbench.preprocess.splits import people_of
+from petbench.preprocess.splits import folds, people_of
 from petbench.preprocess.windows import spatial_shape, window_starts
 from petbench.workflow.entries import load
 from petbench.workflow.lineage import Training, training_samples, weights_of
@@ -109,6 +109,14 @@ class Study:
             )
             steps = train["epochs"] * math.ceil(windows / train["batch_size"])
         return once * PASSES_OF_A_STEP * steps * train["batch_size"]
+
+    def swaps(self, wildcards: dict[str, str]) -> float:
+        """TFLOP of restoring a fold's subjects with their own images and with swapped ones."""
+        dataset, method = self.of(wildcards["dataset"], wildcards["method"])
+        tests = folds(people_of(dataset), dataset["split"])[wildcards["fold"]]
+        subjects = tests[: self.entries["experiments"][wildcards["experiment"]].get("subjects")]
+        cases = 4 if "mr" in method["restore"]["inputs"] else 2
+        return cases * len(subjects) * self.job(wildcards, restoring=True)
 
     def work(self, rule: str, wildcards: dict[str, str]) -> float:
         """What the seconds of a job without a GPU grow with; 1 where they do not grow, or nobody knows."""
@@ -210,6 +218,7 @@ def main() -> None:
             jobs = planned(scale, paper)
             counts = Counter(rule for rule, _ in jobs)
             tflop = sum(study.job(named, rule != "train") for rule, named in jobs if rule in ("train", "restore_subject"))
+            tflop += sum(study.swaps(named) for rule, named in jobs if rule == "reliance")
             size = sum(study.bytes(rule, named) for rule, named in jobs)
             datasets = {named["dataset"] for _, named in jobs if "dataset" in named}
             people = sum(len(set(people_of(study.entries["datasets"][name]).values())) for name in datasets)
