@@ -184,7 +184,7 @@ def test_the_loss_is_equation_12():
     torch.manual_seed(1)
     noised = method.process.noised(data["standard_dose"])
     pet, mr = method.network(noised.noisy, noised.time, data["low_dose"], data["mr"])
-    clean = 2 * data["standard_dose"] - 1
+    clean = 2 * data["standard_dose"] / 1.25 - 1
     expected = 0.4 * (pet - clean).square().mean() + 0.4 * (mr - clean).square().mean() + 0.2 * (pet - mr).square().mean()
     torch.testing.assert_close(step.loss, expected)
 
@@ -208,7 +208,7 @@ def test_a_sample_without_mr_trains_the_pet_head_only(monkeypatch):
     noised = method.process.noised(data["standard_dose"])
     alone, _ = method.network(noised.noisy, noised.time, data["low_dose"], None)
     both, head = method.network(noised.noisy, noised.time, data["low_dose"], data["mr"])
-    clean = 2 * data["standard_dose"] - 1
+    clean = 2 * data["standard_dose"] / 1.25 - 1
     squared = [(image - clean).square().flatten(1).mean(1) for image in (alone, both, head)]
     apart = (both - head).square().flatten(1).mean(1)
     expected = (0.4 * (squared[0][0] + squared[1][1] + squared[0][2] + squared[2][1]) + 0.2 * apart[1]) / 3
