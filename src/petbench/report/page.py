@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 
 
 Drawn: TypeAlias = tuple[str, str]
-VIEWED = "The first person tested; errors against the first image of PET, on a scale that the restored images set. The subject's left is at the left."
+VIEWED = (
+    "The first person tested; errors against the first image of PET, on a scale that the restored images set."
+    " The subject's left is at the left."
+)
 LESIONS = {"pet_only": "a PET-only one", "shared": "one that PET and MR share"}
 
 

@@ -324,8 +324,9 @@ def _check_regions(experiment: Entry, where: str) -> None:
         if region not in REGIONS:
             raise InputError(f"{where}: columns/region: there is no {region!r}; give one of {', '.join(REGIONS)}.")
         if not shown_in(metrics, region):
+            known = ", ".join(DEFINITIONS[metrics[0]].regions) or "single lesions only"
             raise InputError(
-                f"{where}: columns: none of {', '.join(metrics)} is measured in region {region!r}; choose another, or other metrics."
+                f"{where}: region: {metrics[0]!r} is measured in {known}, not in {region!r}; name one of those, or other metrics."
             )
         place = (column["dataset"], column["dose"], region)
         if place in seen:
@@ -334,7 +335,7 @@ def _check_regions(experiment: Entry, where: str) -> None:
     shown = {name for *_, region in seen for name in shown_in(metrics, region)}
     if lost := [name for name in metrics if name not in shown]:
         known = ", ".join(DEFINITIONS[lost[0]].regions) or "single lesions only"
-        raise InputError(f"{where}: metrics: {lost[0]!r} is measured in no region of the columns ({known}); name one, or take it out.")
+        raise InputError(f"{where}: metrics: {lost[0]!r} is measured in {known}, in the region of no column; name one, or take it out.")
     against_truth = [name for name in metrics if DEFINITIONS[name].truth]
     if against_truth and experiment["reference"] != "true_activity":
         raise InputError(f"{where}: reference: {against_truth[0]!r} is measured against true_activity alone; name that.")
