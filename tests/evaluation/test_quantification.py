@@ -147,6 +147,20 @@ def test_a_lesion_partly_outside_counts_where_its_share_inside_is_enough(phantom
         assert (cut.contrast_recovery == pytest.approx(1)) is counted
 
 
+def test_false_contrast_is_none_where_the_tissue_in_an_mr_only_lesion_is_another(phantom):
+    """Grey matter in white, say, has a contrast of its own, which is no lesion's; neither a level nor that tissue counts."""
+    activity, labels, lesions = phantom
+    activity = activity.copy()
+    activity[labels == 104] *= 4
+    for factor, expected in ((1.0, 0.0), (1.25, 0.25), (0.5, -0.5)):
+        estimate = 3 * activity
+        estimate[labels == 104] *= factor
+        *_, mr_only = lesion_results(estimate, activity, labels, lesions, VOXEL_MM)
+        assert mr_only.false_contrast == pytest.approx(expected)
+    activity[labels == 104] = 0
+    assert math.isnan(lesion_results(estimate, activity, labels, lesions, VOXEL_MM)[-1].false_contrast)
+
+
 def test_an_unknown_kind_is_refused(phantom):
     activity, labels, _ = phantom
     with pytest.raises(InputError, match="kind 'hot'"):

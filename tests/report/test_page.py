@@ -376,6 +376,39 @@ def test_a_map_of_similarity_shows_its_figure_and_where_its_numbers_are(content)
         render(dataclasses.replace(content, subjects=(), histories=(), entries=entries))
 
 
+def test_images_beside_a_table_hide_it_not_and_a_table_of_lesions_has_one_reference(content):
+    """A table by kind of lesion, against the true activity alone, and its picture below it; the numbers of a figure are folded away."""
+    entry = {
+        "paper": "mfdiff",
+        "kind": "table",
+        "title": "Lesions",
+        "rows": ["standard_dose", "low_dose", "mak_gan"],
+        "columns": [
+            {"dataset": "mni", "dose": "drf4", "label": "PET-only lesions", "region": "pet_only_lesions"},
+            {"dataset": "mni", "dose": "drf4", "label": "MR-only lesions", "region": "mr_only_lesions"},
+        ],
+        "metrics": ["contrast_recovery", "bias"],
+        "reference": "true_activity",
+        "region": "lesions",
+        "views": {"planes": ["axial"]},
+        "differs": "all of it",
+    }
+    standard = content.metrics[(content.metrics["method"] == "low_dose") & (content.metrics["reference"] == "true_activity")]
+    metrics = pd.concat([content.metrics, standard.assign(method="standard_dose")], ignore_index=True)
+    entries = dict(content.entries)
+    entries |= {"run": [*entries["run"], "mfdiff_figure3"], "experiments": {**entries["experiments"], "mfdiff_figure3": entry}}
+    (drawn,) = content.figures.values()
+    figures = {**content.figures, "mfdiff_figure3": drawn}
+    page = render(dataclasses.replace(content, subjects=(), histories=(), entries=entries, figures=figures, metrics=metrics))
+    article = page.split('<article id="mfdiff_figure3">')[1].split("</article>")[0]
+    assert article.count('<table class="sortable results">') == 1
+    assert "Against the true activity" in article
+    assert "numbers behind the figure" not in article
+    assert article.index("<table") < article.index("<img")
+    assert "on a scale that the restored images set" in article
+    assert "pet only lesions, mr only lesions" in article
+
+
 def test_pictures_drawn_side_by_side_are_those_drawn_one_by_one(content):
     assert len(content.histories) > 1
     assert render(content, 2) == render(content)

@@ -139,7 +139,7 @@ _METRICS = (
     Metric(
         "false_contrast",
         "False contrast",
-        "Lesion-to-background contrast (L/B - 1) of the restored image minus that of the true activity, where only the MR has a lesion.",
+        "Lesion-to-background ratio (L/B) of the restored image over that of the true activity, minus one, where only the MR has a lesion.",
         "zero",
         "+.3f",
         regions=LESION_REGIONS[3:],

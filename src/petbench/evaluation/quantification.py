@@ -45,7 +45,7 @@ class LesionResult:
         recovery: Lesion mean over true lesion mean (lesions of the PET).
         contrast_recovery: (L/B - 1) over its true value (lesions of the PET).
         bias: Relative error of the mean where only the MR has a lesion, which PET should not show.
-        false_contrast: L/B - 1 there, minus its true value.
+        false_contrast: L/B there over its true value, minus one: what is seen of a lesion that PET should not show.
     """
 
     label: int
@@ -109,7 +109,9 @@ def lesion_results(
         measured, true = (_contrast(image, lesion, shell, rule) for image in (estimate, activity))
         bias = regional_bias(estimate, activity, lesion)
         if kind == "mr_only":
-            results.append(LesionResult(label, kind, bias=bias, false_contrast=measured - true))
+            # A ratio, as the ball may hold other tissue than lies around it, whose contrast is none of the lesion's.
+            false = (1 + measured) / (1 + true) - 1 if true > -1 else math.nan
+            results.append(LesionResult(label, kind, bias=bias, false_contrast=false))
         else:
             # A cold lesion without any activity has a contrast, but no recovery coefficient; one of hardly any contrast has no ratio of it.
             recovered = measured / true if abs(true) >= rule.min_contrast else math.nan
