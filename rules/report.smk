@@ -65,7 +65,7 @@ rule figure:
         "../envs/petbench.yaml"
     threads: 1
     resources:
-        mem_mb=2_000,
+        mem_mb=3_000,
         runtime=10,
     params:
         experiment=lambda wildcards: EXPERIMENTS[wildcards.experiment],

@@ -31,6 +31,15 @@ def test_psnr_of_a_constant_offset_is_the_ratio_of_maximum_to_offset():
     assert metrics.psnr(reference, reference) == math.inf
 
 
+def test_psnr_and_nmse_together_tell_the_region(pair, mask):
+    """10^(PSNR/10) NMSE is the reference's square peak over its mean square: so a published pair says where it was taken."""
+    estimate, reference = pair
+    reference[~mask] *= 0.01
+    for region, where in ((None, np.ones_like(mask)), (mask, mask)):
+        told = 10 ** (metrics.psnr(estimate, reference, region) / 10) * metrics.nmse(estimate, reference, region)
+        assert told == pytest.approx(reference[where].max() ** 2 / np.mean(reference[where] ** 2))
+
+
 def test_psnr_takes_its_range_from_the_region(pair, mask):
     _, reference = pair
     reference[0, 0, 0] = 1e6

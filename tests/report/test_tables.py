@@ -482,3 +482,19 @@ def test_what_the_paper_calls_psnr_pairs_with_one_column(tmp_path):
     written = pd.read_csv(tmp_path / "table.tsv", sep="\t", dtype=str, keep_default_na=False)
     paired = written[written["published"] != ""]
     assert paired[["method", "metric", "region", "published"]].to_numpy().tolist() == [["other", "frame_psnr", "frame", "28.6"]]
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_printed_values_say_that_mak_gans_columns_are_of_two_regions(number):
+    """Peak over mean square (see test_metrics): some 7 in a brain, 17 and more in a whole grid; ours are measured alike."""
+    published = read_published(ROOT / f"resources/published/mak_gan_table{number}.tsv")
+    printed = {(quoted.row, quoted.column, quoted.metric): float(quoted.value) for quoted in published}
+    told = {}
+    for row, column, metric in printed:
+        if metric == "PSNR" and (row, column, "NMSE") in printed:
+            told.setdefault(column, []).append(10 ** (printed[row, column, "PSNR"] / 10) * printed[row, column, "NMSE"])
+    entry = experiment(f"mak_gan_table{number}")
+    regions = {column["published"]: column.get("region", entry["region"]) for column in entry["columns"]}
+    assert set(told) == set(regions)
+    for column, ratios in told.items():
+        assert {"brain": max(ratios) < 8, "whole": min(ratios) > 17}[regions[column]], (column, ratios)

@@ -283,6 +283,22 @@ def test_a_picture_asks_for_what_its_data_set_has(project):
             assert "views/planes: data set 'mni' evaluates some slices only, which coronal planes cut across" in refused(project, content)
 
 
+@pytest.mark.parametrize("name", ["config/config.yaml", "config/small.yaml", "config/paper.yaml", "tests/config/tiny.yaml"])
+def test_pictures_of_what_is_run_restore_nobody_for_themselves(name):
+    """But figure 5 of M2Diff, whose orientations have no table."""
+    experiments = load(read_yaml(ROOT / name), ROOT)["experiments"]
+
+    def restored(entry):
+        return {(column["dataset"], column["dose"], row) for column in entry["columns"] for row in entry["rows"]}
+
+    pictures = [key for key, entry in experiments.items() if "views" in entry and key not in ("m2diff_figure5", "pcsa_gan_figure5")]
+    tables = [entry for key, entry in experiments.items() if "rows" in entry and key not in pictures]
+    elsewhere = set().union(*map(restored, tables))
+    assert len(pictures) == (11 if name in ("config/small.yaml", "config/paper.yaml") else 2)
+    for key in pictures:
+        assert {place for place in restored(experiments[key]) - elsewhere if place[2] != "standard_dose"} == set(), key
+
+
 @pytest.mark.parametrize(
     ("kind", "name", "content", "words"),
     [

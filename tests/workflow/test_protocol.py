@@ -101,7 +101,7 @@ def test_only_the_tested_are_measured_and_shown_and_copies_count_as_one(tiny, re
 
 
 def test_lesions_have_a_table_by_kind_and_pictures(tiny, results):
-    """A row of the standard dose itself, which is like no image but has lesions; its scan is measured as it is, and no training is added."""
+    """A row is the standard dose itself, which is not compared with itself but shows lesions."""
     metrics = pd.read_csv(results / "low/standard_dose/metrics.tsv", sep="\t", dtype=str, keep_default_na=False)
     assert set(metrics.loc[metrics["reference"] == "standard_dose", "value"]) == {"n/a"}
     assert (metrics.loc[(metrics["region"] == "brain") & (metrics["reference"] == "true_activity"), "value"] != "n/a").any()

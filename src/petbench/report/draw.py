@@ -115,7 +115,8 @@ def _place(
             raise InputError(f"views/through: {where} lies outside the image; choose a place inside it.")
     elif through in LESIONS:
         assert labels is not None
-        found = _largest(through, np.where(np.isin(np.indices(labels.shape)[axis], known), labels, 0), lesions)
+        seen = np.isin(np.arange(labels.shape[axis]), known).reshape([-1 if number == axis else 1 for number in range(3)])
+        found = _largest(through, np.where(seen, labels, 0), lesions)
         what = LESIONS[through]
         where = f"{where}, as no {what} lies in the slices evaluated" if found is None else f"the largest {what}"
     centre = figures.middle_of_head(reference) if found is None else found
