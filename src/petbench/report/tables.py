@@ -165,7 +165,7 @@ def build_table(
             # The standard dose has no similarity to itself: it is n/a by what it is, not by what is missing.
             compared = summary[summary["method"] != STANDARD_ROW]
             known[metric] |= bool(compared["n"].any())
-            left_out += int(compared["left_out"].sum()) if compared["n"].any() else 0
+            left_out += int(compared.loc[compared["n"] > 0, "left_out"].sum())
     for metric, found_some in known.items():
         if not found_some:
             own_notes.append(f"{metric.title} is n/a: {WHY_UNKNOWN.get(metric.name, 'no value is finite')}.")
@@ -207,7 +207,7 @@ def has_reference(experiment: Mapping[str, Any], metrics: "DataFrame", reference
 
 def few_subjects(table: Table) -> list[str]:
     """Data set and dose, as `dataset/dose`, of the columns in which some value stands for too few subjects to be tested."""
-    few = {key for (_, key, _), cell in table.cells.items() if cell.n < MIN_SUBJECTS}
+    few = {key for (_, key, _), cell in table.cells.items() if 0 < cell.n < MIN_SUBJECTS}
     return list(dict.fromkeys(column.place for column in table.columns if column.key in few))
 
 
