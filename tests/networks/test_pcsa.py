@@ -13,7 +13,7 @@ SMALL = {"filters": [[1, 2, 2], [2, 4]], "deep": 8, "residual_blocks": 1, "gate"
 
 
 def generator(**change):
-    return PCSAGenerator(**(SMALL | {"attention_grid": 4, "output": "softplus"} | change))
+    return PCSAGenerator(**(SMALL | {"attention_grid": 4, "output": "leaky_relu"} | change))
 
 
 def grids(network, side=64):
@@ -82,7 +82,7 @@ def test_attention_sees_the_grid_it_is_named_by_at_64_voxels(grid):
     assert seen == [grid * 16 // 64]
 
 
-CHANGES = [{}, {"pyramid": False}, {"attention_grid": 0}, {"skips": False}, {"output": "linear"}, {"output": "relu"}, {"gate": "sigmoid"}]
+CHANGES = [{}, {"pyramid": False}, {"attention_grid": 0}, {"skips": False}, {"output": "softplus"}, {"output": "relu"}, {"gate": "sigmoid"}]
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -106,22 +106,33 @@ def taught_in_the_brain(output, pyramid, seed):
     return max(float(parameter.grad.abs().max()) for parameter in network.parameters())
 
 
-@pytest.mark.parametrize("output", ["softplus", "linear"])
+@pytest.mark.parametrize("output", ["leaky_relu", "softplus", "linear"])
 @pytest.mark.parametrize("pyramid", [True, False])
 def test_nobody_starts_dead_in_the_brain(output, pyramid):
-    assert min(taught_in_the_brain(output, pyramid, seed) for seed in range(12)) > 0.01
+    assert min(taught_in_the_brain(output, pyramid, seed) for seed in range(12)) > 0.005
 
 
 def test_with_the_papers_relu_some_start_dead_in_the_brain():
     assert 0 in [taught_in_the_brain("relu", False, seed) for seed in range(12)]
 
 
-@pytest.mark.parametrize("output", ["softplus", "relu"])
-def test_pet_is_not_negative_and_what_is_bright_stays_as_it_is(output):
+@pytest.mark.parametrize("output", ["leaky_relu", "softplus", "relu"])
+def test_restored_pet_is_not_negative_and_what_is_bright_stays_as_it_is(output):
     made = torch.linspace(-2, 2, 401)
-    assert (OUTPUTS[output](made) >= 0).all()
-    assert (OUTPUTS[output](made) - made)[made > 0.5].abs().max() < 1e-3
-    torch.testing.assert_close(OUTPUTS["linear"](made), made)
+    restored, trained = (OUTPUTS[output](made, training) for training in (False, True))
+    assert (restored >= 0).all()
+    assert (restored - made)[made > 0.5].abs().max() < 1e-3
+    torch.testing.assert_close(trained[made > 0], restored[made > 0])
+    torch.testing.assert_close(OUTPUTS["linear"](made, False), made)
+
+
+def test_an_image_gone_dark_is_called_back_at_once_with_a_leaky_relu_alone():
+    """At -3 everywhere, where a softplus still has a gradient, but one of 1e-13."""
+    dark = torch.full((8,), -3.0, requires_grad=True)
+    slopes = {output: float(torch.autograd.grad(finish(dark, True).sum(), dark)[0].max()) for output, finish in OUTPUTS.items()}
+    assert slopes["leaky_relu"] == pytest.approx(0.01)
+    assert slopes["relu"] == 0
+    assert 0 < slopes["softplus"] < 1e-12
 
 
 def test_without_a_pyramid_there_are_as_many_channels_from_one_kernel():
