@@ -10,19 +10,28 @@ from petbench.data.bids import find_image, find_subjects
 from petbench.data.brainweb import FOLDER, MODELS, file_name, hand_placed
 from petbench.data.brainweb_download import URL
 from petbench.errors import InputError
-from petbench.evaluation.definitions import MR_ALONE, STUDIES, TIMED
+from petbench.evaluation.definitions import MR_ALONE, STANDARD_ROW, STUDIES, TIMED
 from petbench.files import checksum, digest
 from petbench.physics.doses import STANDARD as STANDARD_DOSE
 from petbench.physics.doses import check_doses, is_independent
 from petbench.physics.scanner import Scanner
 from petbench.positron_range.study import STRATEGIES
-from petbench.preprocess.splits import ALL, fold_testing, folds, people_of, subjects_tested, validation_subjects
+from petbench.preprocess.splits import (
+    ALL,
+    another,
+    fold_testing,
+    folds,
+    people_of,
+    subjects_tested,
+    validation_subjects,
+)
 from petbench.report.notes import scale_notes
+from petbench.report.places import places_of, through_lesions
 from petbench.report.provenance import numbered
 from petbench.report.range_figures import FIGURES as RANGE_FIGURES
 from petbench.workflow.clock import future_files
 from petbench.workflow.code import PACKAGE, code_hash
-from petbench.workflow.entries import LOW_DOSE, NO_DOSE, STANDARD, methods_of, wildcard_choice
+from petbench.workflow.entries import LOW_DOSE, NO_DOSE, STANDARD, UNRESTORED, methods_of, wildcard_choice
 from petbench.workflow.lineage import (
     Training,
     check_study,
@@ -33,6 +42,7 @@ from petbench.workflow.lineage import (
     weights_of,
 )
 from petbench.workflow.range_entries import RANGE_KINDS
+from petbench.workflow.runtime import evaluated_slices, restoring_minutes, scan_minutes
 
 # Trainings, and what they wait for, go before all that is ready beside them: begun late, they would end a run alone.
 EARLY = 1
@@ -47,12 +57,15 @@ LABS = [name for name in DATASETS if name not in PHANTOMS]
 SYNTHETIC = [name for name, entry in DATASETS.items() if "structural" in entry["preprocess"]]  # their PET is made of MR
 TRAINED = [name for name, entry in METHODS.items() if "train" in entry]
 FUSED = [name for name, entry in METHODS.items() if "ensemble" in entry]
-FIGURES = [name for name, entry in EXPERIMENTS.items() if entry["kind"] in ("figure", "roc", "similarity")]
+FIGURES = [
+    name for name, entry in EXPERIMENTS.items() if entry["kind"] in ("figure", "roc", "similarity") or "views" in entry
+]
 DIAGNOSES = [name for name, entry in EXPERIMENTS.items() if entry["kind"] in STUDIES]
 IMAGED = [name for name in EXPERIMENTS if name not in DIAGNOSES]
 CLASSIFIERS = ENTRIES["classifiers"]
 MAPS = [name for name, entry in EXPERIMENTS.items() if entry["kind"] == "similarity"]
 TABULATED = [name for name in IMAGED if name not in MAPS]
+RELIANCES = [name for name, entry in EXPERIMENTS.items() if entry["kind"] == "reliance"]
 PAPERS = {name: ENTRIES["experiments"][name]["paper"] for name in RUN}
 TARGETS = {name: [name] for name in RUN} | {
     paper: [name for name in RUN if PAPERS[name] == paper] for paper in dict.fromkeys(PAPERS.values())
@@ -106,7 +119,7 @@ def prove_unseen():
     try:
         for experiment in EXPERIMENTS.values():
             for column in experiment["columns"]:
-                for method in set(methods_of(experiment)) - {LOW_DOSE}:
+                for method in set(methods_of(experiment)).difference(UNRESTORED):
                     check_unseen(ENTRIES, method, column["dataset"], column["dose"])
         for dataset, classifier, fold in STUDY_FOLDS:
             check_study(ENTRIES, dataset, NO_DOSE, study_in(dataset, classifier, fold))
@@ -179,7 +192,7 @@ wildcard_constraints:
     dataset=wildcard_choice(DATASETS),
     dose=wildcard_choice({dose for entry in DATASETS.values() for dose in [*entry["doses"], STANDARD]} | {NO_DOSE}),
     subject="[A-Za-z0-9]+",
-    method=wildcard_choice([*METHODS, LOW_DOSE]),
+    method=wildcard_choice([*METHODS, *UNRESTORED]),
     fold=r"\d+(-\d+)?|all",
     classifier=wildcard_choice(CLASSIFIERS),
     domain="[a-z0-9]+",
@@ -512,6 +525,18 @@ def training_data(wildcards):
     ]
 
 
+def domain_of(training):
+    """The domain of its data set that a training sees."""
+    return DATASETS[training.dataset]["domains"][METHODS[training.method]["train"]["domain"]]
+
+
+def restoring_runtime(wildcards, attempt):
+    """Minutes of restoring one subject, as they follow from its windows and the steps of the sampler."""
+    dataset, restore = DATASETS[wildcards.dataset], METHODS[wildcards.method]["restore"]
+    domain = dataset["domains"][METHODS[own_training(wildcards).method]["train"]["domain"]]
+    return scaled(restoring_minutes(dataset, domain, restore))(wildcards, attempt)
+
+
 def starting_weights(wildcards):
     """Weights that a training begins with: none or one."""
     start = starting_point(ENTRIES, own_training(wildcards))
@@ -533,9 +558,11 @@ def restoring_inputs(wildcards):
 
 
 def restored(dataset, dose, method, subject):
-    """Path of a restored image; the low dose itself for the row of that name."""
+    """Path of a restored image; the low or the standard dose itself for the row of that name."""
     if method == LOW_DOSE:
         return pet_image(dataset, subject, dose)
+    if method == STANDARD_ROW:
+        return reference_image(dataset, subject)
     return f"<results>/{dataset}/{dose}/{method}/restored/sub-{subject}/pet/sub-{subject}_rec-{dose}_desc-restored_pet.nii.gz"
 
 
@@ -573,7 +600,7 @@ def evaluation_inputs(wildcards):
     if dataset in PHANTOMS and dataset not in SYNTHETIC:
         for kind in ["activity", "labels", "truth"]:
             inputs[kind] = [truth(dataset, subject, kind) for subject in subjects]
-    if method != LOW_DOSE:
+    if method not in UNRESTORED:
         inputs["restore_costs"] = [image.removesuffix(".nii.gz") + ".json" for image in images]
         inputs["train_costs"] = [
             str(Path(weights_file(training)).parent / "cost.json") for training in trainings_of(dataset, dose, method)
@@ -686,7 +713,7 @@ def tabulated(wildcards=None):
         if name in RANGE:
             files = range_results_of(name)
         else:
-            files = {"scores": scores_of([name])} if name in DIAGNOSES else {"metrics": metrics_of([name])}
+            files = {"scores": scores_of([name])} if name in DIAGNOSES else {"metrics": values_of(own)}
         files = {kind: [below_results(path) for path in aslist(paths)] for kind, paths in files.items()}
         plan[below_results(f"<results>/tables/{name}.tsv")] = {
             "experiment": entry,
@@ -776,7 +803,7 @@ def trainings_behind(experiment):
             training
             for column in EXPERIMENTS[experiment]["columns"]
             for method in EXPERIMENTS[experiment]["rows"]
-            if method != LOW_DOSE
+            if method not in UNRESTORED
             for training in trainings_of(column["dataset"], column["dose"], method)
         ]
     found = set()
@@ -808,6 +835,12 @@ def samples_behind(experiment):
             for column in EXPERIMENTS[experiment]["columns"]
             for subject in tested(column["dataset"])
         }
+    if experiment in RELIANCES:
+        samples |= {
+            (dataset, dose, other_of(dataset, subject))
+            for dataset, dose, subject in samples
+            if subject in tested(dataset)
+        }
     return sorted(
         {(dataset, subject, kind) for dataset, dose, subject in samples for kind in kinds_of(dataset, dose, subject)}
     )
@@ -838,7 +871,7 @@ def configuration_behind(wildcards):
     experiment = EXPERIMENTS[wildcards.experiment]
     datasets = {dataset for dataset, _, _ in samples_behind(wildcards.experiment)}
     methods = {training.method for training in trainings_behind(wildcards.experiment)}
-    methods |= set(methods_of(experiment)) - {LOW_DOSE}
+    methods |= set(methods_of(experiment)).difference(UNRESTORED)
     scanners = {DATASETS[dataset]["scanner"] for dataset in datasets if "scanner" in DATASETS[dataset]}
     classifiers = [experiment["classifier"]] if wildcards.experiment in DIAGNOSES else []
     return {
@@ -867,9 +900,10 @@ def code_behind(wildcards):
         "normalise_pet": datasets & set(SYNTHETIC),
         "prepare_maps": datasets & set(SYNTHETIC),
         "fuse": set(EXPERIMENTS[experiment]["rows"]) & set(FUSED),
-        "evaluate": experiment not in DIAGNOSES,
+        "evaluate": experiment not in [*DIAGNOSES, *RELIANCES],
     }
-    of_methods = ["train", "classify"] if experiment in DIAGNOSES else ["train", "restore_subject"]
+    restoring = {"diagnosis": "classify", "roc": "classify", "reliance": "reliance"}
+    of_methods = ["train", restoring.get(EXPERIMENTS[experiment]["kind"], "restore_subject")]
     return {
         **{stage: hash_of(stage) for stage, taken in stages.items() if taken},
         **{stage: hash_of(stage, *modules) for stage in of_methods},
@@ -916,16 +950,61 @@ def range_code(wildcards):
 
 
 def metrics_of(experiments):
-    """Metric tables of every method in every column of some experiments, each once; a map of similarity measures none."""
+    """Metric tables of every method in every column of some experiments, each once; those of reliance have their own (`values_of`)."""
     return sorted(
         {
             f"<results>/{column['dataset']}/{column['dose']}/{method}/metrics.tsv"
             for name in experiments
-            if name in IMAGED and name not in MAPS
+            if name in TABULATED and name not in RELIANCES
             for column in EXPERIMENTS[name]["columns"]
             for method in EXPERIMENTS[name]["rows"]
         }
     )
+
+
+def values_of(wildcards):
+    """What the table of an experiment is built from: metric tables, or what swapping a method's inputs does, fold by fold."""
+    name = wildcards.experiment
+    if name not in RELIANCES:
+        return metrics_of([name])
+    return [
+        f"<results>/reliance/{name}/{column['dataset']}/{column['dose']}/{method}/fold-{fold}.tsv"
+        for column in EXPERIMENTS[name]["columns"]
+        for method in EXPERIMENTS[name]["rows"]
+        for fold in folds(people_of(DATASETS[column["dataset"]]), DATASETS[column["dataset"]]["split"])
+    ]
+
+
+def relying(wildcards):
+    """The subjects of a fold whose inputs are swapped: all that it tests, or the first so many."""
+    entry = DATASETS[wildcards.dataset]
+    return folds(people_of(entry), entry["split"])[wildcards.fold][: EXPERIMENTS[wildcards.experiment].get("subjects")]
+
+
+def people_relying(wildcards):
+    """The person that each of them shows."""
+    people = people_of(DATASETS[wildcards.dataset])
+    return [people[subject] for subject in relying(wildcards)]
+
+
+@cache
+def other_of(dataset, subject):
+    """The subject whose images stand in for another's."""
+    return another(people_of(DATASETS[dataset]), DATASETS[dataset]["split"], subject)
+
+
+def reliance_inputs(wildcards):
+    """Weights of a fold, what it restores, and whose images stand in."""
+    training, dataset, dose = own_training(wildcards), wildcards.dataset, wildcards.dose
+    domain, subjects = METHODS[training.method]["train"]["domain"], relying(wildcards)
+    known = {"labels": [truth(dataset, subject, "labels") for subject in subjects]} if dataset in PHANTOMS else {}
+    return known | {
+        "weights": weights_file(training),
+        "prepared": [prepared(dataset, dose, domain, subject) for subject in subjects],
+        "others": [prepared(dataset, dose, domain, other_of(dataset, subject)) for subject in subjects],
+        "low_dose": [pet_image(dataset, subject, dose) for subject in subjects],
+        "standard_dose": [reference_image(dataset, subject) for subject in subjects],
+    }
 
 
 # Diagnosis.
@@ -1018,17 +1097,24 @@ def figure_file(experiment, suffix):
 
 
 def figure_inputs(wildcards):
-    """What a figure is drawn from: a map of similarity, images of the first subject tested, or metrics."""
+    """What a figure is drawn from: a map of similarity, images of the first subject tested of each place, or metrics."""
     experiment = EXPERIMENTS[wildcards.experiment]
     if experiment["kind"] == "similarity":
         return {"similarity": f"<results>/tables/{wildcards.experiment}.tsv"}
     if "panels" in experiment:
         return {"metrics": metrics_of([wildcards.experiment])}
-    column = experiment["columns"][0]
-    dataset, dose = column["dataset"], column["dose"]
-    subject = tested(dataset)[0]
-    images = [restored(dataset, dose, method, subject) for method in experiment["rows"]]
-    return {"images": [pet_image(dataset, subject, STANDARD), *images]}
+    shown = [(dataset, dose, tested(dataset)[0]) for dataset, dose in places_of(experiment)]
+    methods = [method for method in experiment["rows"] if method != STANDARD_ROW]
+    inputs = {"images": []}
+    for dataset, dose, subject in shown:
+        known = grey_matter_map if dataset in SYNTHETIC else registered_mr
+        inputs["images"] += [known(dataset, subject)] if experiment["views"].get("mr") else []
+        inputs["images"] += [restored(dataset, dose, method, subject) for method in [STANDARD_ROW, *methods]]
+    if through_lesions(experiment):
+        inputs |= {
+            kind: [truth(dataset, subject, kind) for dataset, _, subject in shown] for kind in ["labels", "truth"]
+        }
+    return inputs
 
 
 def compared(wildcards):
@@ -1087,14 +1173,25 @@ def checksums_of(paths):
 
 def titles_of(wildcards):
     """Titles of an experiment's methods."""
-    return {name: METHODS[name]["title"] for name in methods_of(EXPERIMENTS[wildcards.experiment]) if name != LOW_DOSE}
-
-
-def sources_of(wildcards):
-    """Where each data set of an experiment comes from, on which the unit of its images depends."""
     return {
-        column["dataset"]: DATASETS[column["dataset"]]["source"]
-        for column in EXPERIMENTS[wildcards.experiment]["columns"]
+        name: METHODS[name]["title"] for name in methods_of(EXPERIMENTS[wildcards.experiment]) if name not in UNRESTORED
+    }
+
+
+def drawn_of(wildcards):
+    """What pictures take of each data set: its title, where it comes from and how it is scaled, and the slices that are evaluated."""
+    entries = {
+        column["dataset"]: DATASETS[column["dataset"]] for column in EXPERIMENTS[wildcards.experiment]["columns"]
+    }
+    slicing = ["slice_axis", "slices"]
+    return {
+        name: {
+            "title": entry["title"],
+            "source": entry["source"],
+            "preprocess": {"scaling": {"mode": entry["preprocess"]["scaling"]["mode"]}},
+            "evaluation": {key: entry["evaluation"][key] for key in slicing if key in entry.get("evaluation", {})},
+        }
+        for name, entry in entries.items()
     }
 
 
@@ -1107,7 +1204,7 @@ def cost_files(wildcards):
         (column["dataset"], column["dose"], method)
         for column in experiment["columns"]
         for method in experiment["rows"]
-        if method != LOW_DOSE
+        if method not in UNRESTORED
     ]
     trainings = dict.fromkeys(training for place in places for training in trainings_of(*place))
     images = [restored(*place, subject) for place in places for subject in tested(place[0])]
@@ -1125,7 +1222,7 @@ def notes_of(wildcards):
 def shown_columns():
     """Methods of all experiments by data set and dose, each once and in order."""
     shown = {}
-    for experiment in [entry for name, entry in EXPERIMENTS.items() if name in TABULATED]:
+    for experiment in [EXPERIMENTS[name] for name in TABULATED if name not in RELIANCES]:
         for column in experiment["columns"]:
             methods = shown.setdefault((column["dataset"], column["dose"]), [])
             methods += [method for method in experiment["rows"] if method not in methods]
@@ -1139,7 +1236,7 @@ def page_plan():
         (dataset, dose, method): trainings_of(dataset, dose, method)
         for (dataset, dose), methods in shown.items()
         for method in methods
-        if method != LOW_DOSE
+        if method not in UNRESTORED
     }
     trainings = list(dict.fromkeys(training for several in behind.values() for training in several))
     place = {training: number for number, training in enumerate(trainings)}
@@ -1148,7 +1245,7 @@ def page_plan():
     for (dataset, dose), methods in shown.items():
         known = ["true_activity", "labels", "truth"] if dataset in PHANTOMS and dataset not in SYNTHETIC else []
         low = [] if dataset in SYNTHETIC else [LOW_DOSE]
-        kinds = ["standard_dose", *low, *(method for method in methods if method != LOW_DOSE), *known]
+        kinds = ["standard_dose", *low, *(method for method in methods if method not in UNRESTORED), *known]
         volumes += [[dataset, dose, subject, kind] for subject in tested(dataset)[:most] for kind in kinds]
     return {
         "trainings": [[training.dataset, training.dose, training.method, training.fold] for training in trainings],
@@ -1172,6 +1269,7 @@ def page_inputs(wildcards):
     folders = [Path(weights_file(Training(*training))).parent for training in plan["trainings"]]
     return {
         "metrics": metrics_of(RUN),
+        "reliance": [path for name in RELIANCES for path in values_of(SimpleNamespace(experiment=name))],
         "scores": scores_of(RUN),
         "histories": [f"{folder}/history.tsv" for folder in folders],
         "costs": [f"{folder}/cost.json" for folder in folders],

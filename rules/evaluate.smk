@@ -52,6 +52,37 @@ rule evaluate:
         "../scripts/evaluate.py"
 
 
+rule reliance:
+    input:
+        unpack(reliance_inputs),
+    output:
+        "<results>/reliance/{experiment}/{dataset}/{dose}/{method}/fold-{fold}.tsv",
+    log:
+        "<logs>/reliance/{experiment}/{dataset}/{dose}/{method}/fold-{fold}.log",
+    benchmark:
+        "<benchmarks>/reliance/{experiment}/{dataset}/{dose}/{method}/fold-{fold}.tsv"
+    wildcard_constraints:
+        experiment=wildcard_choice(RELIANCES),
+    conda:
+        "../envs/petbench.yaml"
+    threads: at_most(4)
+    resources:
+        gpu=1,
+        mem_mb=scaled(16_000),
+        runtime=scaled(720),
+    params:
+        subjects=relying,
+        people=people_relying,
+        restoring=of_method("restore"),
+        grid=of_dataset("preprocess", "grid"),
+        settings=lambda wildcards: {
+            key: value for key, value in evaluation_settings(wildcards).items() if key != "lpips"
+        },
+        code=code_of("reliance", modules=method_module),
+    script:
+        "../scripts/reliance.py"
+
+
 rule similarity:
     input:
         unpack(similarity_inputs),

@@ -4,7 +4,7 @@
 rule table:
     input:
         unpack(cost_files),
-        metrics=lambda wildcards: metrics_of([wildcards.experiment]),
+        metrics=values_of,
         published=published_file,
         images=images_behind,
     output:
@@ -65,12 +65,12 @@ rule figure:
         "../envs/petbench.yaml"
     threads: 1
     resources:
-        mem_mb=1_000,
+        mem_mb=3_000,
         runtime=10,
     params:
         experiment=lambda wildcards: EXPERIMENTS[wildcards.experiment],
         titles=titles_of,
-        sources=sources_of,
+        datasets=drawn_of,
         code=code_of("figure"),
     script:
         "../scripts/figure.py"

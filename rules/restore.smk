@@ -19,9 +19,10 @@ rule restore_subject:
     resources:
         gpu=1,
         mem_mb=scaled(16_000),
-        runtime=scaled(60),
+        runtime=restoring_runtime,
     params:
         settings=of_method("restore"),
+        evaluated=lambda wildcards: evaluated_slices(DATASETS[wildcards.dataset]),
         code=code_of("restore_subject", modules=method_module),
     script:
         "../scripts/restore_subject.py"
@@ -70,7 +71,7 @@ rule restore_scan:
     resources:
         gpu=1,
         mem_mb=scaled(16_000),
-        runtime=scaled(60),
+        runtime=scaled(scan_minutes(config.get("sampling_steps"))),
     params:
         sampling_steps=config.get("sampling_steps"),
         code=code_of("restore_scan", modules=any_module),

@@ -28,6 +28,7 @@ rule train:
         method=of_method("train"),
         module=module_of,
         preprocess=of_dataset("preprocess"),
+        domain=lambda wildcards: domain_of(own_training(wildcards)),
         code=code_of("train", modules=method_module),
     script:
         "../scripts/train.py"

@@ -76,6 +76,16 @@ def test_the_network_sees_the_noisy_image_the_low_dose_and_the_feature():
     assert network.branch.encoder[0].parts[0].weight.shape[1] == 66
 
 
+@pytest.mark.parametrize("name", ["mfdiff", "mfdiff-dmunet", "mfdiff-cmunet"])
+def test_no_channel_passes_the_detail_fusion_unchanged(name):
+    """Nor moved: no channel that comes out is one that went in. One coupling node would keep half of them."""
+    fusion = build(entry(name)["module"], entry(name)["train"]).fusion
+    features = torch.randn(1, 64, 4, 4)
+    for layer, branch in zip(fusion.fuse, entry(name)["train"]["fusion"]["branches"], strict=True):
+        if branch == "detail":
+            assert torch.cdist(layer(features).flatten(2), features.flatten(2)).min() > 1e-3
+
+
 @pytest.mark.parametrize("name", ["mfdiff", *LADDER[1:]])
 def test_without_mr_there_is_one_sentence(name):
     batch = a_batch(dims=2)

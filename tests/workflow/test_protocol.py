@@ -100,6 +100,24 @@ def test_only_the_tested_are_measured_and_shown_and_copies_count_as_one(tiny, re
     assert "sub-02r1: edges" not in page
 
 
+def test_lesions_have_a_table_by_kind_and_pictures(tiny, results):
+    """A row is the standard dose itself, which is not compared with itself but shows lesions."""
+    metrics = pd.read_csv(results / "low/standard_dose/metrics.tsv", sep="\t", dtype=str, keep_default_na=False)
+    assert set(metrics.loc[metrics["reference"] == "standard_dose", "value"]) == {"n/a"}
+    assert (metrics.loc[(metrics["region"] == "brain") & (metrics["reference"] == "true_activity"), "value"] != "n/a").any()
+    table = pd.read_csv(tiny.path / "results/tiny/tables/mfdiff_figure3.tsv", sep="\t", keep_default_na=False)
+    shown = table.groupby("region")["metric"].agg(set).to_dict()
+    assert shown == {
+        "pet_only_lesions": {"contrast_recovery", "lesions_used"},
+        "shared_lesions": {"contrast_recovery", "lesions_used"},
+        "mr_only_lesions": {"false_contrast", "lesions_used"},
+    }
+    assert list(dict.fromkeys(table["title"])) == ["Standard dose", "Low dose", "M-UNet", "MFdiff"]
+    images = (tiny.path / "results/tiny/figures/mfdiff_figure3.svg").read_text()
+    for words in ("MR", "Standard dose", "Low dose", "M-UNet", "MFdiff", "enlarged"):
+        assert f"<!-- {words} -->" in images, words
+
+
 def test_participants_say_whose_copies_they_are(results, entry):
     table = pd.read_csv(results / "bids/participants.tsv", sep="\t", dtype={"phantom": str})
     assert table["participant_id"].tolist() == [f"sub-{subject}" for subject in KEPT + TRAINED + TESTED]

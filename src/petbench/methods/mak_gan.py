@@ -26,12 +26,12 @@ class MAKGAN(Adversarial):
 
 
 def build(train: Mapping[str, Any]) -> MAKGAN:
-    """The method from an entry's `train` block (`network`, `discriminator`, `loss`, `image_pool`, `initialisation`)."""
+    """The method from an entry's `train` block (`network`, `discriminator`, `loss`, `image_pool`, `initialisation` of the
+    discriminator)."""
     generator = construct(MAKGenerator, train, "network")
     discriminator = construct(PatchDiscriminator, train, "discriminator", spatial_dims=train["network"]["spatial_dims"], in_channels=2)
-    method = construct(assemble, train, "loss", generator=generator, discriminator=discriminator, pool=train["image_pool"])
-    initialise(method, train.get("initialisation"))
-    return method
+    initialise(discriminator, train.get("initialisation"))
+    return construct(assemble, train, "loss", generator=generator, discriminator=discriminator, pool=train["image_pool"])
 
 
 def assemble(
