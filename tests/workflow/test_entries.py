@@ -153,6 +153,12 @@ def refused(project, content):
         ({"override": {"datasets": {"mni": {"preprocess": {"registration": {"fixed": "drf9"}}}}}}, ["registration/fixed", "standard, drf"]),
         ({"override": {"datasets": {"mni": {"reconstruction": {"subsets": 500}}}}}, ["reconstruction/subsets", "500", "views", "lower"]),
         ({"override": {"methods": {"m_unet": {"restore": {"stride": [17, 16, 16]}}}}}, ["restore/stride", "shorten"]),
+        ({"override": {"methods": {"m_unet": {"restore": {"slices": "all"}}}}}, ["restore/slices", "are no slices", "remove"]),
+        ({"override": {"methods": {"m_unet": {"restore": {"blend": "mean"}}}}}, ["restore/blend", "'mean' is not one of"]),
+        (
+            {"override": {"datasets": {"mni": {"preprocess": {"scaling": {"smooth_mm": -1}}}}}},
+            ["preprocess/scaling/smooth_mm", "-1"],
+        ),
         ({"override": {"methods": {"m_unet": {"train": {"domain": "slices"}}}}}, ["train/domain", "no domain 'slices'", "patches"]),
         (
             {"override": {"methods": {"m_unet-fused": {"restore": {"fuse": "dwt", "wavelet": "db200"}}}}},
