@@ -107,7 +107,9 @@ def content(metrics, volumes, tmp_path_factory) -> ReportContent:
         "mak_gan-b": "B: A + MKE",
         "mak_gan-c": "C: B + AKI",
     }
-    titles |= {"mak_gan-d": "D: C + residual"} | {f"mak_gan-{ratio}": f"MAK-GAN, {ratio.replace('_', ' ')}" for ratio in RATIOS}
+    titles |= {"mak_gan-d": "D: C + residual", "mak_gan-guided": "MAK-GAN, guided"} | {
+        f"mak_gan-{ratio}": f"MAK-GAN, {ratio.replace('_', ' ')}" for ratio in RATIOS
+    }
     drawn = folder / "mak_gan_figure3.svg"
     panels(experiment(names[2]), build_table(experiment(names[2]), metrics, (), titles), [drawn])
     restorations = metrics.loc[metrics["metric"] == "restore_seconds", ["dataset", "dose", "method", "subject"]]

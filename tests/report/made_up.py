@@ -8,7 +8,7 @@ from petbench.files import write_json
 
 ROOT = Path(__file__).parents[2]
 METHODS = ("low_dose", "m_unet", "mak_gan")
-ABLATIONS = ("mak_gan-a", "mak_gan-b", "mak_gan-c", "mak_gan-d")
+ABLATIONS = ("mak_gan-a", "mak_gan-b", "mak_gan-c", "mak_gan-d", "mak_gan-guided")
 RATIOS = ("mke_1_1_1", "mke_1_2_1", "mke_1_1_2", "aki_1_1_0", "aki_2_1_1", "aki_1_2_1", "aki_1_1_2")
 
 
