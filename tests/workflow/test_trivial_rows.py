@@ -6,7 +6,7 @@ from repo import ROOT
 from petbench.errors import InputError
 from petbench.evaluation.definitions import TRIVIAL
 from petbench.methods.build import build
-from petbench.workflow.entries import LOW_DOSE, load, merge
+from petbench.workflow.entries import load, merge
 from petbench.workflow.schema import read_yaml
 
 SCALES = ["config/config.yaml", "config/small.yaml", "config/paper.yaml", "tests/config/tiny.yaml"]
@@ -22,8 +22,8 @@ def test_every_table_of_restoration_has_a_filter_and_every_one_of_synthesis_the_
     assert tables
     for name, entry in tables.items():
         has_dose = {bool(entries["datasets"][column["dataset"]]["doses"]) for column in entry["columns"]}
-        modules = [entries["methods"][row]["module"] for row in entry["rows"] if row != LOW_DOSE and "module" in entries["methods"][row]]
-        trivial = {module for module in modules if module in TRIVIAL}
+        methods = [entries["methods"][row] for row in entry["rows"] if row in entries["methods"]]
+        trivial = {method["module"] for method in methods if method.get("module") in TRIVIAL}
         assert trivial == ({"gaussian", "nlm"} if has_dose == {True} else {"mean_pet"}), name
 
 
