@@ -537,6 +537,11 @@ def restoring_runtime(wildcards, attempt):
     return scaled(restoring_minutes(dataset, domain, restore))(wildcards, attempt)
 
 
+def reliance_runtime(wildcards, attempt):
+    """Minutes of restoring each of a fold's subjects as it is and with three swaps."""
+    return 4 * len(relying(wildcards)) * restoring_runtime(wildcards, attempt)
+
+
 def starting_weights(wildcards):
     """Weights that a training begins with: none or one."""
     start = starting_point(ENTRIES, own_training(wildcards))

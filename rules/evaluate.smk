@@ -69,7 +69,7 @@ rule reliance:
     resources:
         gpu=1,
         mem_mb=scaled(16_000),
-        runtime=scaled(720),
+        runtime=reliance_runtime,
     params:
         subjects=relying,
         people=people_relying,

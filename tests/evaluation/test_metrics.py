@@ -239,6 +239,8 @@ def test_frames_are_cut_along_the_axis_and_need_a_head():
     (frame,) = metrics.frame_slices(2 * volume, volume, axis=0)
     assert np.array_equal(frame[1], volume[2])
     assert np.array_equal(frame[0], 2 * volume[2])
+    volume[4] = disc() - 3.0  # nothing of it is positive
+    assert len(metrics.frame_slices(volume, volume, axis=0)) == 1
     specks = metrics.frame_metrics(metrics.frame_slices(volume, volume, axis=0, object_share=0.9))
     assert specks["frame_slices"] == 0
     assert all(math.isnan(value) for name, value in specks.items() if name != "frame_slices")

@@ -131,6 +131,11 @@ def test_stages_differ_from_mfdiff_in_their_length_alone(stage):
     assert train | {"steps": 50_000} == entry("mfdiff")["train"]
 
 
+def test_what_the_paper_does_not_mention_is_trained_as_ddpm():
+    train = entry("mfdiff")["train"]
+    assert (train["schedule"], train["clip_gradient"], train["ema"]) == ({"warmup_steps": 5000}, 1.0, 0.9999)
+
+
 def test_the_stages_are_those_of_the_paper():
     external = {"dataset": "mfdiff_phantom", "dose": "low", "method": "mfdiff", "fold": "0"}
     assert entry("mfdiff-two_stage")["init_from"] == entry("mfdiff-external")["weights_of"] == external

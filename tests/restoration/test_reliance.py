@@ -1,10 +1,12 @@
 """What swapping a method's inputs is said to do."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from petbench.data.nifti import read_volume, volume, write_volume
 from petbench.evaluation.definitions import RELIANCE
@@ -22,16 +24,11 @@ from .conftest import DOMAIN, PREPROCESS
 SHAPE = (6, 7, 5)
 CASES = ("other_mr", "no_mr", "other_pet")
 SETTINGS = {"inputs": ["low_dose", "mr"], "stride": [16, 16, 16], "batch_size": 8}
+ENTRY = yaml.safe_load((Path(__file__).parents[2] / "config/methods/iddpm.yaml").read_text())["train"]
+SMALL = {"spatial_dims": 3, "width": 4, "multipliers": [1, 2], "blocks": 1, "attention": [], "heads": 1, "dropout": 0.0}
 DIFFUSION = {
-    "diffusion": {
-        "timesteps": 20,
-        "prediction": "x0",
-        "variance": "fixed_large",
-        "vlb_weight": 0.0,
-        "range": [0.0, 1.0],
-        "schedule": {"name": "linear", "betas": [1e-3, 0.5]},
-    },
-    "network": {"spatial_dims": 3, "width": 4, "multipliers": [1, 2], "blocks": 1, "attention": [], "heads": 1, "dropout": 0.0},
+    "diffusion": ENTRY["diffusion"] | {"timesteps": 20, "schedule": {"name": "linear", "betas": [1e-3, 0.5]}},
+    "network": ENTRY["network"] | SMALL,
     "conditions": ["low_dose", "mr"],
 }
 
@@ -161,7 +158,8 @@ def test_another_persons_pet_is_taken_at_the_subjects_own_scale(subject, other, 
     weights = str(tmp_path / "model.safetensors")
     train = {"widths": [0.01], "epochs": 1}
     save_weights(weights, build("gaussian", train).weights(), describe(module="gaussian", train=train, window=[48, 56, 40]))
-    found = measured(tmp_path / "reliance.tsv", subject, other, weights, {"inputs": ["low_dose"], "batch_size": 1})["whole"]
+    restoring = {"inputs": ["low_dose"], "batch_size": 1, "blend": "average"}  # nothing fades where the grid ends
+    found = measured(tmp_path / "reliance.tsv", subject, other, weights, restoring)["whole"]
     folder, its = (path.rpartition("/")[0] for path in (subject["prepared"], other))
     own, swap, target = (np.load(path) for path in (f"{folder}/low_dose.npy", f"{its}/low_dose.npy", f"{folder}/standard_dose.npy"))
     assert read_json(other)["scales"] != read_json(subject["prepared"])["scales"]

@@ -176,7 +176,7 @@ def frame_slices(
     for index in range(reference.shape[axis]):
         true = reference.take(index, axis)
         head = frame_mask(true, threshold, object_share)
-        if head.any():
+        if np.any(true[head] > 0):  # negative values alone, of noise below a filtered back-projection, are no head
             frames.append((np.where(head, estimate.take(index, axis), 0.0), np.where(head, true, 0.0)))
     return frames
 

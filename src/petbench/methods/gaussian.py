@@ -48,7 +48,7 @@ class Gaussian(Restorer):
         Raises:
             InputError: the low dose is missing.
         """
-        return self._filtered(need(low_dose, "low_dose"), self.widths[self.errors.argmin()])
+        return self._filtered(need(low_dose, "low_dose"), self.widths.take(self.errors.argmin()))
 
     def _filtered(self, images: Tensor, width: Tensor) -> Tensor:
         return gaussian_filter(images, width, self.radius)

@@ -6,19 +6,20 @@ import torch
 from torch import Tensor, nn
 
 from petbench.errors import InputError
-from petbench.networks.blocks import convolution, require_divisible
+from petbench.networks.blocks import convolution, full_precision, require_divisible
 from petbench.networks.pyramid import PyramidBlock, ResidualBlock, SelfAttention
 
 KERNELS = ((7, 5, 3), (5, 3))
 # Where self-attention sits, named by the grid that a volume of 64 voxels has there.
 STAGES = {0: None, 4: 0, 16: 1, 32: 2}
 UP = (4, 2, 2)
-# How soon the softplus bends: of 0 it makes .07, of the range of PET, [0, 1], nearly the same.
-SHARPNESS = 10.0
-OUTPUTS: dict[str, Callable[[Tensor], Tensor]] = {
-    "softplus": lambda made: nn.functional.softplus(made, beta=SHARPNESS),
-    "linear": lambda made: made,
-    "relu": torch.relu,
+# Below zero while a leaky ReLU trains; and how soon the softplus bends: of 0 it makes .07, of most of the range of PET the same.
+LEAK, SHARPNESS = 0.01, 10.0
+OUTPUTS: dict[str, Callable[[Tensor, bool], Tensor]] = {
+    "leaky_relu": lambda made, training: nn.functional.leaky_relu(made, LEAK) if training else made.relu(),
+    "softplus": lambda made, _: nn.functional.softplus(made, beta=SHARPNESS),
+    "linear": lambda made, _: made,
+    "relu": lambda made, _: made.relu(),
 }
 
 
@@ -35,8 +36,9 @@ class PCSAGenerator(nn.Module):
         gate: Gate of the channel attention, `softmax` or `sigmoid`.
         pyramid: Whether the first two blocks have several kernel sizes and channel attention.
         skips: Whether the up-stages also see the features of the same grid on the way down.
-        output: What follows the last convolution: `softplus` (log(1 + exp(10 x)) / 10), `linear`, or the paper's `relu`, whose gradient is
-            zero wherever the image has once become dark.
+        output: What follows the last convolution: the paper's `relu`, whose gradient is zero wherever the image has once become dark;
+            `leaky_relu`, the same once trained, with a slope of .01 below zero in training; `softplus`, log(1 + exp(10 x)) / 10, whose
+            gradient vanishes slowly; `linear`.
 
     Raises:
         InputError: `attention_grid`, `gate` or `output` is unknown, or `filters` does not fit the blocks.
@@ -95,7 +97,7 @@ class PCSAGenerator(nn.Module):
             if skip is not None and self.skips:
                 features = torch.cat([features, skip], dim=1)
             features = nn.functional.interpolate(features, scale_factor=factor, mode="trilinear")
-            features = convolve(features)
             if stage < len(UP) - 1:
-                features = features.relu()
-        return self.output(features.float())
+                features = convolve(features).relu()
+        with full_precision(features.device):  # else rounding would decide which dark voxels are below zero
+            return self.output(self.up[-1](features.float()), self.training)

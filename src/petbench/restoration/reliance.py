@@ -18,8 +18,10 @@ from petbench.evaluation.settings import Settings, selection
 from petbench.evaluation.table import write_table
 from petbench.files import open_array, read_json
 from petbench.methods.diffusion import Sampler
-from petbench.preprocess.grid import box_of, from_grid, grid_of
-from petbench.restoration.restore import stitch
+from petbench.preprocess.grid import box_of, grid_of
+from petbench.preprocess.windows import half
+from petbench.restoration.extent import BLEND, Slices, put_back
+from petbench.restoration.restore import SLICES, slices_of, stitch
 from petbench.restoration.weights import load_restorer
 
 if TYPE_CHECKING:
@@ -81,26 +83,32 @@ def measure_reliance(
     torch.set_num_threads(threads)
     restorer, description = load_restorer(weights, device)
     sampler = Sampler(**restoring["sampler"]) if "sampler" in restoring else None
-    window, rows = description.window, []
+    window, blend, rows = description.window, restoring.get("blend", BLEND), []
+    evaluated = None if settings.slices is None else {"slices": settings.slices, "axis": settings.slice_axis}
     for place, subject in enumerate(subjects):
         own, other = (_inputs(path, restoring["inputs"]) for path in (prepared[place], others[place]))
         parameters, onto = read_json(prepared[place]), canonical(read_volume(low_dose[place]))
         scale, affine = parameters["scales"]["standard_dose"], np.asarray(parameters["affine"])
+        whole = restoring.get("slices", SLICES) == "all"
+        slices = None if whole else slices_of(parameters, Path(prepared[place]).parent, onto, evaluated)
 
-        def restored(low_dose: Volume | None, mr: Volume | None, subject: str = subject) -> Volume:
+        def restored(low_dose: Volume | None, mr: Volume | None, subject: str = subject, slices: Slices | None = slices) -> Volume:
             return stitch(
                 restorer,
                 low_dose,
                 mr,
                 window,
-                restoring.get("stride", window),
+                restoring.get("stride", half(window)),
                 restoring["batch_size"],
                 device,
                 sampler,
                 f"sub-{subject}",
+                blend,
+                slices,
             )
 
-        images = {case: from_grid(made * scale, affine, onto) for case, made in swapped(restored, own, other).items()}
+        made = swapped(restored, own, other)
+        images = {case: put_back(volume * scale, affine, onto, slices, blend)[0] for case, volume in made.items()}
         reference = canonical(read_volume(standard_dose[place]))
         seen = replace(settings, box=box_of(reference, *grid_of(reference, grid)))
         for region, (masked, target, mask) in _regions(images, reference, labels[place] if labels else None, seen).items():

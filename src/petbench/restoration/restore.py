@@ -157,7 +157,7 @@ def restore(
     window, blend = description.window, settings.get("blend", BLEND)
     sampler = Sampler(**settings["sampler"]) if "sampler" in settings else None
     subject = Path(pet).name.split("_")[0]
-    slices = None if settings.get("slices", SLICES) == "all" else _slices(parameters, folder, image, evaluated)
+    slices = None if settings.get("slices", SLICES) == "all" else slices_of(parameters, folder, image, evaluated)
     identity: dict[str, Any] = {"weights": checksum(weights), "settings": settings, "prepared": parameters, "evaluated": evaluated}
     identity |= {"subject": subject, "device": device, "code": code}
     with resumable(partial, identity, (low_dose, mr), checkpoint_seconds) as progress:
@@ -206,7 +206,7 @@ def restore(
         )
 
 
-def _slices(parameters: Mapping[str, Any], folder: Path, image: Image, evaluated: Mapping[str, Any] | None) -> Slices | None:
+def slices_of(parameters: Mapping[str, Any], folder: Path, image: Image, evaluated: Mapping[str, Any] | None) -> Slices | None:
     """Which slices of a prepared subject are restored: those with signal, of the evaluated ones, or else of those listed for training."""
     axis = thin_axis(parameters["window"])
     if axis is None:

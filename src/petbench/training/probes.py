@@ -204,7 +204,9 @@ def bf16_agrees(method: Trained, batches: Sequence[Mapping[str, Any]]) -> Iterat
     finite = True
     for batch in batches:
         (exact, losses), (rounded, others) = (gradients(method, batch, autocast) for autocast in (False, True))
-        finite &= all(map(math.isfinite, (*losses, *others))) and all(bool(g.isfinite().all()) for g in (*exact.values(), *rounded.values()))
+        finite &= all(map(math.isfinite, (*losses, *others))) and all(
+            bool(g.isfinite().all()) for g in (*exact.values(), *rounded.values())
+        )
         for name in exact:
             apart[name] = apart.get(name, 0.0) + float((rounded[name] - exact[name]).square().sum())
             length[name] = length.get(name, 0.0) + float(exact[name].square().sum())
@@ -214,7 +216,9 @@ def bf16_agrees(method: Trained, batches: Sequence[Mapping[str, Any]]) -> Iterat
     yield Finding(f"gradients under bf16 are within {BF16_ERROR} of 32-bit", all(e <= BF16_ERROR for e in errors.values()), said)
 
 
-def resumes(make: Callable[[], Trained], train: Mapping[str, Any], batches: Sequence[Mapping[str, Any]], scratch: Path) -> Iterator[Finding]:
+def resumes(
+    make: Callable[[], Trained], train: Mapping[str, Any], batches: Sequence[Mapping[str, Any]], scratch: Path
+) -> Iterator[Finding]:
     """Whether a training by the engine that is cut and resumed ends in the weights of one that is not.
 
     Args:
@@ -230,7 +234,9 @@ def resumes(make: Callable[[], Trained], train: Mapping[str, Any], batches: Sequ
         weights: dict[str, Tensor] = {}
         samples = _Batches(batches, cut_at)
         with contextlib.redirect_stdout(io.StringIO()):
-            fit_model(make, samples, settings, {}, scratch / folder, "cpu", torch.get_num_threads(), out, lambda m: weights.update(m.weights()), 0)
+            fit_model(
+                make, samples, settings, {}, scratch / folder, "cpu", torch.get_num_threads(), out, lambda m: weights.update(m.weights()), 0
+            )
         return weights
 
     whole = trained("whole")
@@ -282,7 +288,9 @@ def restores(method: Restorer, restore: Mapping[str, Any], phantoms: Phantoms) -
     yield Finding("batches of 1 and 3 give the same", apart < ROUNDING, f"{apart:.1e} apart")
     if "low_dose" in inputs:
         ratio = _level_ratio(method, run, phantoms, batch)
-        yield Finding("the level follows that of the low dose", FOLLOWED[0] < ratio < FOLLOWED[1], f"doubled, it is {ratio:.2f} times as high")
+        yield Finding(
+            "the level follows that of the low dose", FOLLOWED[0] < ratio < FOLLOWED[1], f"doubled, it is {ratio:.2f} times as high"
+        )
     if "mr" in inputs and method.optimised():
         change = _change(run(batch | {"mr": batch["mr"].roll(1, 0)}), whole)
         yield Finding("another's MR changes the image", change > MR_FLOOR, f"by {change:.1e} of it")
