@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from petbench.evaluation.complexity import complexity
 from petbench.methods.adversarial import Adversarial
-from petbench.methods.base import Batch, Restorer, Trained
+from petbench.methods.base import Restorer, Trained
 from petbench.methods.build import build
 from petbench.methods.diffusion import Diffusion, Sampler
 from petbench.restoration.weights import Description, load_restorer, save_weights
@@ -34,7 +34,8 @@ SHORT = {"sampled": (100, 2e-2), "restored": (100, 1e-2), "judged": (40, 1e-2), 
 makes PET of MR."""
 SEEDS = 10
 MOVES = 3
-"""Steps until a network has moved: one for an output that starts at zero, one for the last layers of its blocks that do, one for the rest."""
+"""Steps until a network has moved: one for an output that starts at zero, one for the last layers of its blocks that do too, one for the
+rest."""
 TRIES = 4
 BF16_ERROR = 0.05
 ROUNDING = 1e-4
@@ -56,7 +57,7 @@ class Finding(NamedTuple):
 
 
 class Phantoms:
-    """Ellipsoids: a head with a hot and a cold ball, whose PET has a level and Poisson noise, and an MR with another contrast and own structure.
+    """Ellipsoids: a head with a hot and a cold ball. Its PET has a level and Poisson noise, its MR another contrast and own structure.
 
     Args:
         spatial: Window in voxels, two or three sides.
@@ -78,7 +79,7 @@ class Phantoms:
         noise = 0.02 * torch.randn(self.head.shape, generator=self.random)
         self.mr = self.head * (0.5 + 0.4 * cold - 0.25 * hot) + 0.1 * own + noise
 
-    def windows(self, level: float | None = None) -> Batch:
+    def windows(self, level: float | None = None) -> dict[str, Tensor]:
         """All heads (B, 1, *spatial) with new noise, each at a level of its own between `LEVELS` unless one is given."""
         low, high = LEVELS
         drawn = low * (high / low) ** torch.rand(len(self.pet), *[1] * (self.pet.ndim - 1), generator=self.random)
@@ -87,7 +88,7 @@ class Phantoms:
         return {"low_dose": low_dose, "mr": self.mr, "standard_dose": standard_dose}
 
 
-class _Cut(Exception):
+class _CutError(Exception):
     """A training was interrupted."""
 
 
@@ -102,7 +103,7 @@ class _Batches:
     def batch(self, numbers: Sequence[int]) -> Mapping[str, Any]:
         self.read += 1
         if self.read == self.cut_at:
-            raise _Cut
+            raise _CutError
         return self.batches[numbers[0]]
 
     def __len__(self) -> int:
@@ -174,15 +175,23 @@ def _asleep(trained: Trained, batches: Sequence[Mapping[str, Any]], silent: list
     return {name for name, parameter in trained.named_parameters() if parameter.requires_grad and parameter not in moved}
 
 
-def gradients(method: Trained, batch: Mapping[str, Any], autocast: bool) -> tuple[dict[str, Tensor], list[float]]:
-    """The gradient of each optimiser's parameters, flat, and the losses, in 32-bit or under bf16 autocast; the method is left alone.
+@contextlib.contextmanager
+def _without_onednn() -> Iterator[None]:
+    """PyTorch's own kernels: oneDNN's bf16 gradient of 3x3x3 weights on a grid of two voxels a side adds memory that was never written."""
+    before = torch.backends.mkldnn.set_flags(False)[0]  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        torch.backends.mkldnn.set_flags(before)  # type: ignore[no-untyped-call]
 
-    Without oneDNN, whose bf16 gradient of a 3x3x3 kernel on a grid of two voxels a side adds memory that was never written.
-    """
+
+def gradients(method: Trained, batch: Mapping[str, Any], autocast: bool) -> tuple[dict[str, Tensor], list[float]]:
+    """The gradient of each optimiser's parameters, flat, and the losses, in 32-bit or under bf16 autocast; the method is left alone."""
     method = copy.deepcopy(method).train()
     parameters = {name: list(parameters) for name, parameters in method.optimised().items()}
-    found, losses = {}, []
-    with torch.random.fork_rng([]), torch.backends.mkldnn.flags(enabled=False):
+    found: dict[str, Tensor] = {}
+    losses: list[float] = []
+    with torch.random.fork_rng([]), _without_onednn():
         torch.manual_seed(0)
         steps = iter(method.losses(batch))
         while True:
@@ -240,7 +249,7 @@ def resumes(
         return weights
 
     whole = trained("whole")
-    with contextlib.suppress(_Cut):
+    with contextlib.suppress(_CutError):
         trained("parts", cut_at=len(batches) // 2 + 1)
     torch.rand(7)  # whatever else draws in between
     parts = trained("parts")
@@ -274,7 +283,7 @@ def restores(method: Restorer, restore: Mapping[str, Any], phantoms: Phantoms) -
         phantoms: The heads.
     """
     inputs, sampler = restore["inputs"], short_sampler(restore)
-    batch = dict(phantoms.windows(MIDDLE))
+    batch = phantoms.windows(MIDDLE)
 
     def run(images: Mapping[str, Any], first: int = 0) -> Tensor:
         return draw(method, images, inputs, sampler, first)
