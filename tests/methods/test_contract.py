@@ -1,21 +1,30 @@
-"""The contract of specs: every entry of `config/methods` does what the study asks of it, at the widths of the scale `tiny`."""
+"""The contract: every method and predictor of `config/` does what the study asks of it, at the widths of the scale `tiny`.
 
-from functools import cache
+A new entry is held to it by being there, and by a row of small widths in that scale.
+"""
+
 from pathlib import Path
 
 import pytest
+import torch
 
 from petbench.files import digest
-from petbench.methods.build import build
-from petbench.training.probes import contract, lives, restores
+from petbench.methods.build import build, modules
+from petbench.positron_range.predictor import make_network
+from petbench.positron_range.predictor_training import PsfTraining
+from petbench.training.probes import contract, every_part_moves, lives, restores, resumes, size
 from petbench.workflow.entries import Library
 from petbench.workflow.schema import read_yaml
 
 ROOT = Path(__file__).parents[2]
-LIBRARY = Library((ROOT / "config",), read_yaml(ROOT / "tests/config/tiny.yaml")["override"], "tiny")
+FOLDERS = (ROOT / "config",)
+LIBRARY = Library(FOLDERS, read_yaml(ROOT / "tests/config/tiny.yaml")["override"], "tiny")
 METHODS = {name: LIBRARY.resolve_whole("methods", name) for name in sorted(LIBRARY.files["methods"])}
-# Windows by domain, as small as the networks take; a volume of 16 voxels along every side is one where PCSA-GAN attends.
-WINDOWS = {"patches": (8, 8, 8), "volumes": (32, 16, 16), "axial": (16, 16), "coronal": (16, 16), "sagittal": (16, 16)}
+PUBLISHED = Library(FOLDERS, {}, "published")
+SIZES = {name: entry for name in METHODS if "size" in (entry := PUBLISHED.resolve_whole("methods", name))}
+PREDICTORS = sorted(LIBRARY.files["predictors"])
+# Windows by domain, as small as the networks take: attention at the coarsest grid still has two places to attend to.
+WINDOWS = {"patches": (16, 8, 8), "volumes": (32, 16, 16), "axial": (16, 16), "coronal": (16, 16), "sagittal": (16, 16)}
 # Of `train`, what a probe has its own of.
 REPLACED = ("domain", "steps", "epochs", "batch_size", "schedule")
 
@@ -23,6 +32,11 @@ REPLACED = ("domain", "steps", "epochs", "batch_size", "schedule")
 def trained_as(name):
     """The entry whose weights an entry is restored by."""
     return trained_as(METHODS[name]["weights_of"].get("method", name)) if "weights_of" in METHODS[name] else METHODS[name]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +55,53 @@ def probed(tmp_path_factory):
     return once
 
 
+def broken(findings):
+    return [f"{finding.law}: {finding.measured}" for finding in findings if not finding.holds]
+
+
 @pytest.mark.parametrize("name", [name for name, entry in METHODS.items() if "ensemble" not in entry])
 def test_a_method_keeps_the_contract(name, probed):
     method, phantoms, findings = probed(trained_as(name))
-    findings = [*findings, *restores(method, METHODS[name]["restore"], phantoms)]
-    assert [finding for finding in findings if not finding.holds] == []
+    assert broken([*findings, *restores(method, METHODS[name]["restore"], phantoms)]) == []
+
+
+@pytest.mark.parametrize("name", [name for name, entry in METHODS.items() if "ensemble" in entry])
+def test_an_ensemble_is_of_methods_that_keep_the_contract(name):
+    assert all("ensemble" not in METHODS[member] for member in METHODS[name]["ensemble"])
+
+
+def cheapest(module):
+    """The first entry of a module that has weights of its own."""
+    return next(name for name, entry in METHODS.items() if entry.get("module") == module and "train" in entry)
+
+
+@pytest.mark.parametrize("name", sorted({"pcsa_gan-sa", *(cheapest(module) for module in modules())}))
+def test_a_method_starts_alive_at_ten_seeds(name):
+    entry = METHODS[name]
+    make = lambda: build(entry["module"], entry["train"])  # noqa: E731
+    assert broken(lives(make, entry["restore"], WINDOWS[entry["train"]["domain"]])) == []
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_a_method_costs_what_its_entry_says(name):
+    entry, said = SIZES[name], SIZES[name]["size"]
+    counted = size(entry["module"], entry["train"], entry["restore"]["inputs"], said["window"])
+    assert counted["parameters"] == said["parameters"]
+    assert counted["gmac_modules"] == pytest.approx(said["gmac_modules"], rel=1e-3)
+
+
+@pytest.mark.parametrize("name", PREDICTORS)
+def test_a_predictor_keeps_the_contract(name, tmp_path):
+    train = LIBRARY.resolve_whole("predictors", name)["train"]
+    side = train["kernel_size"]
+    random = torch.Generator().manual_seed(0)
+    mu = 0.02 + 0.15 * torch.rand(8, side, side, side, generator=random)
+    kernel = torch.rand(8, side, side, side, generator=random)
+    batches = [{"mu": mu[n : n + 2], "kernel": (kernel / kernel.sum(dim=(1, 2, 3), keepdim=True))[n : n + 2]} for n in range(0, 8, 2)]
+    make = lambda: PsfTraining(make_network(train), train["loss"])  # noqa: E731
+    trained, findings = every_part_moves(make, batches)
+    assert broken([*findings, *resumes(make, train, batches, tmp_path)]) == []
+    network = trained.network.eval()
+    whole = network(mu[:3])
+    assert whole.shape == mu[:3].shape
+    torch.testing.assert_close(torch.cat([network(one[None]) for one in mu[:3]]), whole)

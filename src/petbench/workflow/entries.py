@@ -49,7 +49,7 @@ KINDS = {
 }
 # Schemas that take definitions of config/schemas/range.yaml.
 SHARED_DEFINITIONS = ("psf_sets", "predictors", "torsos", "experiments")
-NOT_INHERITED = ("title", "citation", "extends")
+NOT_INHERITED = ("title", "citation", "size", "extends")
 LOW_DOSE = "low_dose"
 UNRESTORED = (LOW_DOSE, STANDARD_ROW)
 """Rows of a table that are images of the data set, not a method's."""
