@@ -65,8 +65,8 @@ def block(ratio=(1, 1, 1), dims=3, channels=8, identity=False):
 
 @pytest.mark.parametrize("identity", [True, False])
 def test_a_block_learns_to_pass_real_features(identity):
-    (pet, unseen), (mr, other) = (smooth(16, 8, 8, dims=2).split(12) for _ in range(2))
-    interact = block(dims=2, identity=identity)
+    (pet, unseen), (mr, other) = (smooth(20, 6, 8, dims=2).split(16) for _ in range(2))
+    interact = block(dims=2, channels=6, identity=identity)
     optimiser = torch.optim.Adam(interact.parameters(), lr=1e-1)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, 400)
     for _ in range(400):
