@@ -29,7 +29,7 @@ from petbench.physics.scanner import Scanner
 from petbench.preprocess.splits import people_of
 from petbench.preprocess.windows import spatial_shape, window_starts
 from petbench.workflow.entries import load
-from petbench.workflow.lineage import Training, training_samples, weights_of
+from petbench.plan.lineage import Training, training_samples, weights_of
 
 ROOT = Path(__file__).parents[1]
 BYTES_PER_BIN = 6.1

@@ -1,0 +1,117 @@
+"""Tables and figures: which files each is made of, and what is said with it."""
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from petbench.evaluation.definitions import TIMED
+from petbench.files import checksum
+from petbench.plan.evaluation import Evaluation
+from petbench.plan.images import Images
+from petbench.plan.paths import Paths
+from petbench.plan.positron_range import PositronRange
+from petbench.plan.scale import Scale, Wildcards
+from petbench.plan.subjects import Subjects
+from petbench.plan.trainings import Trainings
+from petbench.report.notes import scale_notes
+from petbench.workflow.entries import LOW_DOSE, STANDARD, methods_of
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """The tables and figures of a scale's experiments.
+
+    Attributes:
+        printed: The folder of the papers' printed values.
+        note: What the scale's file says of it.
+        untimed: Marks a file whose time does not count.
+    """
+
+    scale: Scale
+    paths: Paths
+    subjects: Subjects
+    images: Images
+    trainings: Trainings
+    evaluation: Evaluation
+    positron_range: PositronRange
+    printed: Path
+    note: str
+    untimed: Callable[[str], str]
+
+    def files(self, experiments: Iterable[str]) -> list[str]:
+        """Tables of some experiments, and the figures of those that have some."""
+        scale, paths, tables, figures = self.scale, self.paths, list[str](), list[str]()
+        for name in experiments:
+            kinds = [paths.table] if name in scale.maps else [paths.table, paths.table_markdown, paths.table_latex]
+            tables += [kind.format(experiment=name) for kind in kinds]
+        for name in experiments:
+            if name in scale.figures:
+                figures += [kind.format(experiment=name) for kind in (paths.figure, paths.figure_svg)]
+            if name in scale.ranges:
+                kinds = [paths.range_figure, paths.range_figure_svg]
+                figures += [kind.format(experiment=name, figure=own) for own in self.positron_range.figures(name) for kind in kinds]
+        return tables + figures
+
+    def printed_values(self, name: str) -> str:
+        """Path of a file of printed values; its content, not its time, decides what reruns (see `checksums`)."""
+        path = self.printed / f"{name}.tsv"
+        return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+
+    def checksums(self, paths: Iterable[str | Path]) -> list[str]:
+        """Checksums of files that come with the code: a fresh checkout has new times and the same content."""
+        return [checksum(path) for path in paths]
+
+    # what rules name
+    def published(self, wildcards: Wildcards) -> list[str]:
+        """The paper's printed values, where it has some."""
+        return [self.untimed(path) for path in self._published(wildcards)]
+
+    def published_checksum(self, wildcards: Wildcards) -> list[str]:
+        """Checksum of the paper's printed values."""
+        return self.checksums(self._published(wildcards))
+
+    def _published(self, wildcards: Wildcards) -> list[str]:
+        entry = self.scale.experiments[wildcards.experiment]
+        return [self.printed_values(entry["published"])] if "published" in entry else []
+
+    def titles(self, wildcards: Wildcards) -> dict[str, str]:
+        """Titles of an experiment's methods."""
+        names = methods_of(self.scale.experiments[wildcards.experiment])
+        return {name: self.scale.methods[name]["title"] for name in names if name != LOW_DOSE}
+
+    def origins(self, wildcards: Wildcards) -> dict[str, str]:
+        """Where each data set of an experiment comes from, on which the unit of its images depends."""
+        return {dataset: self.scale.datasets[dataset]["source"] for dataset, _, _ in self.scale.columns(wildcards.experiment)}
+
+    def notes(self, wildcards: Wildcards) -> list[str]:
+        """What a reader of an experiment's table must know of the scale and its data sets."""
+        return list(scale_notes(self.scale.entries, self.scale.experiments[wildcards.experiment], self.note))
+
+    def costs(self, wildcards: Wildcards) -> dict[str, list[str]]:
+        """Sidecars of restored images and costs of trainings behind a table that shows time or memory: they name the devices."""
+        if not set(self.scale.experiments[wildcards.experiment].get("cost", [])) & set(TIMED):
+            return {"restore_costs": [], "train_costs": []}
+        places = self.scale.restorations(wildcards.experiment)
+        trainings = dict.fromkeys(training for place in places for training in self.trainings.behind(*place))
+        return {
+            "restore_costs": [self.images.sidecar(*place, subject) for place in places for subject in self.subjects.tested(place[0])],
+            "train_costs": [self.trainings.cost(training) for training in trainings],
+        }
+
+    def drawn(self, wildcards: Wildcards) -> dict[str, Any]:
+        """What a figure is drawn from: a map of similarity, images of the first subject tested, or metrics."""
+        name, experiment = wildcards.experiment, self.scale.experiments[wildcards.experiment]
+        if name in self.scale.maps:
+            return {"similarity": self.paths.table.format(experiment=name)}
+        if "panels" in experiment:
+            return {"metrics": self.evaluation.metrics([name])}
+        dataset, dose, rows = self.scale.columns(name)[0]
+        subject = self.subjects.tested(dataset)[0]
+        images = [self.images.restored(dataset, dose, method, subject) for method in rows]
+        return {"images": [self.images.pet(dataset, subject, STANDARD), *images]}
+
+    def similarity(self, wildcards: Wildcards) -> Any:
+        """How a map of similarity is drawn up."""
+        return self.scale.experiments[wildcards.experiment]["similarity"]
