@@ -26,10 +26,10 @@ from timing import job_times
 from petbench.evaluation.complexity import complexity
 from petbench.methods.build import build
 from petbench.physics.scanner import Scanner
+from petbench.plan.lineage import Training, training_samples, weights_of
 from petbench.preprocess.splits import people_of
 from petbench.preprocess.windows import spatial_shape, window_starts
 from petbench.workflow.entries import load
-from petbench.plan.lineage import Training, training_samples, weights_of
 
 ROOT = Path(__file__).parents[1]
 BYTES_PER_BIN = 6.1

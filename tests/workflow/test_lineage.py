@@ -6,8 +6,8 @@ import pytest
 from repo import ROOT
 
 from petbench.errors import InputError
-from petbench.workflow.entries import load
 from petbench.plan.lineage import Sample, Training, check_unseen, seen, starting_point, training_samples, weights_of
+from petbench.workflow.entries import load
 from petbench.workflow.schema import read_yaml
 
 
