@@ -9,7 +9,8 @@ from repo import ROOT
 from petbench.errors import InputError
 from petbench.plan.lineage import Training, check_study, check_unseen, seen, study_of
 from petbench.preprocess.splits import ALL, folds, people_of
-from petbench.workflow.entries import load, merge
+from petbench.workflow.entries import load
+from petbench.workflow.library import merge
 from petbench.workflow.schema import read_yaml
 
 ROWS = ["mr", "real_pet", "pcsa_gan"]
