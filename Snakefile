@@ -77,7 +77,7 @@ rule restore:
     localrule: True
 
 
-for name, members in SCALE.targets.items():
+for name, members in PLAN.targets.experiments().items():
 
     rule:
         name:
@@ -85,3 +85,7 @@ for name, members in SCALE.targets.items():
         input:
             PLAN.report.files(members),
         localrule: True
+
+
+if workflow.is_main_process:
+    check_targets()

@@ -1,6 +1,7 @@
 """The plan of this run, what wildcards may be, and the helpers that rules share. No rules."""
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -10,17 +11,27 @@ from petbench.plan.plan import Plan
 from petbench.positron_range.study import STRATEGIES
 from petbench.workflow.clock import future_files
 from petbench.workflow.entries import LOW_DOSE, wildcard_choice
+from snakemake.cli import get_argument_parser
 
 # Trainings, and what they wait for, go before all that is ready beside them: begun late, they would end a run alone.
 EARLY = 1
 
+
+def or_stop(function):
+    """A function that ends the run with a user's one line, not with a traceback."""
+
+    def of(*given):
+        try:
+            return function(*given)
+        except InputError as error:
+            sys.exit(f"petbench: {error}")
+
+    return of
+
+
 PLAN = Plan(ENTRIES, config, Path(workflow.basedir), untimed=ancient)
 SCALE, PATHS = PLAN.scale, PLAN.paths
-
-try:
-    PLAN.check()
-except InputError as error:
-    sys.exit(f"petbench: {error}")
+or_stop(PLAN.check)()
 
 
 wildcard_constraints:
@@ -38,18 +49,6 @@ wildcard_constraints:
     strategy=wildcard_choice(STRATEGIES),
     chunk=r"\d+",
     realisation=r"\d+",
-
-
-def or_stop(function):
-    """A function of wildcards that ends the run with a user's one line, not with a traceback."""
-
-    def of(wildcards):
-        try:
-            return function(wildcards)
-        except InputError as error:
-            sys.exit(f"petbench: {error}")
-
-    return of
 
 
 def code_of(script, modules=lambda wildcards: []):
@@ -93,3 +92,11 @@ def check_writable():
         unwritable = folder == PATHS.results and not os.access(folder, os.W_OK)
         if os.statvfs(folder).f_flag & os.ST_RDONLY or unwritable:
             sys.exit(f"petbench: {folder}: cannot be written; mend its permissions or its mount, then run again.")
+
+
+def check_targets():
+    """What the command line asks for is there; of a name that is not, Snakemake itself would say that no rule makes a file of it."""
+    words = [word for word in sys.argv[1:] if re.fullmatch(r"[a-z][\w-]*", word)]
+    if "snakemake" in sys.argv[0] and words:
+        asked, _ = get_argument_parser().parse_known_args()
+        or_stop(PLAN.targets.check)(asked.targets, {rule.name for rule in workflow.rules})

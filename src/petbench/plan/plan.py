@@ -17,6 +17,7 @@ from petbench.plan.report import Report
 from petbench.plan.scale import Entry, Scale
 from petbench.plan.scans import Scans
 from petbench.plan.subjects import Subjects
+from petbench.plan.targets import Targets
 from petbench.plan.trainings import Trainings
 from petbench.plan.verification import Verification
 from petbench.workflow.code import code_hash
@@ -37,6 +38,7 @@ class Plan:
     def __init__(self, entries: Entry, given: Mapping[str, Any], basedir: Path, untimed: Callable[[str], str] = str) -> None:
         scale = self.scale = Scale(entries)
         paths = self.paths = Paths(scale.name)
+        self.targets = Targets(scale, basedir / "config")
 
         def hashed(script: str, *modules: str) -> str:
             return code_hash(basedir / "scripts" / f"{script}.py", *(f"petbench.methods.{module}" for module in modules))

@@ -73,14 +73,6 @@ class Scale:
         """Every dose of some data set."""
         return {STANDARD, NO_DOSE, *(dose for entry in self.datasets.values() for dose in entry["doses"])}
 
-    @property
-    def targets(self) -> dict[str, list[str]]:
-        """The experiments that a target makes: each its own, a paper's all that are of it."""
-        papers = {name: self.entries["experiments"][name]["paper"] for name in self.run}
-        return {name: [name] for name in self.run} | {
-            paper: [name for name in self.run if papers[name] == paper] for paper in dict.fromkeys(papers.values())
-        }
-
     def of_dataset(self, *keys: str) -> Callable[[Wildcards], Any]:
         """A function of wildcards that takes a block of the data set's entry, down to a key."""
         return lambda wildcards: down(self.datasets[wildcards.dataset], keys)

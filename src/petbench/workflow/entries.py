@@ -13,6 +13,7 @@ from petbench.files import digest
 from petbench.preprocess.splits import folds, people_of, subjects_tested, train_subjects
 from petbench.preprocess.windows import slice_positions, thin_axis
 from petbench.workflow.library import NOT_INHERITED, Entry, Library
+from petbench.workflow.modules import check_module
 from petbench.workflow.range_entries import OWN, RANGE_KINDS, add_range_experiment
 from petbench.workflow.schema import check, read_yaml
 from petbench.workflow.subjects import with_subjects
@@ -234,7 +235,10 @@ def _check_windows(library: Library, rows: Sequence[str], methods: Mapping[str, 
         path, domain = library.files["methods"][row], method["train"]["domain"]
         if domain not in dataset["domains"]:
             known = ", ".join(dataset["domains"])
-            raise InputError(f"{path}: train/domain: data set {name!r} has no domain {domain!r}; its domains are {known}.")
+            raise InputError(
+                f"{path}: train/domain: data set {name!r} has no domain {domain!r}; its domains are {known}: take one of them, or add"
+                f" domains/{domain} to {library.files['datasets'][name]}."
+            )
         needs_dose = "low_dose" in method["restore"].get("inputs", [])
         if needs_dose and not dataset["doses"]:
             raise InputError(f"{path}: restore/inputs: data set {name!r} has no low dose; choose a method that makes PET of MR.")
@@ -306,12 +310,21 @@ def _add_method(
         raise InputError(f"{path}: restore: key {missing[0]!r} is missing; add it.")
     if "train" in entry and ("steps" in entry["train"]) == ("epochs" in entry["train"]):
         raise InputError(f"{path}: train: give either steps or epochs, not both or neither (null removes an inherited key).")
+    if "train" in entry:
+        _check_module(library, entry, path)
     if "wavelet" in entry["restore"]:
         _check_wavelet(entry["restore"]["wavelet"], path)
     _check_restoring(library, entry["restore"], _trained(methods, entry), str(path))
     if "train" in entry and "init_from" in entry:
         _check_start(entry, _trained(methods, methods[entry["init_from"]["method"]]), str(path))
     methods[name] = entry
+
+
+def _check_module(library: Library, entry: Entry, path: Path) -> None:
+    try:
+        check_module(entry["module"], entry["train"], library.module_schema(entry["module"]))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def _trained(methods: Mapping[str, Entry], entry: Entry) -> Entry:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from petbench.errors import InputError
+from petbench.workflow.modules import module_source
 from petbench.workflow.schema import Schema, check, read_yaml
 
 Entry = dict[str, Any]
@@ -126,13 +127,17 @@ class Library:
         return schema
 
     def module_schema(self, module: str) -> Schema:
-        """What a module's `train` takes, and what it asks of the rest of an entry (`together`) and of windows (`halvings`).
+        """What a module's `train` takes, and what it asks of the rest of an entry.
+
+        That is `together`, a schema of the whole entry, `halvings` of windows, and `optimisers`, those that it trains with.
 
         Raises:
             InputError: there is no such module; names those that exist.
         """
         path = self.folders[0] / "schemas" / "methods" / f"{module}.yaml"
         if not path.exists():
+            if module_source(module) is not None:
+                raise InputError(f"module: the module {module!r} has no schema; write {path} with the keys that its `train` takes.")
             known = ", ".join(sorted(file.stem for file in path.parent.glob("*.yaml")))
             raise InputError(f"module: there is no method module {module!r}; the modules are {known}.")
         return dict(read_yaml(path))
