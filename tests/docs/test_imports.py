@@ -6,7 +6,7 @@ from functools import cache
 
 import pytest
 
-from .pages import ROOT
+from .pages import ROOT, rows
 
 SOURCES = ROOT / "src" / "petbench"
 # serve all
@@ -61,13 +61,12 @@ def test_a_circle_would_be_found():
 
 def packages():
     """By package, those that the table lets it import."""
-    text = (ROOT / "docs" / "architecture.md").read_text().partition("## Packages")[2].partition("\n## ")[0]
-    rows = re.findall(r"^\| `(\w+)` \| [^|]* \| ([^|]*) ?\|$", text, re.MULTILINE)
-    return {package: set(re.findall(r"`(\w+)`", allowed)) for package, allowed in rows}
+    told = rows(ROOT / "docs" / "architecture.md", "Packages")
+    return {row[0].strip("`"): set(re.findall(r"`(\w+)`", row[2])) for row in told}
 
 
 def test_every_package_has_a_row():
-    assert set(packages()) == {path.name for path in SOURCES.iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert set(packages()) == {path.parent.name for path in SOURCES.glob("*/__init__.py")}
 
 
 @pytest.mark.parametrize("package", packages())
