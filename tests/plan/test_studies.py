@@ -2,9 +2,9 @@
 
 import copy
 from itertools import product
+from pathlib import Path
 
 import pytest
-from repo import ROOT
 
 from petbench.errors import InputError
 from petbench.plan.lineage import Training, check_study, check_unseen, seen, study_of
@@ -13,6 +13,7 @@ from petbench.workflow.entries import load
 from petbench.workflow.library import merge
 from petbench.workflow.schema import read_yaml
 
+ROOT = Path(__file__).parents[2]
 ROWS = ["mr", "real_pet", "pcsa_gan"]
 SMALL = {"override": {"datasets": {"ad_mni": {"subjects": 12, "mr_only": 4, "split": {"folds": 3}}}}}
 
