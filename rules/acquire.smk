@@ -81,11 +81,11 @@ rule describe:
         mem_mb=500,
         runtime=5,
     params:
-        name=SCALE.of_dataset("title"),
-        source=SCALE.of_dataset("source"),
+        name=SCALE.of("dataset", "title"),
+        source=SCALE.of("dataset", "source"),
         subjects=PLAN.subjects.everybody,
-        labels=PLAN.subjects.labels,
-        copies=PLAN.subjects.copies,
+        labels=SCALE.of("dataset", "labels", default={}),
+        copies=SCALE.of("dataset", "phantoms", default={}),
         code=code_of("describe"),
     script:
         "../scripts/describe.py"
@@ -109,8 +109,8 @@ rule preflight:
         mem_mb=scaled(4_000),
         runtime=scaled(30),
     params:
-        subjects=SCALE.of_dataset("subjects"),
-        mr_only=PLAN.subjects.without_pet,
+        subjects=SCALE.of("dataset", "subjects"),
+        mr_only=SCALE.of("dataset", "mr_only", default=[]),
         code=code_of("preflight"),
     script:
         "../scripts/preflight.py"

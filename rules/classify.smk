@@ -57,7 +57,7 @@ rule diagnosis:
         mem_mb=1_000,
         runtime=10,
     params:
-        experiment=SCALE.experiment,
+        experiment=SCALE.of("experiment"),
         bootstrap=PLAN.diagnosis.bootstrap,
         titles=PLAN.report.titles,
         notes=PLAN.report.notes,
@@ -95,7 +95,7 @@ rule roc:
         mem_mb=1_000,
         runtime=10,
     params:
-        experiment=SCALE.experiment,
+        experiment=SCALE.of("experiment"),
         titles=PLAN.report.titles,
         code=code_of("roc"),
     script:

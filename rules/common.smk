@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+from inspect import isfunction, signature
 from pathlib import Path
 
 from petbench.data.brainweb import MODELS
@@ -17,6 +18,15 @@ from snakemake.cli import get_argument_parser
 EARLY = 1
 
 
+def noted(function):
+    """The function with the names of its parameters, which Snakemake works out for every job anew where it does not find them here.
+
+    That was a seventh of the planning of a large scale.
+    """
+    function._overwrite_params = {name: one for name, one in signature(function).parameters.items() if name != "self"}
+    return function
+
+
 def or_stop(function):
     """A function that ends the run with a user's one line, not with a traceback."""
 
@@ -26,12 +36,15 @@ def or_stop(function):
         except InputError as error:
             sys.exit(f"petbench: {error}")
 
-    return of
+    return noted(of)
 
 
 PLAN = Plan(ENTRIES, config, Path(workflow.basedir), untimed=ancient)
 SCALE, PATHS = PLAN.scale, PLAN.paths
 or_stop(PLAN.check)()
+for part in vars(PLAN).values():
+    for method in filter(isfunction, vars(type(part)).values()):
+        noted(method)
 
 
 wildcard_constraints:
@@ -58,7 +71,7 @@ def code_of(script, modules=lambda wildcards: []):
         names = modules(wildcards)
         return PLAN.code(script, *([names] if isinstance(names, str) else names))
 
-    return of
+    return noted(of)
 
 
 def scaled(amount):
@@ -67,7 +80,7 @@ def scaled(amount):
     def of(wildcards, attempt):
         return max(1, int(amount * config.get("resource_factor", 1.0) * attempt))
 
-    return of
+    return noted(of)
 
 
 def at_most(threads):

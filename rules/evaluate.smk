@@ -44,7 +44,7 @@ rule evaluate:
         subjects=PLAN.subjects.those_tested,
         people=PLAN.subjects.people_tested,
         folds=PLAN.subjects.folds_tested,
-        grid=SCALE.of_dataset("preprocess", "grid"),
+        grid=SCALE.of("dataset", "preprocess", "grid"),
         settings=PLAN.evaluation.settings,
         weights=PLAN.evaluation.lpips_checksums,
         code=code_of("evaluate"),
@@ -76,7 +76,7 @@ rule similarity:
         mem_mb=scaled(16_000),
         runtime=scaled(60),
     params:
-        settings=PLAN.report.similarity,
+        settings=SCALE.of("experiment", "similarity"),
         code=code_of("similarity", modules=PLAN.evaluation.compared_module),
     script:
         "../scripts/similarity.py"

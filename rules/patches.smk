@@ -26,7 +26,7 @@ rule prepare:
         mem_mb=scaled(4_000),
         runtime=scaled(10),
     params:
-        preprocess=SCALE.of_dataset("preprocess"),
+        preprocess=SCALE.of("dataset", "preprocess"),
         domain=SCALE.domain_of,
         code=code_of("prepare"),
     script:
@@ -53,7 +53,7 @@ rule split:
         runtime=5,
     params:
         people=PLAN.subjects.people_shown,
-        split=SCALE.of_dataset("split"),
+        split=SCALE.of("dataset", "split"),
         code=code_of("split"),
     script:
         "../scripts/split.py"

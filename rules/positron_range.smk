@@ -40,9 +40,9 @@ rule gate:
         mem_mb=scaled(3_000),
         runtime=scaled(240),
     params:
-        gate=PLAN.positron_range.of_psf_set("gate"),
-        seed=PLAN.positron_range.of_psf_set("seed"),
-        chunks=PLAN.positron_range.of_psf_set("chunks"),
+        gate=SCALE.of("psf_set", "gate"),
+        seed=SCALE.of("psf_set", "seed"),
+        chunks=SCALE.of("psf_set", "chunks"),
         code=code_of("gate"),
     script:
         "../scripts/gate.py"
@@ -91,7 +91,7 @@ rule train_predictor:
         mem_mb=scaled(8_000),
         runtime=scaled(720),
     params:
-        train=PLAN.positron_range.training,
+        train=SCALE.of("predictor", "train"),
         code=code_of("train_predictor"),
     script:
         "../scripts/train_predictor.py"
@@ -117,7 +117,7 @@ rule torso:
         mem_mb=scaled(4_000),
         runtime=10,
     params:
-        torso=PLAN.positron_range.of_torso("torso"),
+        torso=SCALE.of("torso", "torso"),
         scanner=PLAN.positron_range.torso_scanner,
         code=code_of("torso"),
     script:
@@ -141,9 +141,9 @@ rule annihilate:
         mem_mb=scaled(6_000),
         runtime=scaled(240),
     params:
-        gate=PLAN.positron_range.of_torso("gate"),
-        seed=PLAN.positron_range.of_torso("seed"),
-        chunks=PLAN.positron_range.of_torso("chunks"),
+        gate=SCALE.of("torso", "gate"),
+        seed=SCALE.of("torso", "seed"),
+        chunks=SCALE.of("torso", "chunks"),
         code=code_of("annihilate"),
     script:
         "../scripts/annihilate.py"
@@ -296,8 +296,8 @@ rule predict_kernels:
         mem_mb=scaled(16_000),
         runtime=scaled(60),
     params:
-        isotope=PLAN.positron_range.of_torso("gate", "isotope"),
-        settings=PLAN.positron_range.shared,
+        isotope=SCALE.of("torso", "gate", "isotope"),
+        settings=SCALE.of("predictor", "apply", default={}),
         code=code_of("predict_kernels"),
     script:
         "../scripts/predict_kernels.py"
@@ -324,7 +324,7 @@ rule reconstruct_torso:
         runtime=scaled(720),
     params:
         scanner=PLAN.positron_range.scanner,
-        reconstruction=PLAN.positron_range.of_experiment("reconstruction"),
+        reconstruction=SCALE.of("experiment", "reconstruction"),
         settings=PLAN.positron_range.applied,
         code=code_of("reconstruct_torso"),
     script:
@@ -404,8 +404,8 @@ rule correct_scan:
         runtime=scaled(720),
     params:
         scanner=PLAN.positron_range.scanner,
-        reconstruction=PLAN.positron_range.of_experiment("reconstruction"),
-        resample=PLAN.positron_range.resampled,
+        reconstruction=SCALE.of("experiment", "reconstruction"),
+        resample=SCALE.of("experiment", "scan", "resample", default=False),
         settings=PLAN.positron_range.applied,
         code=code_of("correct_scan"),
     script:
@@ -431,8 +431,8 @@ rule profile_scan:
         mem_mb=scaled(4_000),
         runtime=10,
     params:
-        strategies=PLAN.positron_range.of_experiment("strategies"),
-        place_mm=PLAN.positron_range.of_experiment("place_mm"),
+        strategies=SCALE.of("experiment", "strategies"),
+        place_mm=SCALE.of("experiment", "place_mm"),
         code=code_of("profile_scan"),
     script:
         "../scripts/profile_scan.py"
@@ -465,7 +465,7 @@ rule range_table:
         mem_mb=1_000,
         runtime=10,
     params:
-        experiment=SCALE.experiment,
+        experiment=SCALE.of("experiment"),
         titles=PLAN.positron_range.titles,
         note=config.get("note", ""),
         configuration=PLAN.records.range_configuration,
@@ -501,7 +501,7 @@ rule range_figure:
         mem_mb=2_000,
         runtime=10,
     params:
-        experiment=SCALE.experiment,
+        experiment=SCALE.of("experiment"),
         titles=PLAN.positron_range.titles,
         code=code_of("range_figure"),
     script:

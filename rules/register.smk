@@ -22,7 +22,7 @@ rule register:
         mem_mb=scaled(4_000),
         runtime=scaled(30),
     params:
-        settings=SCALE.of_dataset("preprocess", "registration"),
+        settings=SCALE.of("dataset", "preprocess", "registration"),
         code=code_of("register"),
     script:
         "../scripts/register.py"

@@ -31,7 +31,7 @@ rule table:
         mem_mb=1_000,
         runtime=10,
     params:
-        experiment=SCALE.experiment,
+        experiment=SCALE.of("experiment"),
         titles=PLAN.report.titles,
         notes=PLAN.report.notes,
         published=PLAN.report.published_checksum,
@@ -68,7 +68,7 @@ rule figure:
         mem_mb=1_000,
         runtime=10,
     params:
-        experiment=SCALE.experiment,
+        experiment=SCALE.of("experiment"),
         titles=PLAN.report.titles,
         sources=PLAN.report.origins,
         code=code_of("figure"),

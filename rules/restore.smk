@@ -21,7 +21,7 @@ rule restore_subject:
         mem_mb=scaled(16_000),
         runtime=scaled(60),
     params:
-        settings=PLAN.trainings.settings,
+        settings=SCALE.of("method", "restore"),
         code=code_of("restore_subject", modules=PLAN.trainings.restoring_module),
     script:
         "../scripts/restore_subject.py"
@@ -46,7 +46,7 @@ rule fuse:
         mem_mb=scaled(4_000),
         runtime=scaled(10),
     params:
-        settings=PLAN.trainings.settings,
+        settings=SCALE.of("method", "restore"),
         code=code_of("fuse"),
     script:
         "../scripts/fuse.py"

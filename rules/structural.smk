@@ -26,8 +26,8 @@ rule normalise_mr:
         mem_mb=scaled(8_000),
         runtime=scaled(60),
     params:
-        settings=SCALE.of_dataset("preprocess", "structural"),
-        grid=SCALE.of_dataset("preprocess", "grid"),
+        settings=SCALE.of("dataset", "preprocess", "structural"),
+        grid=SCALE.of("dataset", "preprocess", "grid"),
         code=code_of("normalise_mr"),
     script:
         "../scripts/normalise_mr.py"
@@ -56,8 +56,8 @@ rule normalise_pet:
         mem_mb=scaled(4_000),
         runtime=scaled(10),
     params:
-        settings=SCALE.of_dataset("preprocess", "structural"),
-        grid=SCALE.of_dataset("preprocess", "grid"),
+        settings=SCALE.of("dataset", "preprocess", "structural"),
+        grid=SCALE.of("dataset", "preprocess", "grid"),
         code=code_of("normalise_pet"),
     script:
         "../scripts/normalise_pet.py"
@@ -86,7 +86,7 @@ rule prepare_pair:
         mem_mb=scaled(1_000),
         runtime=scaled(10),
     params:
-        preprocess=SCALE.of_dataset("preprocess"),
+        preprocess=SCALE.of("dataset", "preprocess"),
         domain=SCALE.domain_of,
         code=code_of("prepare_maps"),
     script:
@@ -114,7 +114,7 @@ rule prepare_mr_only:
         mem_mb=scaled(1_000),
         runtime=scaled(10),
     params:
-        preprocess=SCALE.of_dataset("preprocess"),
+        preprocess=SCALE.of("dataset", "preprocess"),
         domain=SCALE.domain_of,
         code=code_of("prepare_maps"),
     script:

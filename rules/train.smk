@@ -25,9 +25,9 @@ rule train:
         mem_mb=scaled(16_000),
         runtime=scaled(2_880),
     params:
-        method=PLAN.trainings.method,
+        method=SCALE.of("method", "train"),
         module=PLAN.trainings.own_module,
-        preprocess=SCALE.of_dataset("preprocess"),
+        preprocess=SCALE.of("dataset", "preprocess"),
         code=code_of("train", modules=PLAN.trainings.own_module),
     script:
         "../scripts/train.py"

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from petbench.plan.paths import Paths
-from petbench.plan.scale import Entry, Scale, Wildcards, down
+from petbench.plan.scale import Entry, Scale, Wildcards
 from petbench.report.range_figures import FIGURES
 
 MEDIA_KEYS = ("materials", "size", "voxel_mm", "media")
@@ -141,10 +141,6 @@ class PositronRange:
         entry = self.scale.psf_sets[wildcards.psf_set]
         return {key: value for key, value in entry.items() if key in MEDIA_KEYS}
 
-    def of_psf_set(self, key: str) -> Callable[[Wildcards], Any]:
-        """A function of wildcards that takes a block of the PSF set's entry."""
-        return lambda wildcards: self.scale.psf_sets[wildcards.psf_set][key]
-
     def psf_chunks(self, wildcards: Wildcards) -> list[str]:
         """The chunks of a PSF set, in order."""
         count = self.scale.psf_sets[wildcards.psf_set]["chunks"]
@@ -153,15 +149,6 @@ class PositronRange:
     def psf_sets(self, wildcards: Wildcards) -> list[str]:
         """The PSF sets that a predictor is trained on."""
         return [self.psf(name) for name in self.scale.predictors[wildcards.predictor]["psf_sets"]]
-
-    def training(self, wildcards: Wildcards) -> Entry:
-        """All that a predictor's weights depend on."""
-        block: Entry = self.scale.predictors[wildcards.predictor]["train"]
-        return block
-
-    def of_torso(self, *keys: str) -> Callable[[Wildcards], Any]:
-        """A function of wildcards that takes a block of the torso's entry, down to a key."""
-        return lambda wildcards: down(self.scale.torsos[wildcards.torso], keys)
 
     def supplied(self, wildcards: Wildcards) -> list[str]:
         """The volumes of a torso that a lab supplies."""
@@ -186,10 +173,6 @@ class PositronRange:
         """A torso, and what its kernels are predicted by."""
         return {**self.kernels(wildcards.predictor), **self.volumes(wildcards.torso)}
 
-    def shared(self, wildcards: Wildcards) -> Entry:
-        """How a predictor's kernels are shared and stored."""
-        return self._shared(wildcards.predictor)
-
     def _shared(self, predictor: str) -> Entry:
         block: Entry = self.scale.predictors[predictor].get("apply", {})
         return block
@@ -199,17 +182,9 @@ class PositronRange:
         """A function of wildcards: those of an experiment's keys that it gives; the others are the library's to choose."""
         return lambda wildcards: self._given(wildcards.experiment, *keys)
 
-    def of_experiment(self, *keys: str) -> Callable[[Wildcards], Any]:
-        """A function of wildcards that takes a block of the experiment's entry, down to a key."""
-        return lambda wildcards: down(self.scale.ranges[wildcards.experiment], keys)
-
     def of_scan(self, key: str) -> Callable[[Wildcards], Any]:
         """A function of wildcards that takes a block of what an experiment scans."""
         return lambda wildcards: self.scanned(wildcards.experiment)[key]
-
-    def resampled(self, wildcards: Wildcards) -> bool:
-        """Whether a lab's attenuation is brought to the grid of the image."""
-        return bool(self.scale.ranges[wildcards.experiment]["scan"].get("resample", False))
 
     def titles(self, wildcards: Wildcards) -> dict[str, str]:
         """Titles of an experiment's predictors."""

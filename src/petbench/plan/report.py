@@ -111,7 +111,3 @@ class Report:
         subject = self.subjects.tested(dataset)[0]
         images = [self.images.restored(dataset, dose, method, subject) for method in rows]
         return {"images": [self.images.pet(dataset, subject, STANDARD), *images]}
-
-    def similarity(self, wildcards: Wildcards) -> Any:
-        """How a map of similarity is drawn up."""
-        return self.scale.experiments[wildcards.experiment]["similarity"]

@@ -1,6 +1,6 @@
 """What one scale runs: its resolved entries, and the groups of them that stages are about."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,24 +12,7 @@ Entry = dict[str, Any]
 
 
 class Wildcards(SimpleNamespace):
-    """The names that one job's files have in the places of wildcards, those that its rule has; Snakemake's own serve as well."""
-
-    dataset: str
-    dose: str
-    subject: str
-    method: str
-    fold: str
-    domain: str
-    classifier: str
-    experiment: str
-    model: str
-    sha256: str
-    psf_set: str
-    predictor: str
-    torso: str
-    part: str
-    strategy: str
-    realisation: str
+    """The names that one job's files have in the places of wildcards, as attributes; Snakemake's own serve as well."""
 
 
 class Scale:
@@ -73,23 +56,21 @@ class Scale:
         """Every dose of some data set."""
         return {STANDARD, NO_DOSE, *(dose for entry in self.datasets.values() for dose in entry["doses"])}
 
-    def of_dataset(self, *keys: str) -> Callable[[Wildcards], Any]:
-        """A function of wildcards that takes a block of the data set's entry, down to a key."""
-        return lambda wildcards: down(self.datasets[wildcards.dataset], keys)
+    def of(self, kind: str, *keys: str, default: Any = None) -> Callable[[Wildcards], Any]:
+        """A function of wildcards that takes a block of the entry of a kind, such as `torso`, down to a key, or a default."""
 
-    def of_method(self, *keys: str) -> Callable[[Wildcards], Any]:
-        """A function of wildcards that takes a block of the method's entry, down to a key."""
-        return lambda wildcards: down(self.methods[wildcards.method], keys)
+        def block(wildcards: Wildcards) -> Any:
+            found = self.entries[f"{kind}s"][getattr(wildcards, kind)]
+            for key in keys:
+                found = found[key] if default is None else found.get(key, default)
+            return found
+
+        return block
 
     def domain_of(self, wildcards: Wildcards) -> Entry:
         """The domain of the data set that a job prepares."""
         domain: Entry = self.datasets[wildcards.dataset]["domains"][wildcards.domain]
         return domain
-
-    def experiment(self, wildcards: Wildcards) -> Entry:
-        """The entry of an experiment of any kind."""
-        entry: Entry = self.entries["experiments"][wildcards.experiment]
-        return entry
 
     def columns(self, experiment: str) -> list[tuple[str, str, list[str]]]:
         """Data set and dose of each column of an experiment's table, and the methods that are measured there."""
@@ -109,10 +90,3 @@ def _parted(entries: Mapping[str, Entry], test: Callable[[Entry], bool]) -> tupl
 
 def _named(entries: Mapping[str, Entry], test: Callable[[Entry], bool]) -> list[str]:
     return [name for name, entry in entries.items() if test(entry)]
-
-
-def down(block: Any, keys: Iterable[str]) -> Any:
-    """The part of a block that keys lead to."""
-    for key in keys:
-        block = block[key]
-    return block

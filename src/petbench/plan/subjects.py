@@ -5,7 +5,7 @@ from typing import Any
 
 from petbench.errors import InputError
 from petbench.files import digest
-from petbench.plan.scale import Scale, Wildcards
+from petbench.plan.scale import Entry, Scale, Wildcards
 from petbench.preprocess.splits import ALL, fold_testing, folds, people_of, subjects_tested, validation_subjects
 
 
@@ -56,10 +56,6 @@ class Subjects:
         """All subjects of a data set, those with MR only last."""
         return [*self.scale.datasets[wildcards.dataset]["subjects"], *self.mr_only(wildcards.dataset)]
 
-    def without_pet(self, wildcards: Wildcards) -> list[str]:
-        """Subjects of a data set that have no PET."""
-        return self.mr_only(wildcards.dataset)
-
     def people_shown(self, wildcards: Wildcards) -> dict[str, str]:
         """The person that each subject of a data set shows."""
         return self.people(wildcards.dataset)
@@ -83,21 +79,19 @@ class Subjects:
         ill = "labels" in entry and entry["labels"][wildcards.subject] == entry["diagnosis"]["positive"]
         return "patient" if ill else "control"
 
-    def labels(self, wildcards: Wildcards) -> dict[str, str]:
-        """The group of each subject, where a data set has groups."""
-        return dict(self.scale.datasets[wildcards.dataset].get("labels", {}))
-
-    def copies(self, wildcards: Wildcards) -> dict[str, Any]:
-        """The phantom that each subject is a copy of, where a data set has copies."""
-        return dict(self.scale.datasets[wildcards.dataset].get("phantoms", {}))
+    def _copy(self, wildcards: Wildcards) -> Entry:
+        """The phantom that a subject is, and how far its head is turned."""
+        whole = {"phantom": wildcards.subject, "rotation_deg": 0.0}
+        copies: Entry = self.scale.datasets[wildcards.dataset].get("phantoms", {})
+        return dict(copies.get(wildcards.subject, whole))
 
     def phantom(self, wildcards: Wildcards) -> str:
         """The phantom that a subject is."""
-        return str(self.copies(wildcards).get(wildcards.subject, {"phantom": wildcards.subject})["phantom"])
+        return str(self._copy(wildcards)["phantom"])
 
     def rotation_deg(self, wildcards: Wildcards) -> Any:
         """How far the head of a subject's phantom is turned."""
-        return self.copies(wildcards).get(wildcards.subject, {"rotation_deg": 0.0})["rotation_deg"]
+        return self._copy(wildcards)["rotation_deg"]
 
     def scan_seed(self, wildcards: Wildcards) -> int:
         """A seed of its own for each subject of each data set."""

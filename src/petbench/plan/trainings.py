@@ -6,7 +6,7 @@ from typing import Any
 from petbench.plan.images import Images
 from petbench.plan.lineage import Training, check_unseen, starting_point, training_samples, weights_of
 from petbench.plan.paths import Paths
-from petbench.plan.scale import Entry, Scale, Wildcards
+from petbench.plan.scale import Scale, Wildcards
 from petbench.plan.subjects import Subjects
 from petbench.workflow.entries import LOW_DOSE, methods_of
 
@@ -82,11 +82,6 @@ class Trainings:
         """The training that a job makes."""
         return Training(wildcards.dataset, wildcards.dose, wildcards.method, wildcards.fold)
 
-    def method(self, wildcards: Wildcards) -> Entry:
-        """All that a training's weights depend on."""
-        block: Entry = self.scale.methods[wildcards.method]["train"]
-        return block
-
     def data(self, wildcards: Wildcards) -> list[str]:
         """Parameters of each training subject's normalised volumes."""
         training = self.own(wildcards)
@@ -122,11 +117,6 @@ class Trainings:
             "image": self.images.source(dataset, subject, dose),
             "weights": self.weights(training),
         }
-
-    def settings(self, wildcards: Wildcards) -> Entry:
-        """How a method restores."""
-        block: Entry = self.scale.methods[wildcards.method]["restore"]
-        return block
 
     def to_fuse(self, wildcards: Wildcards) -> dict[str, list[str]]:
         """The restored images that an ensemble fuses, and what is said of them."""
