@@ -24,12 +24,14 @@ import yaml
 from timing import job_times
 
 from petbench.evaluation.complexity import complexity
+from petbench.evaluation.definitions import TRIVIAL
 from petbench.methods.build import build
 from petbench.physics.scanner import Scanner
 from petbench.plan.lineage import Training, training_samples, weights_of
-from petbench.preprocess.splits import people_of
+from petbench.preprocess.splits import folds, people_of
 from petbench.preprocess.windows import spatial_shape, window_starts
 from petbench.workflow.entries import load
+from petbench.workflow.runtime import restored_windows
 
 ROOT = Path(__file__).parents[1]
 BYTES_PER_BIN = 6.1
@@ -75,7 +77,7 @@ class Study:
 
     def pass_tflop(self, method: str, window: tuple[int, ...], inputs: tuple[str, ...]) -> float:
         """Operations of one window through a method's network, counted once."""
-        if self.entries["methods"][method]["module"] == "mean_pet":
+        if self.entries["methods"][method]["module"] in TRIVIAL:
             return 0.0  # has no network
         key = (method, window, inputs)
         if key not in self.counted:
@@ -84,9 +86,9 @@ class Study:
             self.counted[key] = complexity(build(entry["module"], entry["train"]).eval(), given)["gflop"] / 1e3
         return self.counted[key]
 
-    def windows(self, dataset: dict[str, Any], domain: str, stride: Any = None) -> int:
+    def windows(self, dataset: dict[str, Any], domain: str) -> int:
         block = dataset["domains"][domain]
-        return len(window_starts(dataset["preprocess"]["grid"]["shape"], block["window"], stride or block["stride"], block.get("slices")))
+        return len(window_starts(dataset["preprocess"]["grid"]["shape"], block["window"], block["stride"], block.get("slices")))
 
     def job(self, wildcards: dict[str, str], restoring: bool) -> float:
         """TFLOP of one training, or of restoring one subject."""
@@ -99,7 +101,7 @@ class Study:
         once = self.pass_tflop(trained, tuple(dataset["domains"][domain]["window"]), inputs)
         if restoring:
             drawn = method["restore"].get("sampler", {}).get("steps", 1)
-            return once * drawn * self.windows(dataset, domain, method["restore"].get("stride"))
+            return once * drawn * restored_windows(dataset, dataset["domains"][domain], method["restore"])
         steps = train.get("steps")
         if steps is None:
             windows = sum(
@@ -107,6 +109,14 @@ class Study:
             )
             steps = train["epochs"] * math.ceil(windows / train["batch_size"])
         return once * PASSES_OF_A_STEP * steps * train["batch_size"]
+
+    def swaps(self, wildcards: dict[str, str]) -> float:
+        """TFLOP of restoring a fold's subjects with their own images and with swapped ones."""
+        dataset, method = self.of(wildcards["dataset"], wildcards["method"])
+        tests = folds(people_of(dataset), dataset["split"])[wildcards["fold"]]
+        subjects = tests[: self.entries["experiments"][wildcards["experiment"]].get("subjects")]
+        cases = 4 if "mr" in method["restore"]["inputs"] else 2
+        return cases * len(subjects) * self.job(wildcards, restoring=True)
 
     def work(self, rule: str, wildcards: dict[str, str]) -> float:
         """What the seconds of a job without a GPU grow with; 1 where they do not grow, or nobody knows."""
@@ -169,7 +179,17 @@ def seconds_of_work(results: Path, scale: Path) -> dict[str, float]:
     return {rule: spent / done[rule] for rule, spent in seconds.items() if done[rule]} | {"normalise_mr": NORMALISE_MR_SECONDS}
 
 
-ON_A_GPU = ("train", "restore_subject", "train_predictor", "predict_kernels", "reconstruct_torso", "correct_scan", "similarity", "classify")
+ON_A_GPU = (
+    "train",
+    "restore_subject",
+    "train_predictor",
+    "predict_kernels",
+    "reconstruct_torso",
+    "correct_scan",
+    "similarity",
+    "reliance",
+    "classify",
+)
 
 
 def main() -> None:
@@ -198,6 +218,7 @@ def main() -> None:
             jobs = planned(scale, paper)
             counts = Counter(rule for rule, _ in jobs)
             tflop = sum(study.job(named, rule != "train") for rule, named in jobs if rule in ("train", "restore_subject"))
+            tflop += sum(study.swaps(named) for rule, named in jobs if rule == "reliance")
             size = sum(study.bytes(rule, named) for rule, named in jobs)
             datasets = {named["dataset"] for _, named in jobs if "dataset" in named}
             people = sum(len(set(people_of(study.entries["datasets"][name]).values())) for name in datasets)

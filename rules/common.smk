@@ -11,7 +11,8 @@ from petbench.errors import InputError
 from petbench.plan.plan import Plan
 from petbench.positron_range.study import STRATEGIES
 from petbench.workflow.clock import future_files
-from petbench.workflow.entries import LOW_DOSE, wildcard_choice
+from petbench.workflow.entries import UNRESTORED, wildcard_choice
+from petbench.workflow.runtime import scan_minutes
 from snakemake.cli import get_argument_parser
 
 # Trainings, and what they wait for, go before all that is ready beside them: begun late, they would end a run alone.
@@ -51,7 +52,7 @@ wildcard_constraints:
     dataset=wildcard_choice(SCALE.datasets),
     dose=wildcard_choice(SCALE.doses),
     subject="[A-Za-z0-9]+",
-    method=wildcard_choice([*SCALE.methods, LOW_DOSE]),
+    method=wildcard_choice([*SCALE.methods, *UNRESTORED]),
     fold=r"\d+(-\d+)?|all",
     classifier=wildcard_choice(SCALE.classifiers),
     domain="[a-z0-9]+",
@@ -75,10 +76,11 @@ def code_of(script, modules=lambda wildcards: []):
 
 
 def scaled(amount):
-    """Memory or minutes: a rule's figure at the paper's scale, times the scale's factor, more at each attempt."""
+    """Memory or minutes: a rule's figure at the paper's scale, or a function of it, times the scale's factor, more at each attempt."""
 
     def of(wildcards, attempt):
-        return max(1, int(amount * config.get("resource_factor", 1.0) * attempt))
+        whole = amount(wildcards) if callable(amount) else amount
+        return max(1, int(whole * config.get("resource_factor", 1.0) * attempt))
 
     return noted(of)
 

@@ -52,6 +52,35 @@ rule evaluate:
         "../scripts/evaluate.py"
 
 
+rule reliance:
+    input:
+        unpack(PLAN.reliance.inputs),
+    output:
+        PATHS.reliance,
+    log:
+        "<logs>/reliance/{experiment}/{dataset}/{dose}/{method}/fold-{fold}.log",
+    benchmark:
+        "<benchmarks>/reliance/{experiment}/{dataset}/{dose}/{method}/fold-{fold}.tsv"
+    wildcard_constraints:
+        experiment=wildcard_choice(SCALE.reliances),
+    conda:
+        "../envs/petbench.yaml"
+    threads: at_most(4)
+    resources:
+        gpu=1,
+        mem_mb=scaled(16_000),
+        runtime=scaled(PLAN.reliance.minutes),
+    params:
+        subjects=PLAN.reliance.subjects_of,
+        people=PLAN.reliance.people_of,
+        restoring=SCALE.of("method", "restore"),
+        grid=SCALE.of("dataset", "preprocess", "grid"),
+        settings=PLAN.reliance.settings,
+        code=code_of("reliance", modules=PLAN.trainings.own_module),
+    script:
+        "../scripts/reliance.py"
+
+
 rule similarity:
     input:
         unpack(PLAN.evaluation.to_compare),

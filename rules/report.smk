@@ -4,7 +4,7 @@
 rule table:
     input:
         unpack(PLAN.report.costs),
-        metrics=PLAN.evaluation.of_experiment,
+        metrics=PLAN.report.values,
         published=PLAN.report.published,
         images=PLAN.records.images_behind,
     output:
@@ -65,12 +65,12 @@ rule figure:
         "../envs/petbench.yaml"
     threads: 1
     resources:
-        mem_mb=1_000,
+        mem_mb=3_000,
         runtime=10,
     params:
         experiment=SCALE.of("experiment"),
         titles=PLAN.report.titles,
-        sources=PLAN.report.origins,
+        datasets=PLAN.report.pictured,
         code=code_of("figure"),
     script:
         "../scripts/figure.py"

@@ -19,9 +19,10 @@ rule restore_subject:
     resources:
         gpu=1,
         mem_mb=scaled(16_000),
-        runtime=scaled(60),
+        runtime=scaled(PLAN.trainings.minutes),
     params:
         settings=SCALE.of("method", "restore"),
+        evaluated=PLAN.evaluation.slices,
         code=code_of("restore_subject", modules=PLAN.trainings.restoring_module),
     script:
         "../scripts/restore_subject.py"
@@ -69,7 +70,7 @@ rule restore_scan:
     resources:
         gpu=1,
         mem_mb=scaled(16_000),
-        runtime=scaled(60),
+        runtime=scaled(scan_minutes(config.get("sampling_steps"))),
     params:
         sampling_steps=config.get("sampling_steps"),
         code=code_of("restore_scan", modules=PLAN.scans.modules),

@@ -28,6 +28,7 @@ rule train:
         method=SCALE.of("method", "train"),
         module=PLAN.trainings.own_module,
         preprocess=SCALE.of("dataset", "preprocess"),
+        domain=PLAN.trainings.seen_domain,
         code=code_of("train", modules=PLAN.trainings.own_module),
     script:
         "../scripts/train.py"

@@ -1,5 +1,7 @@
 """Restore one held-out subject."""
 
+from pathlib import Path
+
 from petbench.restoration.restore import restore
 from petbench.workflow.job import job
 
@@ -12,4 +14,8 @@ with job(snakemake) as run:
         run.device,
         run.threads,
         out=dict(run.output.items()),
+        evaluated=run.params.evaluated,
+        partial=Path(run.output.image).parents[3] / "partial" / f"sub-{run.wildcards.subject}",
+        checkpoint_seconds=run.config.get("checkpoint_seconds", 60.0),
+        code=run.params.code,
     )

@@ -20,6 +20,7 @@ with job(snakemake) as run:
         dose=place.dose,
         fold=place.fold,
         code=run.params.code,
+        domain=run.params.domain,
     )
     fit(
         description,

@@ -10,11 +10,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from petbench.checkpoint import Checkpoint
 from petbench.data.nifti import volume, write_volume
 from petbench.errors import InputError
 from petbench.files import atomic, checksum, digest, open_array, read_json, write_json
 from petbench.preprocess.prepare import save_array
-from petbench.training.checkpoint import Checkpoint
 
 
 @pytest.mark.parametrize("before", [None, "old"])

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from petbench.diagnosis.classify import Classification, People, as_inputs, classify
+from petbench.errors import InputError
 from petbench.files import write_json
 from petbench.methods.build import build
 from petbench.networks.volume_classifier import VolumeClassifier
@@ -82,6 +83,14 @@ def test_it_repeats_bit_for_bit_and_repeats_differ(cohort, tmp_path):
     first, second = (run(cohort, {"mr": None}, tmp_path, where)[0] for where in ("a", "b"))
     pd.testing.assert_frame_equal(first, second)
     assert not np.allclose(*(first.loc[first["repeat"] == repeat, "score"] for repeat in (0, 1)))
+
+
+@pytest.mark.parametrize(("ill", "alone"), [(0, "controls alone"), (1, "patients alone")])
+def test_a_study_that_trains_on_one_group_is_one_line_before_anything_is_read(tmp_path, ill, alone):
+    study = plan({"mr": None}) | {"study": "mr_only", "fold": "all", "ill": dict.fromkeys(TRAIN, ill) | dict.fromkeys(TEST, 1 - ill)}
+    with pytest.raises(InputError, match=rf"ad.yaml: fold all of the study mr_only trains a classifier on {alone}; give") as refused:
+        classify(study, CLASSIFIER, {"train": [], "test": []}, tmp_path, "cpu", 1, {}, "code")
+    assert "\n" not in str(refused.value)
 
 
 def test_both_groups_weigh_the_same_whatever_their_size():

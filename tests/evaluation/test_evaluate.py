@@ -97,7 +97,7 @@ def test_subject_rows_quantify_tissues_and_lesions():
     table = evaluate_subject(
         estimate, standard_dose, brain_from_labels(labels), np.array([2.0, 2, 2]), GroundTruth(activity, labels, LESIONS)
     )
-    quantified = table[~table["region"].isin(["whole", "brain"])]
+    quantified = table[~table["region"].isin(["whole", "brain", "frame"])]
     assert (quantified["reference"] == "true_activity").all()
     values = {(row.region, row.metric): row.value for row in quantified.itertuples()}
     expected = {
@@ -106,6 +106,7 @@ def test_subject_rows_quantify_tissues_and_lesions():
         ("lesion-101", "recovery"): 0.9,
         ("lesion-101", "contrast_recovery"): 1,
         ("lesion-102", "bias"): 0.2,
+        ("lesion-102", "false_contrast"): 6_000 / 4_500 - 1,
         ("lesion-103", "recovery"): 0.9,
         ("lesion-103", "contrast_recovery"): math.nan,
         ("lesions", "contrast_recovery"): 1,
@@ -118,6 +119,7 @@ def test_subject_rows_quantify_tissues_and_lesions():
         ("shared_lesions", "lesions_used"): 1,
         ("shared_lesions", "lesions_left_out"): 0,
         ("mr_only_lesions", "bias"): 0.2,
+        ("mr_only_lesions", "false_contrast"): 6_000 / 4_500 - 1,
         ("mr_only_lesions", "lesions_used"): 1,
         ("mr_only_lesions", "lesions_left_out"): 0,
     }
@@ -150,6 +152,41 @@ def test_spaced_slices_have_slice_metrics_and_no_3d_similarity():
     assert pick(block, "standard_dose", "whole", "ssim") == metrics.ssim(estimate[..., 4:7], standard_dose[..., 4:7])
     boxed = evaluate_subject(estimate, standard_dose, brain, voxels, settings=Settings(box=((0, 20), (0, 18), (4, 7))))
     assert boxed.equals(block)
+
+
+def test_frames_are_measured_as_the_settings_say():
+    """The head fills .55 of each slice that holds it; the white half reads a quarter of the grey one."""
+    labels, activity, standard_dose, estimate = subject(1)
+    brain, voxels, truth = brain_from_labels(labels), np.array([2.0, 2, 2]), GroundTruth(activity, labels, LESIONS)
+    table = evaluate_subject(estimate, standard_dose, brain, voxels, truth)
+    for reference, image in (("standard_dose", standard_dose), ("true_activity", activity)):
+        for name, value in metrics.frame_metrics(metrics.frame_slices(estimate, image)).items():
+            assert pick(table, reference, "frame", name) == value, name
+    assert pick(table, "true_activity", "frame", "frame_slices") == 12
+    assert math.isnan(pick(table, "true_activity", "frame", "frame_lpips"))
+    halved = settings_from({"frame_threshold": 0.5, "slice_axis": 1})  # the white half is out
+    expected = metrics.frame_metrics(metrics.frame_slices(estimate, activity, 1, 0.5))
+    again = evaluate_subject(estimate, standard_dose, brain, voxels, truth, halved)
+    assert pick(again, "true_activity", "frame", "frame_psnr") == expected["frame_psnr"]
+    assert pick(again, "true_activity", "frame", "frame_psnr") != pick(table, "true_activity", "frame", "frame_psnr")
+    none = evaluate_subject(estimate, standard_dose, brain, voxels, truth, settings_from({"frame_object_share": 0.9}))
+    assert pick(none, "true_activity", "frame", "frame_slices") == 0
+    assert math.isnan(pick(none, "true_activity", "frame", "frame_psnr"))
+
+
+def test_a_lesion_that_spaced_slices_cut_counts_by_what_they_hold():
+    """Every second slice leaves no lesion whole; what lies between the slices is not read."""
+    labels, activity, standard_dose, _ = subject(1)
+    estimate = 0.5 * activity
+    estimate[..., ::2] = 1e6
+    brain, voxels, truth = brain_from_labels(labels), np.array([2.0, 2, 2]), GroundTruth(activity, labels, LESIONS)
+    odd = {"slices": list(range(1, 16, 2))}
+    left_out = evaluate_subject(estimate, standard_dose, brain, voxels, truth, settings_from(odd))
+    assert pick(left_out, "true_activity", "lesions", "lesions_used") == 0
+    counted = evaluate_subject(estimate, standard_dose, brain, voxels, truth, settings_from(odd | {"lesions": {"min_inside": 0.5}}))
+    assert pick(counted, "true_activity", "shared_lesions", "contrast_recovery") == pytest.approx(1)
+    assert pick(counted, "true_activity", "mr_only_lesions", "false_contrast") == pytest.approx(0)
+    assert pick(counted, "true_activity", "mr_only_lesions", "bias") == pytest.approx(-0.5)
 
 
 def test_ranges_of_papers():
@@ -226,7 +263,7 @@ def test_patients_need_no_truth(files, tmp_path):
     patient = {name: files[name] for name in ("dataset", "dose", "method", "subjects", "folds", "restored", "standard_dose")}
     table = evaluate(tmp_path / "metrics.tsv", **patient)
     assert set(table["reference"]) == {"standard_dose"}
-    assert set(table["region"]) == {"whole", "brain"}
+    assert set(table["region"]) == {"whole", "brain", "frame"}
 
 
 def rewrite(path, array, affine=AFFINE):

@@ -31,6 +31,15 @@ def test_psnr_of_a_constant_offset_is_the_ratio_of_maximum_to_offset():
     assert metrics.psnr(reference, reference) == math.inf
 
 
+def test_psnr_and_nmse_together_tell_the_region(pair, mask):
+    """10^(PSNR/10) NMSE is the reference's square peak over its mean square: so a published pair says where it was taken."""
+    estimate, reference = pair
+    reference[~mask] *= 0.01
+    for region, where in ((None, np.ones_like(mask)), (mask, mask)):
+        told = 10 ** (metrics.psnr(estimate, reference, region) / 10) * metrics.nmse(estimate, reference, region)
+        assert told == pytest.approx(reference[where].max() ** 2 / np.mean(reference[where] ** 2))
+
+
 def test_psnr_takes_its_range_from_the_region(pair, mask):
     _, reference = pair
     reference[0, 0, 0] = 1e6
@@ -167,3 +176,71 @@ def test_a_range_that_is_no_range_is_refused(pair):
     for wrong in (0, -1, math.nan, math.inf):
         with pytest.raises(InputError, match="data_range"):
             metrics.psnr(*pair, data_range=wrong)
+
+
+def disc(edge=64, radius=20.0, centre=(32, 32)):
+    """A filled circle on a square slice."""
+    x, y = np.indices((edge, edge))
+    return (x - centre[0]) ** 2 + (y - centre[1]) ** 2 <= radius**2
+
+
+def test_a_head_is_the_largest_object_with_its_own_holes_filled():
+    """Nothing of the rest: not what lies beside it, not an object inside a hole by itself, not a slice of specks."""
+    head = disc()
+    image = 100.0 * head
+    image[disc(radius=6.0)] = 0.0  # a ventricle
+    image[30:33, 30:33] = 100.0  # and something in it
+    image[2:8, 2:60] = 100.0  # a second object, smaller than the head
+    assert np.array_equal(metrics.frame_mask(image), head)
+    assert np.array_equal(metrics.frame_mask(image - 1e4), head)  # a share of the slice's range, not of its largest value
+    faint = np.where(disc(), 9.0, 0.0)
+    faint[disc(radius=12.0)] = 100.0
+    assert np.array_equal(metrics.frame_mask(faint), disc(radius=12.0))
+    assert np.array_equal(metrics.frame_mask(faint, threshold=0.05), head)
+    for empty in (np.zeros((64, 64)), np.full((64, 64), 7.0)):
+        assert not metrics.frame_mask(empty).any()
+
+
+def test_the_smallest_object_is_a_share_of_the_slice_1000_pixels_of_256():
+    for edge in (64, 256):
+        least = 1000 * (edge / 256) ** 2
+        for pixels, kept in ((int(np.ceil(least)), True), (int(np.ceil(least)) - 1, False)):
+            image = np.zeros((edge, edge))
+            image.reshape(-1)[:pixels] = 1.0  # from the first row on, so that all touch
+            assert metrics.frame_mask(image).any() == kept
+
+
+def test_frames_of_a_disc_have_the_psnr_ssim_and_nmse_of_the_closed_form():
+    """A disc that reads a tenth too much: zero around it raises PSNR by the frame over the disc, and leaves NMSE."""
+    head = disc()
+    reference = np.repeat(np.where(head, 50.0, 0.0)[..., None], 3, axis=2)
+    reference[~head, 1] = 4.0  # below a tenth: outside is zero, whatever is there
+    reference[..., 2] = 0.0  # no head
+    estimate = 1.1 * reference
+    estimate[~head] = 1e3  # what a method invents outside is not seen
+    found = metrics.frame_metrics(metrics.frame_slices(estimate, reference))
+    share = head.mean()
+    assert found["frame_slices"] == 2
+    assert found["frame_nmse"] == pytest.approx(0.01)
+    assert found["frame_psnr"] == pytest.approx(20 - 10 * math.log10(share))
+    inside = metrics.slice_psnr(1.1 * reference[..., :2], reference[..., :2], np.repeat(head[..., None], 2, axis=2))[0]
+    assert found["frame_psnr"] - inside == pytest.approx(-10 * math.log10(share))
+    # Where a window sees one level only, SSIM is that of two constants; where it sees none, one; at the rim contrast costs a factor.
+    flat, contrast = (2 * 1.1 + 0.01**2) / (1.1**2 + 1 + 0.01**2), 2 * 1.1 / (1.1**2 + 1)
+    rim = disc(radius=26.0) & ~disc(radius=14.0)
+    lowest, highest = (np.mean(np.where(rim, level, np.where(head, flat, 1.0))) for level in (flat * contrast, 1.0))
+    assert lowest <= found["frame_ssim"] <= highest
+    assert lowest > flat  # so that the frame alone raises it
+
+
+def test_frames_are_cut_along_the_axis_and_need_a_head():
+    volume = np.zeros((5, 64, 64))
+    volume[2] = disc() * 10.0
+    (frame,) = metrics.frame_slices(2 * volume, volume, axis=0)
+    assert np.array_equal(frame[1], volume[2])
+    assert np.array_equal(frame[0], 2 * volume[2])
+    volume[4] = disc() - 3.0  # nothing of it is positive
+    assert len(metrics.frame_slices(volume, volume, axis=0)) == 1
+    specks = metrics.frame_metrics(metrics.frame_slices(volume, volume, axis=0, object_share=0.9))
+    assert specks["frame_slices"] == 0
+    assert all(math.isnan(value) for name, value in specks.items() if name != "frame_slices")

@@ -4,7 +4,7 @@ import torch
 from torch.nn import functional as F
 
 from petbench.errors import InputError
-from petbench.evaluation.perceptual import load_lpips, slice_lpips
+from petbench.evaluation.perceptual import frame_lpips, load_lpips, slice_lpips
 
 SHAPES = {0: (64, 3, 11, 11), 3: (192, 64, 5, 5), 6: (384, 192, 3, 3), 8: (256, 384, 3, 3), 10: (256, 256, 3, 3)}
 
@@ -62,6 +62,18 @@ def test_slices_are_scaled_masked_and_averaged(files):
     assert slice_lpips(network, np.where(mask, estimate, 7e4), reference, mask, [1, 3], 1, 2e4) == value
     with pytest.raises(InputError, match="too small"):
         slice_lpips(network, estimate[:20], reference[:20], None, [1], 1, 2e4)
+
+
+def test_frames_stay_between_zero_and_one(files):
+    """Each divided by its own range; not brought to [-1, 1], which the network was made for."""
+    rng = np.random.default_rng(3)
+    frames = [(rng.uniform(0, top, (36, 40)), np.pad(rng.uniform(0, top, (34, 38)), 1)) for top in (2e4, 50.0)]
+    network = load_lpips(*files)
+    distances = [literal(files, *(torch.tensor(image / frame[1].max(), dtype=torch.float32) for image in frame)) for frame in frames]
+    assert frame_lpips(network, frames) == pytest.approx(np.mean(distances), rel=1e-4)
+    assert np.isnan(frame_lpips(network, []))
+    with pytest.raises(InputError, match="too small"):
+        frame_lpips(network, [(np.ones((20, 40)), np.eye(20, 40))])
 
 
 def test_files_that_are_not_the_weights_are_refused(files, tmp_path):

@@ -94,7 +94,7 @@ def test_the_truth_recovers_itself_and_low_contrast_is_left_out(phantom):
     assert (cold.recovery, cold.contrast_recovery) == (pytest.approx(1), pytest.approx(1))
     assert faint.recovery == pytest.approx(1)
     assert math.isnan(faint.contrast_recovery)
-    assert mr_only.bias == pytest.approx(0)
+    assert mr_only.bias == mr_only.false_contrast == pytest.approx(0)
     assert math.isnan(mr_only.recovery)
     assert math.isnan(mr_only.contrast_recovery)
 
@@ -110,6 +110,7 @@ def test_contrast_recovery_is_the_fraction_of_contrast_left(phantom):
     assert cold.contrast_recovery == pytest.approx(0.2)
     assert pet_only.recovery == pytest.approx(3 * 1.3 / 1.5)
     assert mr_only.bias == pytest.approx(3 * 1.2 - 1)
+    assert mr_only.false_contrast == pytest.approx(0.2)  # whatever the level of the image
 
 
 def test_blurring_lowers_the_contrast_of_hot_and_cold_lesions(phantom):
@@ -131,6 +132,33 @@ def test_a_lesion_outside_the_evaluated_part_or_without_background_is_left_out(p
     assert math.isnan(crowded.contrast_recovery)
     lost = lesion_results(activity, activity, np.where(labels == 101, 3, labels), lesions, VOXEL_MM)[0]
     assert math.isnan(lost.recovery)
+
+
+def test_a_lesion_partly_outside_counts_where_its_share_inside_is_enough(phantom):
+    activity, labels, lesions = phantom
+    where = np.argwhere(labels == 101)[:, 2]
+    inside = np.ones(labels.shape, bool)
+    inside[..., : int(where.mean()) + 1] = False
+    share = np.mean(inside[labels == 101])
+    assert 0.2 < share < 0.5
+    estimate = np.where(inside, activity, 1e9)
+    for least, counted in ((share - 0.01, True), (share + 0.01, False)):
+        cut, *_ = lesion_results(estimate, activity, labels, lesions, VOXEL_MM, LesionRule(min_inside=least), inside)
+        assert (cut.contrast_recovery == pytest.approx(1)) is counted
+
+
+def test_false_contrast_is_none_where_the_tissue_in_an_mr_only_lesion_is_another(phantom):
+    """Grey matter in white, say, has a contrast of its own, which is no lesion's; neither a level nor that tissue counts."""
+    activity, labels, lesions = phantom
+    activity = activity.copy()
+    activity[labels == 104] *= 4
+    for factor, expected in ((1.0, 0.0), (1.25, 0.25), (0.5, -0.5)):
+        estimate = 3 * activity
+        estimate[labels == 104] *= factor
+        *_, mr_only = lesion_results(estimate, activity, labels, lesions, VOXEL_MM)
+        assert mr_only.false_contrast == pytest.approx(expected)
+    activity[labels == 104] = 0
+    assert math.isnan(lesion_results(estimate, activity, labels, lesions, VOXEL_MM)[-1].false_contrast)
 
 
 def test_an_unknown_kind_is_refused(phantom):

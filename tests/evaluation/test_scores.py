@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from petbench.errors import InputError
-from petbench.evaluation.scores import COLUMNS, auc, bootstrap_auc, interval, read_scores, roc, told_apart, write_scores
+from petbench.evaluation.scores import COLUMNS, auc, bootstrap_auc, interval, mean_roc, read_scores, roc, told_apart, write_scores
 
 
 def people(seed=0, n=40, shift=1.0):
@@ -28,6 +28,23 @@ def test_the_auc_is_the_share_of_pairs_in_order_and_the_area_under_the_curve(row
     assert (false[0], true[0], false[-1], true[-1]) == (0, 0, 1, 1)
     assert (np.diff(false) >= 0).all()
     assert (np.diff(true) >= 0).all()
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 1), *[st.integers(0, 4)] * 3), min_size=2, max_size=30))
+def test_the_mean_curve_is_the_mean_at_each_rate_and_so_is_the_area_below_it(rows):
+    ill, *scores = np.array(rows).T
+    if ill.all() or not ill.any():
+        return
+    false, true = mean_roc(ill, scores)
+    assert np.trapezoid(true, false) == pytest.approx(np.mean([auc(ill, values) for values in scores]))
+    assert (false[0], true[0], false[-1], true[-1]) == (0, 0, 1, 1)
+    assert (np.diff(false) >= 0).all()
+    assert (np.diff(true) > -1e-12).all()
+    controls = (ill == 0).sum()
+    between = (np.arange(controls) + 0.5) / controls  # where no curve steps
+    curves = [np.interp(between, *roc(ill, values)) for values in scores]
+    np.testing.assert_allclose(np.interp(between, false, true), np.mean(curves, axis=0))
 
 
 def test_the_auc_is_blind_to_order_preserving_changes_and_turns_over_with_the_sign():

@@ -31,6 +31,8 @@ TINY = {
     },
     "cgan_unet": {"network": {"channels": [4, 8]}, "discriminator": {"channels": [2, 4, 4, 8]}},
     "mean_pet": {},
+    "gaussian": {"widths": [0.5, 1.0, 2.0]},
+    "nlm": {"strengths": [0.5, 1.0, 2.0], "patch_size": 3, "patch_distance": 1},
     "iddpm": {"network": {"width": 4, "multipliers": [1, 2], "blocks": 1, "attention": [2], "heads": 2, "dropout": 0.0}},
     "m2diff": {
         "network": {

@@ -49,6 +49,12 @@ def test_a_range_that_does_not_ascend_is_refused(bounds):
         replace(PROCESS, range=bounds)
 
 
+def test_a_learned_variance_that_nothing_trains_is_refused():
+    with pytest.raises(InputError, match="train/diffusion/vlb_weight: 0 leaves the learned variance untrained"):
+        replace(PROCESS, variance="learned", vlb_weight=0.0)
+    assert PROCESS.errors(torch.zeros(1, 1, 4, 4), PROCESS.noised(torch.zeros(1, 1, 4, 4)))[1] is None
+
+
 def generators(count, seed=0):
     return [torch.Generator().manual_seed(seed + number) for number in range(count)]
 

@@ -49,6 +49,24 @@ def test_parameters_are_as_many_as_published(name, published):
     assert parameters(name) == pytest.approx(published, abs=0.01)
 
 
+def test_with_plain_heads_m2diff_has_exactly_as_many_parameters_as_its_authors():
+    """Of which the two heads are 9 weights a feature and a bias each; a normalised head has two parameters a feature more."""
+    assert round(parameters("m2diff") * 1e6) == 268_986_114
+    normalised = {"network": {"head": "normalised"}}
+    assert round((parameters("m2diff", **normalised) - parameters("m2diff")) * 1e6) == 2 * 2 * 128
+
+
+@pytest.mark.parametrize(
+    ("name", "head"),
+    [("iddpm", "normalised"), ("ddpm_petmr", "normalised"), ("diffusion_mtl", "plain"), *((name, "plain") for name in TWO_BRANCHES)],
+)
+def test_heads_are_those_of_each_methods_authors(name, head):
+    method = make(name)
+    branches = [method.network.branch] if head == "normalised" else [method.network.pet, method.network.mr]
+    heads = [branch.head for branch in branches if hasattr(branch, "head")]
+    assert [isinstance(layer, torch.nn.Conv2d) for layer in heads] == [head == "plain"] * len(heads)
+
+
 def test_petmr_adds_one_channel_only():
     assert parameters("ddpm_petmr") - parameters("iddpm") == pytest.approx(9 * 128 / 1e6)
 
@@ -63,7 +81,7 @@ def test_a_learned_variance_adds_one_output_a_head():
     [
         ("iddpm", "network", DiffusionUNet, {"in_channels", "out_channels"}),
         ("m2diff", "network", TwoBranchUNet, {"out_channels"}),
-        ("m2diff", "loss", M2Diff, {"process", "network", "mr_dropout"}),
+        ("m2diff", "loss", M2Diff, {"process", "network", "mr_dropout", "mr_flag", "mr_head"}),
         ("iddpm", "diffusion", Process, set()),
     ],
 )
@@ -166,7 +184,7 @@ def test_the_loss_is_equation_12():
     torch.manual_seed(1)
     noised = method.process.noised(data["standard_dose"])
     pet, mr = method.network(noised.noisy, noised.time, data["low_dose"], data["mr"])
-    clean = 2 * data["standard_dose"] - 1
+    clean = 2 * data["standard_dose"] / 1.25 - 1
     expected = 0.4 * (pet - clean).square().mean() + 0.4 * (mr - clean).square().mean() + 0.2 * (pet - mr).square().mean()
     torch.testing.assert_close(step.loss, expected)
 
@@ -190,7 +208,7 @@ def test_a_sample_without_mr_trains_the_pet_head_only(monkeypatch):
     noised = method.process.noised(data["standard_dose"])
     alone, _ = method.network(noised.noisy, noised.time, data["low_dose"], None)
     both, head = method.network(noised.noisy, noised.time, data["low_dose"], data["mr"])
-    clean = 2 * data["standard_dose"] - 1
+    clean = 2 * data["standard_dose"] / 1.25 - 1
     squared = [(image - clean).square().flatten(1).mean(1) for image in (alone, both, head)]
     apart = (both - head).square().flatten(1).mean(1)
     expected = (0.4 * (squared[0][0] + squared[1][1] + squared[0][2] + squared[2][1]) + 0.2 * apart[1]) / 3
@@ -205,7 +223,65 @@ def test_without_mr_the_mr_branch_is_not_computed(hff):
     restored = method.sample(data["low_dose"], None, SAMPLER, generators(2))
     assert torch.isfinite(restored).all()
     (step,) = build("m2diff", merged(tiny("m2diff-mr70"), {"mr_dropout": 0.999999})).losses(batch())
-    assert set(step.logs) == {"mse_pet", "vlb_pet"}
+    assert set(step.logs) == {"mse_pet"}
+
+
+def test_in_the_transfer_the_mr_head_goes_on_training_on_its_mr(monkeypatch):
+    """One flag for all, drawn as absent: the PET head does without MR, the MR head and the difference of both count as ever."""
+    method, data = make("m2diff-transfer"), batch(3)
+    monkeypatch.setattr(torch, "rand", lambda *size: torch.full(size, 0.1))
+
+    def losses(mr):
+        torch.manual_seed(1)
+        (step,) = method.losses(data | {"mr": mr})
+        return step
+
+    step, other = losses(data["mr"]), losses(data["mr"] + 1)
+    assert step.logs["mse_pet"] == other.logs["mse_pet"]
+    assert not torch.isclose(step.logs["mse_mr"], other.logs["mse_mr"])
+    torch.manual_seed(1)
+    noised = method.process.noised(data["standard_dose"])
+    alone, _ = method.network(noised.noisy, noised.time, data["low_dose"], None)
+    _, head = method.network(noised.noisy, noised.time, data["low_dose"], data["mr"])
+    expected = sum(0.4 * (image - noised.clean).square().mean() for image in (alone, head)) + 0.2 * (alone - head).square().mean()
+    torch.testing.assert_close(step.loss, expected)
+
+
+@pytest.mark.parametrize(("name", "alike"), [("m2diff-transfer", True), ("m2diff-mr60", False)])
+def test_the_flag_is_one_of_a_batch_or_of_each_sample(name, alike):
+    """In 40 batches of 4, of which MR is absent from four tenths."""
+    method = make(name)
+    torch.manual_seed(0)
+    flags = torch.stack([method._known(4) for _ in range(40)])
+    assert all(batch.all() or not batch.any() for batch in flags) is alike
+    assert 0.4 < flags.float().mean() < 0.8
+
+
+def test_a_term_of_weight_0_is_not_computed():
+    """Nor is the bound of a fixed variance."""
+    method, data = make("m2diff", loss={"consistency": 0.0}), batch()
+    (step,) = method.losses(data)
+    assert set(step.logs) == {"mse_pet", "mse_mr"}
+    (step,) = make("iddpm").losses(data)
+    assert set(step.logs) == {"mse"}
+
+
+def test_a_chain_of_the_pet_head_averages_in_the_last_step_only():
+    method, data = make("m2diff"), batch(1)
+    sampler = replace(SAMPLER, chain="pet", clip=None)
+    noisy = torch.randn(data["low_dose"].shape[1:], generator=generators(1)[0])[None]
+    for time, earlier in method.process.steps(3):
+        pet, mr = method.network(noisy, torch.tensor([time]), data["low_dose"], data["mr"])
+        noisy = method.process.reverse(pet if earlier >= 0 else (pet + mr) / 2, noisy, time, earlier, sampler, lambda: 1 / 0)
+    drawn = method.sample(data["low_dose"], data["mr"], sampler, generators(1))
+    torch.testing.assert_close(drawn, method.process.decode(noisy))
+    assert not torch.allclose(drawn, method.sample(data["low_dose"], data["mr"], replace(sampler, chain="mean"), generators(1)))
+
+
+def test_a_method_with_one_head_has_no_chain_to_choose():
+    data = batch()
+    with pytest.raises(InputError, match="restore/sampler/chain: this method has one head"):
+        make("iddpm").sample(data["low_dose"], data["mr"], replace(SAMPLER, chain="pet"), generators(2))
 
 
 def test_features_of_both_branches_at_a_step():

@@ -76,6 +76,16 @@ def test_the_network_sees_the_noisy_image_the_low_dose_and_the_feature():
     assert network.branch.encoder[0].parts[0].weight.shape[1] == 66
 
 
+@pytest.mark.parametrize("name", ["mfdiff", "mfdiff-dmunet", "mfdiff-cmunet"])
+def test_no_channel_passes_the_detail_fusion_unchanged(name):
+    """Nor moved: no channel that comes out is one that went in. One coupling node would keep half of them."""
+    fusion = build(entry(name)["module"], entry(name)["train"]).fusion
+    features = torch.randn(1, 64, 4, 4)
+    for layer, branch in zip(fusion.fuse, entry(name)["train"]["fusion"]["branches"], strict=True):
+        if branch == "detail":
+            assert torch.cdist(layer(features).flatten(2), features.flatten(2)).min() > 1e-3
+
+
 @pytest.mark.parametrize("name", ["mfdiff", *LADDER[1:]])
 def test_without_mr_there_is_one_sentence(name):
     batch = a_batch(dims=2)
@@ -119,6 +129,11 @@ def test_the_ladder_holds_about_as_many_parameters():
 def test_stages_differ_from_mfdiff_in_their_length_alone(stage):
     train = entry(stage)["train"]
     assert train | {"steps": 50_000} == entry("mfdiff")["train"]
+
+
+def test_what_the_paper_does_not_mention_is_trained_as_ddpm():
+    train = entry("mfdiff")["train"]
+    assert (train["schedule"], train["clip_gradient"], train["ema"]) == ({"warmup_steps": 5000}, 1.0, 0.9999)
 
 
 def test_the_stages_are_those_of_the_paper():

@@ -2,10 +2,11 @@ import pytest
 import torch
 from torch import nn
 
-from petbench.networks.diffusion_unet import Branch, DiffusionUNet, SelfAttention, TimeEmbedding
+from petbench.errors import InputError
+from petbench.networks.diffusion_unet import Branch, DiffusionUNet, SelfAttention, TimeEmbedding, image_head
 from petbench.networks.two_branch_unet import TwoBranchUNet
 
-SMALL = {"spatial_dims": 2, "width": 4, "multipliers": [1, 2, 2], "blocks": 1, "attention": [2], "heads": 2}
+SMALL = {"spatial_dims": 2, "width": 4, "multipliers": [1, 2, 2], "blocks": 1, "attention": [2], "heads": 2, "head": "normalised"}
 
 
 def test_attention_is_the_softmax_of_products():
@@ -17,6 +18,18 @@ def test_attention_is_the_softmax_of_products():
     weights = torch.softmax(heads[0] @ heads[1].transpose(-1, -2) / 2, dim=-1)
     expected = images + layer.out((weights @ heads[2]).transpose(1, 2).flatten(2)).transpose(1, 2).reshape(images.shape)
     torch.testing.assert_close(layer(images), expected)
+
+
+def test_a_plain_head_is_linear_in_the_features_and_a_normalised_one_forgets_their_level():
+    features = torch.randn(2, 8, 6, 6)
+    plain, normalised = (image_head(2, 8, 1, head) for head in ("plain", "normalised"))
+    assert plain(features).std() > 0.1
+    torch.testing.assert_close(plain(3 * features) - plain(0 * features), 3 * (plain(features) - plain(0 * features)))
+    assert not normalised(features).any()
+    nn.init.normal_(normalised[-1].weight)
+    torch.testing.assert_close(normalised(3 * features), normalised(features), atol=1e-4, rtol=1e-4)
+    with pytest.raises(InputError, match="network/head: 'linear' is unknown; choose one of plain, normalised"):
+        image_head(2, 8, 1, "linear")
 
 
 @pytest.mark.parametrize("dims", [2, 3])

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from petbench.errors import InputError
-from petbench.networks.pcsa_generator import PCSAGenerator
+from petbench.networks.pcsa_generator import OUTPUTS, PCSAGenerator
 from petbench.networks.pyramid import ChannelAttention, PyramidBlock, ResidualBlock, SelfAttention
 from petbench.networks.volume_classifier import VolumeClassifier
 from petbench.networks.volume_discriminator import VolumeDiscriminator
@@ -13,7 +13,7 @@ SMALL = {"filters": [[1, 2, 2], [2, 4]], "deep": 8, "residual_blocks": 1, "gate"
 
 
 def generator(**change):
-    return PCSAGenerator(**(SMALL | {"attention_grid": 4, "output": "relu"} | change))
+    return PCSAGenerator(**(SMALL | {"attention_grid": 4, "output": "leaky_relu"} | change))
 
 
 def grids(network, side=64):
@@ -82,7 +82,7 @@ def test_attention_sees_the_grid_it_is_named_by_at_64_voxels(grid):
     assert seen == [grid * 16 // 64]
 
 
-CHANGES = [{}, {"pyramid": False}, {"attention_grid": 0}, {"skips": False}, {"output": "linear"}, {"gate": "sigmoid"}]
+CHANGES = [{}, {"pyramid": False}, {"attention_grid": 0}, {"skips": False}, {"output": "softplus"}, {"output": "relu"}, {"gate": "sigmoid"}]
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -94,6 +94,58 @@ def test_every_part_learns_and_the_shape_is_kept(change):
     assert made.shape == mr.shape
     made.sum().backward()
     assert all(parameter.grad is not None for parameter in network.parameters())
+
+
+def head():
+    """Grey matter, a shell, the brain in which it lies, and PET."""
+    radius = torch.stack(torch.meshgrid(*[torch.linspace(-1, 1, 16)] * 3, indexing="ij")).square().sum(0).sqrt()[None, None]
+    grey, brain = ((radius < 0.7) & (radius > 0.45)).float(), radius < 0.7
+    return grey, brain, 0.3 * brain + 0.5 * grey
+
+
+def taught_in_the_brain(output, pyramid, seed):
+    """Largest gradient, of any weight, that the error inside the brain has at the start."""
+    torch.manual_seed(seed)
+    grey, brain, pet = head()
+    network = generator(output=output, pyramid=pyramid)
+    (network(grey) - pet)[brain].abs().mean().backward()
+    return max(float(parameter.grad.abs().max()) for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("output", ["leaky_relu", "softplus", "linear"])
+@pytest.mark.parametrize("pyramid", [True, False])
+def test_nobody_starts_dead_in_the_brain(output, pyramid):
+    assert min(taught_in_the_brain(output, pyramid, seed) for seed in range(12)) > 0.005
+
+
+def test_with_the_papers_relu_some_start_dead_in_the_brain():
+    assert 0 in [taught_in_the_brain("relu", False, seed) for seed in range(12)]
+
+
+@pytest.mark.parametrize("output", ["leaky_relu", "softplus", "relu"])
+def test_restored_pet_is_not_negative_and_what_is_bright_stays_as_it_is(output):
+    made = torch.linspace(-2, 2, 401)
+    restored, trained = (OUTPUTS[output](made, training) for training in (False, True))
+    assert (restored >= 0).all()
+    assert (restored - made)[made > 0.5].abs().max() < 1e-3
+    torch.testing.assert_close(trained[made > 0], restored[made > 0])
+    torch.testing.assert_close(OUTPUTS["linear"](made, False), made)
+
+
+@pytest.mark.parametrize(("output", "returns"), [("leaky_relu", True), ("relu", False)])
+def test_sa_gan_gone_dark_comes_back(output, returns):
+    grey, brain, pet = head()
+    network = generator(output=output, pyramid=False)
+    torch.nn.init.constant_(network.up[-1].bias, -0.5)
+    assert (network.eval()(grey) == 0).all()
+    optimiser = torch.optim.Adam(network.train().parameters(), lr=5e-3)
+    for _ in range(150):
+        optimiser.zero_grad()
+        (network(grey) - pet).abs().mean().backward()
+        optimiser.step()
+    made = network.eval()(grey).detach()
+    assert (float(made[brain].mean()) > 0.2) is returns
+    assert returns or (made == 0).all()
 
 
 def test_without_a_pyramid_there_are_as_many_channels_from_one_kernel():

@@ -9,7 +9,7 @@ from petbench.preprocess.prepare import prepare
 from petbench.preprocess.windows import window_starts
 
 AFFINE = np.diag([2.0, 2.0, 3.0, 1.0])
-SCALING = {"mode": "low_dose", "percentile": 99.5, "mr_percentile": 99.5}
+SCALING = {"mode": "low_dose", "percentile": 99.5, "smooth_mm": 6.0, "mr_percentile": 99.5}
 DOMAIN = {"window": [8, 8, 8], "stride": [4, 4, 4]}
 
 

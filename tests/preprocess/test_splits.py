@@ -3,7 +3,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from petbench.errors import InputError
-from petbench.preprocess.splits import ALL, fold_testing, folds, pair_of, people_of, subjects_tested, train_subjects, validation_subjects
+from petbench.preprocess.splits import (
+    ALL,
+    another,
+    fold_testing,
+    folds,
+    pair_of,
+    people_of,
+    subjects_tested,
+    train_subjects,
+    validation_subjects,
+)
 
 SUBJECTS = [f"{number:02d}" for number in range(1, 12)]
 ALONE = {subject: subject for subject in SUBJECTS}
@@ -22,6 +32,18 @@ def entries(draw):
         return people, {"scheme": scheme, "folds": draw(st.integers(2, count)), **seed}
     test = draw(st.integers(1, count - 1))
     return people, {"scheme": scheme, "test": test, "validation": draw(st.integers(0, count - 1 - test)), **seed}
+
+
+@given(entries())
+def test_who_stands_in_is_another_person_of_the_fold_if_it_tests_any(entry):
+    people, split = entry
+    for fold, tests in folds(people, split).items():
+        others = [another(people, split, subject) for subject in tests]
+        assert all(people[other] != people[subject] for other, subject in zip(others, tests, strict=True))
+        alone = len({people[subject] for subject in tests}) == 1
+        assert set(others) <= set(train_subjects(people, split, fold) if alone else tests)
+        if not alone and len(set(people.values())) == len(people):
+            assert sorted(others) == sorted(tests)  # everybody stands in once
 
 
 @given(entries())

@@ -9,7 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from made_up import ABLATIONS, METHODS, RATIOS, ROOT, experiment, long_rows, write_truth
+from made_up import ABLATIONS, FILTERS, METHODS, RATIOS, ROOT, experiment, long_rows, write_truth
 
 from petbench.data.nifti import volume, write_volume
 from petbench.report.figures import panels
@@ -24,17 +24,18 @@ def metrics() -> pd.DataFrame:
     """Plausible numbers: later methods better, 25 % of the dose better than 4 %, seven subjects."""
     rng = np.random.default_rng(4)
     rows = []
-    methods = (*METHODS, *ABLATIONS, *(f"mak_gan-{ratio}" for ratio in RATIOS))
+    methods = (*METHODS, *FILTERS, *ABLATIONS, *(f"mak_gan-{ratio}" for ratio in RATIOS))
     subjects = 7
     for dose, base in (("drf4", 24.0), ("drf25", 21.0)):
         ease = rng.normal(0, 0.8, subjects)
         for rank, method in enumerate(methods):
-            gain = {"low_dose": 0.0, "m_unet": 2.2, "mak_gan": 3.1}.get(method, 2.0 + 0.1 * rank)
+            gain = {"low_dose": 0.0, "m_unet": 2.2, "mak_gan": 3.1, **FILTERS}.get(method, 2.0 + 0.1 * rank)
             for reference, shift in (("standard_dose", 0.0), ("true_activity", -4.0)):
                 psnr = base + gain + shift + ease + rng.normal(0, 0.15, subjects)
-                rows += long_rows("mni", dose, method, "psnr", psnr, reference)
-                rows += long_rows("mni", dose, method, "ssim", 1 - 0.6 / psnr, reference)
-                rows += long_rows("mni", dose, method, "nmse", 10 ** (-psnr / 10) * 8, reference)
+                for region, peak in (("whole", 20.0), ("brain", 8.0)):
+                    rows += long_rows("mni", dose, method, "psnr", psnr, reference, region)
+                    rows += long_rows("mni", dose, method, "ssim", 1 - 0.6 / psnr, reference, region)
+                    rows += long_rows("mni", dose, method, "nmse", 10 ** (-psnr / 10) * peak, reference, region)
             if method in METHODS:
                 for region, bias in (("grey", -0.08), ("white", 0.12), ("csf", 0.35), ("mr_only_lesions", 0.02)):
                     rows += long_rows("mni", dose, method, "bias", rng.normal(bias, 0.02, subjects), "true_activity", region)
@@ -107,6 +108,7 @@ def content(metrics, volumes, tmp_path_factory) -> ReportContent:
         "mak_gan-b": "B: A + MKE",
         "mak_gan-c": "C: B + AKI",
     }
+    titles |= {"gaussian": "Gaussian filter", "nlm": "Non-local means"}
     titles |= {"mak_gan-d": "D: C + residual"} | {f"mak_gan-{ratio}": f"MAK-GAN, {ratio.replace('_', ' ')}" for ratio in RATIOS}
     drawn = folder / "mak_gan_figure3.svg"
     panels(experiment(names[2]), build_table(experiment(names[2]), metrics, (), titles), [drawn])
@@ -116,7 +118,7 @@ def content(metrics, volumes, tmp_path_factory) -> ReportContent:
             "scale": "demo",
             "run": list(names),
             "datasets": {"mni": {"source": "phantom", "subjects": 7, "doses": {"drf4": {"fraction": 0.25}, "drf25": {"fraction": 0.04}}}},
-            "methods": {name: {"title": title, "train": {"steps": 2000}} for name, title in titles.items()},
+            "methods": {name: {"title": title, "module": name.split("-")[0], "train": {"steps": 2000}} for name, title in titles.items()},
             "experiments": {name: experiment(name) for name in names},
         },
         metrics=metrics,

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -97,6 +99,17 @@ def test_rows_that_test_other_people_are_refused(both):
     last = both[both["row"] == both["row"].iloc[-1]].index[-1]
     with pytest.raises(InputError, match=r"not everybody of .* has one score of .* in each repeat"):
         build_diagnosis(EXPERIMENT, both.drop(last), (), {}, 100)
+
+
+def test_the_legend_says_the_auc_of_the_table(both, tmp_path):
+    """With repeats of different scales the mean score's AUC is another than the mean AUC."""
+    uneven = both.assign(score=both["score"].where(both["repeat"] == 0, both["score"] * 0.01))
+    table = build_diagnosis(EXPERIMENT, uneven, QUOTED, {"made": "Maker"}, 100)
+    roc_curves(EXPERIMENT, uneven, {"made": "Maker"}, [tmp_path / "a.svg"])
+    legend = re.findall(r"<!-- (MR .*): (\d\.\d\d) -->", (tmp_path / "a.svg").read_text())
+    places = [(row, f"ad/none/{study}") for study in ("paired", "mr_only") for row in EXPERIMENT["rows"]]
+    cells = [(table.rows[row], table.cells[row, place, "auc"].mean) for row, place in places]
+    assert legend == [(title, f"{value:.2f}") for title, value in cells if not np.isnan(value)]
 
 
 def test_roc_curves_are_drawn_the_same_each_time(both, tmp_path):

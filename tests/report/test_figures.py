@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -6,9 +8,10 @@ from matplotlib import image
 
 from petbench.data.lesions import Lesion
 from petbench.errors import InputError
+from petbench.evaluation.definitions import VIEWS
 from petbench.report import figures
 from petbench.report.tables import build_table
-from petbench.report.viewer import IMAGE_UNITS, KBQ_ML, load
+from petbench.report.viewer import IMAGE_UNITS, KBQ_ML, display_window, head_box, load
 
 
 def draw_twice(draw, folder):
@@ -143,26 +146,95 @@ def test_other_suffixes_are_refused(metrics, tmp_path):
         figures.panels(entry, build_table(entry, metrics, (), {}), [tmp_path / "figure.pdf"])
 
 
-def test_views_are_the_same_file_every_time_and_look_along_their_axes(arrays, tmp_path):
-    volumes, _, _ = arrays
-    planes = ["coronal", "sagittal"]
-    first, second = draw_twice(lambda paths: figures.views(volumes, "standard_dose", planes, KBQ_ML, (4.0, 4.0, 5.0), paths), tmp_path)
-    assert first == second
-    assert b"<svg" in first[1]
-    assert all(name.encode() in first[1] for name in planes)
+EDGES = (4.0, 4.0, 5.0)
 
 
-def test_views_of_equal_volumes_have_white_errors_and_a_hot_voxel_moves_the_planes_nowhere(arrays, tmp_path):
-    volumes, _, _ = arrays
+def scene(
+    volumes, planes=("coronal", "sagittal"), inputs=(), zoom_mm=None, unit=KBQ_ML, heading="25 % dose: through the middle of the head"
+):
     reference = volumes["standard_dose"]
-    pair = {"standard_dose": reference, "same": reference.copy()}
-    figures.views(pair, "standard_dose", ["axial"], KBQ_ML, (4.0, 4.0, 5.0), [tmp_path / "same.png"])
+    centre = figures.middle_of_head(reference)
+    restored = [title for title in volumes if title not in ("standard_dose", "low_dose", *inputs)]
+    cuts = figures.cut(volumes, "standard_dose", planes, centre, EDGES, zoom_mm)
+    return figures.Scene(heading, cuts, "standard_dose", inputs, restored, display_window(reference), unit)
+
+
+def test_views_are_the_same_file_every_time_and_say_what_they_show(arrays, tmp_path):
+    volumes, _, _ = arrays
+    scenes = [scene(volumes, zoom_mm=40), scene(volumes, heading="4 % dose: through the middle of the head")]
+    first, second = draw_twice(lambda paths: figures.views(scenes, paths), tmp_path)
+    assert first == second
+    text = first[1].decode()  # matplotlib writes each text as a comment beside its outlines
+    for words in ("coronal", "sagittal", "25 % dose: through the middle of the head", "4 % dose: through the middle of the head", "kBq/ml"):
+        assert f"<!-- {words} -->" in text, words
+    assert text.count("<!-- enlarged -->") == 2
+
+
+def test_planes_go_through_the_centre_and_keep_the_head_only(arrays):
+    volume = arrays[0]["standard_dose"]
+    x, y, z = figures.middle_of_head(volume)
+    planes = {plane.name: plane for plane in figures.cut({"a": volume}, "a", list(VIEWS), (x, y, z), EDGES)}
+    box = head_box(volume)
+    np.testing.assert_array_equal(planes["sagittal"].images["a"], volume[x][box[1], box[2]].T)
+    np.testing.assert_array_equal(planes["coronal"].images["a"], volume[:, y][box[0], box[2]].T)
+    np.testing.assert_array_equal(planes["axial"].images["a"], volume[:, :, z][box[0], box[1]].T)
+    assert (planes["axial"].aspect, planes["coronal"].aspect) == (1.0, 1.25)
+    corner = (0, 0, 0)  # a place outside the head is shown with it
+    (far,) = figures.cut({"a": volume}, "a", ["axial"], corner, EDGES)
+    np.testing.assert_array_equal(far.images["a"], volume[: box[0].stop, : box[1].stop, 0].T)
+
+
+def test_the_enlarged_box_has_its_size_in_mm_and_lies_around_the_place_or_the_strongest_edge():
+    volume = np.zeros((40, 40, 20))
+    volume[4:36, 4:36, 2:18] = 10.0
+    volume[28:32, 10:14, 10] = 60.0
+    for place, around, middle in (((12, 20, 10), True, (12, 20)), ((20, 20, 10), False, (29.5, 11.5)), ((4, 35, 10), True, None)):
+        (plane,) = figures.cut({"a": volume}, "a", ["axial"], place, (2.0, 4.0, 2.0), 24.0, around)
+        left, bottom, width, height = plane.box
+        assert (width, height) == (12, 6)
+        rows, columns = plane.images["a"].shape
+        assert left >= 0 and bottom >= 0 and left + width <= columns and bottom + height <= rows  # noqa: PT018
+        if middle is not None:
+            low = [bounds.start for bounds in head_box(volume)[:2]]
+            assert abs(low[0] + left + (width - 1) / 2 - middle[0]) <= 4
+            assert abs(low[1] + bottom + (height - 1) / 2 - middle[1]) <= 2
+
+
+def test_views_of_equal_volumes_have_white_errors_and_what_no_plane_shows_changes_nothing(arrays, tmp_path):
+    reference = arrays[0]["standard_dose"]
+    figures.views([scene({"standard_dose": reference, "same": reference.copy()}, ["axial"])], [tmp_path / "same.png"])
     hot = reference.copy()
     hot[0, 0, 0] = 1e9
-    figures.views(pair | {"same": hot}, "standard_dose", ["axial"], KBQ_ML, (4.0, 4.0, 5.0), [tmp_path / "hot.png"])
+    figures.views([scene({"standard_dose": reference, "same": hot}, ["axial"])], [tmp_path / "hot.png"])
     same, other = (image.imread(tmp_path / f"{name}.png") for name in ("same", "hot"))
-    assert same.shape == other.shape
-    np.testing.assert_array_equal(same, other)  # outside the head, so neither drawn nor in the scale of errors
+    np.testing.assert_array_equal(same, other)  # outside the plane, so neither drawn nor in the scale of errors
+
+
+def test_restored_images_set_the_scale_of_errors_and_the_low_dose_does_not(arrays, tmp_path):
+    volumes, reference = arrays[0], arrays[0]["standard_dose"]
+    given = {"standard_dose": reference, "low_dose": volumes["low_dose"], "m_unet": volumes["m_unet"]}
+    noisier = given | {"low_dose": reference + 30 * (volumes["low_dose"] - reference)}
+    texts = []
+    for name, shown in (("given", given), ("noisier", noisier)):
+        figures.views([scene(shown, ["axial"])], [tmp_path / f"{name}.svg"])
+        texts.append(comments(tmp_path / f"{name}.svg"))
+    assert texts[0] == texts[1]  # all ticks of both colour bars
+    figures.views([scene(given | {"m_unet": reference + 30 * (volumes["m_unet"] - reference)}, ["axial"])], [tmp_path / "worse.svg"])
+    assert comments(tmp_path / "worse.svg") != texts[0]
+
+
+def comments(path):
+    """All texts of a figure: matplotlib writes each as a comment beside its outlines."""
+    return re.findall("<!-- (.*?) -->", path.read_text())
+
+
+def test_an_input_has_a_window_of_its_own_and_no_error(arrays, tmp_path):
+    volumes = arrays[0]
+    for scale in (1.0, 1000.0):
+        shown = {"MR": scale * volumes["true_activity"], "standard_dose": volumes["standard_dose"], "m_unet": volumes["m_unet"]}
+        figures.views([scene(shown, ["axial"], inputs=("MR",))], [tmp_path / f"{scale}.png"])
+    one, other = (image.imread(tmp_path / f"{scale}.png") for scale in (1.0, 1000.0))
+    np.testing.assert_allclose(one, other, atol=2 / 255)
 
 
 def similarity_table(path, encoder, decoder):

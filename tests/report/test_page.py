@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from made_up import ROOT, long_rows
+from made_up import ROOT, experiment, long_rows
 from playwright.sync_api import sync_playwright
 
 from petbench.data.nifti import volume, write_volume
 from petbench.errors import InputError
+from petbench.evaluation.definitions import RELIANCE
 from petbench.evaluation.table import write_table
 from petbench.files import write_json
 from petbench.report import summaries
@@ -226,6 +227,44 @@ def test_leaking_scale_is_warned_of_and_full_scale_has_no_banner(content):
     assert "small by configuration" not in html
 
 
+def first_lines(html):
+    """What stands before the first section."""
+    return " ".join(re.sub(r"<[^>]+>", " ", html.split('<main id="main">')[1].split("<section")[0]).split())
+
+
+def test_the_first_lines_name_the_methods_that_a_filter_beats(content):
+    worse = content.metrics.copy()
+    place = (worse["method"] == "m_unet") & (worse["metric"] == "psnr") & (worse["dose"] == "drf25")
+    worse.loc[place, "value"] -= 5
+    entries = {**content.entries, "run": ["mak_gan_table1"]}
+    told, silent = (
+        first_lines(render(dataclasses.replace(content, entries=entries, metrics=metrics, subjects=(), histories=())))
+        for metrics in (worse, content.metrics)
+    )
+    assert "a filter or a mean image beats" not in silent
+    said = told.split("a filter or a mean image beats.")[1]
+    assert said.index("A few phantoms, small by configuration.") > said.index("M-UNet by")
+    assert re.match(
+        r" MAK-GAN, Comparison with .*, Dynamic-PET protocol, 4 % dose: below Gaussian filter \([\d.]+ dB PSNR\): M-UNet by", said
+    )
+    assert "25 % dose:" not in said
+    assert "MAK-GAN by" not in said
+
+
+def test_what_methods_rely_on_has_a_table_of_its_own(content):
+    entry = experiment("mak_gan_reliance") | {"rows": ["mak_gan"]}
+    rows = [row for dose in ("drf4", "drf25") for name in RELIANCE for row in long_rows("mni", dose, "mak_gan", name, [0.5] * 7)]
+    entries = {**content.entries, "run": ["mak_gan_reliance"], "experiments": {"mak_gan_reliance": entry}}
+    bare = dataclasses.replace(content, entries=entries, subjects=(), histories=())
+    html = render(dataclasses.replace(bare, reliance={"mak_gan_reliance": pd.DataFrame(rows)}))
+    article = html.split('<article id="mak_gan_reliance">')[1].split("</article>")[0]
+    assert article.count("5.00e-01") >= 2 * 3
+    assert "against the standard-dose image" in article
+    assert "Root mean square of what another subject&#39;s MR changes" in html
+    with pytest.raises(InputError, match="mak_gan_reliance: has no values"):
+        render(bare)
+
+
 def test_few_subjects_are_warned_of(content):
     few = content.metrics[content.metrics["subject"].isin([f"sub-{number:02d}" for number in range(1, 6)])]
     html = render(dataclasses.replace(content, metrics=few, subjects=(), histories=()))
@@ -374,6 +413,39 @@ def test_a_map_of_similarity_shows_its_figure_and_where_its_numbers_are(content)
     assert "<table" not in article
     with pytest.raises(InputError, match="m2diff_figure8: its figure was not given"):
         render(dataclasses.replace(content, subjects=(), histories=(), entries=entries))
+
+
+def test_images_beside_a_table_hide_it_not_and_a_table_of_lesions_has_one_reference(content):
+    """A table by kind of lesion, against the true activity alone, and its picture below it; the numbers of a figure are folded away."""
+    entry = {
+        "paper": "mfdiff",
+        "kind": "table",
+        "title": "Lesions",
+        "rows": ["standard_dose", "low_dose", "mak_gan"],
+        "columns": [
+            {"dataset": "mni", "dose": "drf4", "label": "PET-only lesions", "region": "pet_only_lesions"},
+            {"dataset": "mni", "dose": "drf4", "label": "MR-only lesions", "region": "mr_only_lesions"},
+        ],
+        "metrics": ["contrast_recovery", "bias"],
+        "reference": "true_activity",
+        "region": "lesions",
+        "views": {"planes": ["axial"]},
+        "differs": "all of it",
+    }
+    standard = content.metrics[(content.metrics["method"] == "low_dose") & (content.metrics["reference"] == "true_activity")]
+    metrics = pd.concat([content.metrics, standard.assign(method="standard_dose")], ignore_index=True)
+    entries = dict(content.entries)
+    entries |= {"run": [*entries["run"], "mfdiff_figure3"], "experiments": {**entries["experiments"], "mfdiff_figure3": entry}}
+    (drawn,) = content.figures.values()
+    figures = {**content.figures, "mfdiff_figure3": drawn}
+    page = render(dataclasses.replace(content, subjects=(), histories=(), entries=entries, figures=figures, metrics=metrics))
+    article = page.split('<article id="mfdiff_figure3">')[1].split("</article>")[0]
+    assert article.count('<table class="sortable results">') == 1
+    assert "Against the true activity" in article
+    assert "numbers behind the figure" not in article
+    assert article.index("<table") < article.index("<img")
+    assert "on a scale that the restored images set" in article
+    assert "pet only lesions, mr only lesions" in article
 
 
 def test_pictures_drawn_side_by_side_are_those_drawn_one_by_one(content):

@@ -9,7 +9,7 @@ from made_up import ROOT, experiment, long_rows
 from scipy import stats
 
 from petbench.errors import InputError
-from petbench.report.notes import device_notes, scale_notes
+from petbench.report.notes import below_trivial, device_notes, scale_notes
 from petbench.report.published import COLUMNS, Quoted, read_papers, read_published
 from petbench.report.tables import build_table, caption, few_subjects, has_reference
 from petbench.report.write_tables import escape, write_latex, write_markdown, write_tsv
@@ -142,6 +142,16 @@ def test_a_metric_without_any_value_is_explained_and_prints_as_not_applicable(tm
     assert line.endswith("| n/a |")
 
 
+def test_what_a_row_has_no_value_of_is_not_told_as_left_out_and_few_people_are_those_who_were_measured():
+    full = study([20.0] * 6, [21.0] * 6, [22.0] * 6)
+    unknown = full.assign(value=full["value"].where(full["method"] != "other"))
+    table = build_table(ENTRY, unknown, (), TITLES)
+    assert not any("left out" in note for note in table.notes)
+    assert few_subjects(table) == []
+    one = full.assign(value=full["value"].where((full["method"] != "other") | (full["subject"] != "sub-01")))
+    assert "2 values that are not finite are left out." in build_table(ENTRY, one, (), TITLES).notes
+
+
 def test_a_metric_that_the_paper_calls_otherwise_is_paired_with_its_number(tmp_path):
     quoted = Quoted("MAK-GAN", "Clinical", "Peak", "23.1 ± 2.0", "", "a paper, table 1")
     entry = {**ENTRY, "published_rows": {"mak_gan": "MAK-GAN"}, "published_metrics": {"psnr": "Peak"}}
@@ -168,6 +178,35 @@ def test_notes_warn_of_the_scale_and_of_each_data_set_of_the_experiment():
     assert leaking.startswith("Leaking scale (Heads): each image is scaled to its own range")
     assert registered == f"Heads: {REGISTERED}"
     assert scale_notes({"datasets": {"mni": entry_of("standard")}}, ENTRY, "") == (REGISTERED,)
+
+
+def test_methods_below_the_best_trivial_row_are_named_with_how_far_by_column():
+    """Whatever the order; neither trivial rows themselves nor the low dose are."""
+    rows = ["low_dose", "mak_gan", "gaussian", "other", "nlm"]
+    reached = {"drf4": [18.0, 22.0, 21.0, 20.5, 20.0], "drf25": [19.0, 25.0, 24.0, 26.0, 25.5]}
+    columns = [{"dataset": "mni", "dose": dose, "label": dose} for dose in reached]
+    metrics = pd.DataFrame(
+        row
+        for dose, values in reached.items()
+        for method, value in zip(rows, values, strict=True)
+        for metric in ("psnr", "nmse")
+        for row in long_rows("mni", dose, method, metric, [value - 1, value + 1])
+    )
+    entry = {**ENTRY, "rows": rows, "columns": columns}
+    titles = TITLES | {"gaussian": "Filter", "nlm": "NLM"}
+    table = build_table(entry, metrics, (), titles)
+    assert below_trivial(table, ["gaussian", "nlm"]) == [
+        "A & B, drf4: below Filter (21.00 dB PSNR): Other_net by 0.50 dB.",
+        "A & B, drf25: below NLM (25.50 dB PSNR): MAK-GAN by 0.50 dB.",
+    ]
+    assert below_trivial(table, []) == []
+    assert below_trivial(build_table({**entry, "metrics": ["nmse"]}, metrics, (), titles), ["gaussian"]) == []
+
+
+def test_notes_say_which_slices_alone_are_restored():
+    entry = entry_of() | {"evaluation": {"slices": [7, 3]}}
+    (note,) = scale_notes({"datasets": {"mni": entry}}, ENTRY, "")
+    assert note == "Heads: slices 3, 7 alone are measured and shown, and methods of slices restore no others."
 
 
 def test_warnings_and_differences_stand_in_markdown_and_latex(tmp_path):
@@ -225,9 +264,10 @@ def test_tsv_returns_every_number_it_was_given(metrics, tmp_path):
     write_tsv(table, tmp_path / "table.tsv")
     exact = {"float_precision": "round_trip", "dtype": {"published": str}}
     read = pd.read_csv(tmp_path / "table.tsv", sep="\t", keep_default_na=False, na_values=["n/a"], **exact)
-    assert len(read) == len(table.cells) == 3 * (2 * 3 + 2)
+    assert len(read) == len(table.cells) == len(entry["rows"]) * (2 * 3 + 2)
+    keys = {column.place: column.key for column in table.columns}
     for row in read.to_dict("records"):
-        cell = table.cells[row["method"], row["column"], row["metric"]]
+        cell = table.cells[row["method"], keys.get(row["column"], row["column"]), row["metric"]]
         for name in ("mean", "sd", "ci_low", "ci_high", "n", "p_holm"):
             assert row[name] == getattr(cell, name) or (math.isnan(row[name]) and math.isnan(getattr(cell, name)))
         assert (row["mark"], row["best"], row["second"]) == (cell.mark, cell.best, cell.second)
@@ -350,3 +390,150 @@ def test_several_metrics_are_tested_and_corrected_together():
         assert math.isnan(one.cells[method, KEY, "nmse"].p_holm)
         assert two.cells[method, KEY, "nmse"].mark == "*"
         assert two.cells[method, KEY, "psnr"].p_holm >= one.cells[method, KEY, "psnr"].p_holm
+
+
+REGIONS = {
+    **STARRED,
+    "columns": [
+        {"dataset": "mni", "dose": "drf4", "label": "25 % dose", "published": "Clinical", "region": "brain"},
+        {"dataset": "mni", "dose": "drf25", "label": "4 % dose", "published": "Dynamic-PET"},
+    ],
+    "statistics": {"metric": ["psnr", "nmse"], "against": "mak_gan", "alpha": 0.05},
+}
+BRAIN = "mni/drf4/brain"
+
+
+@pytest.fixture(scope="module")
+def two_regions() -> pd.DataFrame:
+    """Both doses in both regions, seven subjects; in the brain the other method is behind at 25 % dose, in the whole volume ahead."""
+    rng, rows = np.random.default_rng(3), []
+    for dose in ("drf4", "drf25"):
+        for region, behind in (("brain", {"low_dose": 5, "other": 1}), ("whole", {"low_dose": 5, "other": -1})):
+            for method in ("low_dose", "other", "mak_gan"):
+                psnr = 20 + 10 * (region == "whole") - behind.get(method, 0) + rng.normal(0, 0.2, 7)
+                rows += long_rows("mni", dose, method, "psnr", psnr, region=region)
+                rows += long_rows("mni", dose, method, "nmse", 10 ** (-psnr / 10), region=region)
+    return pd.DataFrame(rows)
+
+
+def test_each_column_is_measured_ranked_and_tested_in_its_own_region(two_regions, tmp_path):
+    table = build_table(REGIONS, two_regions, (), TITLES)
+    for key, region, dose in ((BRAIN, "brain", "drf4"), ("mni/drf25", "whole", "drf25")):
+        for metric in ("psnr", "nmse"):
+            of = two_regions[(two_regions["region"] == region) & (two_regions["dose"] == dose) & (two_regions["metric"] == metric)]
+            for method in REGIONS["rows"]:
+                assert table.cells[method, key, metric].mean == pytest.approx(of.loc[of["method"] == method, "value"].mean())
+    assert table.cells["mak_gan", BRAIN, "psnr"].best
+    assert table.cells["other", BRAIN, "psnr"].mark == "*"
+    assert table.cells["other", "mni/drf25", "psnr"].best
+    assert table.cells["other", "mni/drf25", "psnr"].mark == ""
+    write_tsv(table, tmp_path / "table.tsv")
+    rows = pd.read_csv(tmp_path / "table.tsv", sep="\t")
+    assert set(zip(rows["column"], rows["region"], strict=True)) == {("mni/drf4", "brain"), ("mni/drf25", "whole")}
+
+
+def test_tests_of_columns_that_differ_in_region_are_corrected_together(two_regions):
+    """Eight tests, as of a table with one region: each p-value is Holm's over all of them."""
+    from petbench.evaluation.statistics import holm, uncorrected
+
+    table = build_table(REGIONS, two_regions, (), TITLES)
+    raw = []
+    for key, region in ((BRAIN, "brain"), ("mni/drf25", "whole")):
+        here = two_regions[two_regions["dose"] == key.split("/")[1]]
+        raw += [
+            (test["method"], key, test["metric"], test["p"])
+            for test in uncorrected(here, ["psnr", "nmse"], "mak_gan", "standard_dose", region)
+        ]
+    assert len(raw) == 8
+    for (*place, _), adjusted in zip(raw, holm([p for *_, p in raw]), strict=True):
+        assert table.cells[tuple(place)].p_holm == pytest.approx(adjusted)
+
+
+def test_heading_and_caption_say_the_regions_where_columns_differ(two_regions, tmp_path):
+    table = build_table(REGIONS, two_regions, (), TITLES)
+    assert [label for _, label, _ in table.blocks()] == ["25 % dose, brain (n = 7)", "4 % dose, whole volume (n = 7)"]
+    assert "regions of the columns, from left to right: brain, whole." in caption(table, intervals=False)
+    write_markdown(table, tmp_path / "table.md")
+    assert "25 % dose, brain (n = 7): PSNR" in (tmp_path / "table.md").read_text()
+    assert few_subjects(build_table(REGIONS, two_regions[two_regions["subject"] < "sub-05"], (), TITLES)) == ["mni/drf4", "mni/drf25"]
+
+
+LESIONS = {
+    **ENTRY,
+    "rows": ["standard_dose", "low_dose", "mak_gan"],
+    "columns": [
+        {"dataset": "mni", "dose": "drf4", "label": "PET-only lesions", "region": "pet_only_lesions"},
+        {"dataset": "mni", "dose": "drf4", "label": "MR-only lesions", "region": "mr_only_lesions"},
+    ],
+    "metrics": ["contrast_recovery", "false_contrast"],
+    "reference": "true_activity",
+    "statistics": {"metric": ["contrast_recovery", "false_contrast"], "against": "mak_gan", "alpha": 0.05},
+}
+
+
+def lesions(subjects=7) -> pd.DataFrame:
+    rows, noise = [], np.random.default_rng(1)
+    for method, recovery, false in (("standard_dose", 0.9, 0.0), ("low_dose", 0.3, 0.05), ("mak_gan", 0.6, -0.2)):
+        spread = noise.normal(0, 0.01, (2, subjects))
+        rows += long_rows("mni", "drf4", method, "contrast_recovery", recovery + spread[0], "true_activity", "pet_only_lesions")
+        rows += long_rows("mni", "drf4", method, "false_contrast", false + spread[1], "true_activity", "mr_only_lesions")
+        rows += long_rows("mni", "drf4", method, "psnr", np.full(subjects, np.nan if method == "standard_dose" else 20.0))
+    return pd.DataFrame(rows)
+
+
+def test_a_column_shows_the_metrics_of_its_region_and_the_standard_dose_is_neither_ranked_nor_tested(tmp_path):
+    table = build_table(LESIONS, lesions(), (), TITLES)
+    assert [[metric.name for metric in metrics] for _, _, metrics in table.blocks()] == [["contrast_recovery"], ["false_contrast"]]
+    pet_only, mr_only = "mni/drf4/pet_only_lesions", "mni/drf4/mr_only_lesions"
+    assert table.rows["standard_dose"] == "Standard dose"
+    standard, own = table.cells["standard_dose", pet_only, "contrast_recovery"], table.cells["mak_gan", pet_only, "contrast_recovery"]
+    assert standard.mean == pytest.approx(0.9, abs=0.02)
+    assert (standard.best, standard.second) == (False, False)
+    assert (own.best, own.second) == (True, False)
+    assert math.isnan(standard.p_holm)
+    assert table.cells["low_dose", pet_only, "contrast_recovery"].mark == "*"
+    assert table.cells["low_dose", mr_only, "false_contrast"].best  # nearer to zero, though above it
+    for write, name in ((write_tsv, "t.tsv"), (write_markdown, "t.md"), (write_latex, "t.tex")):
+        write(table, tmp_path / name)
+    assert (tmp_path / "t.md").read_text().splitlines()[2].count("|") == 4
+    assert not has_reference(LESIONS, lesions(), "standard_dose")
+    assert has_reference(LESIONS, lesions(), "true_activity")
+
+
+def test_the_standard_dose_has_no_similarity_to_itself_and_says_nothing_of_it_below():
+    rows = {**ENTRY, "rows": ["standard_dose", "low_dose", "mak_gan"], "metrics": ["psnr"]}
+    table = build_table(rows, lesions(), (), TITLES)
+    assert math.isnan(table.cells["standard_dose", KEY, "psnr"].mean)
+    assert not any("n/a" in note or "not finite" in note for note in table.notes)
+
+
+def test_what_the_paper_calls_psnr_pairs_with_one_column(tmp_path):
+    """That of the frame, which is measured as the paper's is; not also with our own of that name."""
+    rows = []
+    for method in ENTRY["rows"]:
+        rows += long_rows("mni", "drf4", method, "psnr", [20.0, 21.0])
+        rows += long_rows("mni", "drf4", method, "frame_psnr", [30.0, 31.0], region="frame")
+    entry = {**ENTRY, "metrics": ["psnr", "frame_psnr"], "published_rows": {"other": "O"}, "published_metrics": {"frame_psnr": "PSNR"}}
+    table = build_table(entry, pd.DataFrame(rows), (Quoted("O", "Clinical", "PSNR", "28.6", "", "Paper"),), TITLES)
+    assert table.cells["other", KEY, "frame_psnr"].mean == 30.5
+    assert any("as M2Diff's authors do" in note for note in table.notes)
+    write_tsv(table, tmp_path / "table.tsv")
+    written = pd.read_csv(tmp_path / "table.tsv", sep="\t", dtype=str, keep_default_na=False)
+    paired = written[written["published"] != ""]
+    assert paired[["method", "metric", "region", "published"]].to_numpy().tolist() == [["other", "frame_psnr", "frame", "28.6"]]
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_printed_values_say_that_mak_gans_columns_are_of_two_regions(number):
+    """Peak over mean square (see test_metrics): some 7 in a brain, 17 and more in a whole grid; ours are measured alike."""
+    published = read_published(ROOT / f"resources/published/mak_gan_table{number}.tsv")
+    printed = {(quoted.row, quoted.column, quoted.metric): float(quoted.value) for quoted in published}
+    told = {}
+    for row, column, metric in printed:
+        if metric == "PSNR" and (row, column, "NMSE") in printed:
+            told.setdefault(column, []).append(10 ** (printed[row, column, "PSNR"] / 10) * printed[row, column, "NMSE"])
+    entry = experiment(f"mak_gan_table{number}")
+    regions = {column["published"]: column.get("region", entry["region"]) for column in entry["columns"]}
+    assert set(told) == set(regions)
+    for column, ratios in told.items():
+        assert {"brain": max(ratios) < 8, "whole": min(ratios) > 17}[regions[column]], (column, ratios)

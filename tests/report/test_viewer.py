@@ -135,6 +135,17 @@ def test_flipped_storage_shows_the_same_way_round(tmp_path, volumes):
     assert shown[0] == shown[1]
 
 
+def test_slices_that_are_not_evaluated_are_not_shown(volumes):
+    whole, *_ = load(volumes[0])
+    part = dataclasses.replace(volumes[0], slices=[17, 12, 13])
+    shown, _, labels = load(part)
+    for name, array in shown.items():
+        np.testing.assert_array_equal(array, whole[name][:, :, [12, 13, 17]])
+    assert labels is not None
+    assert labels.shape == shown["standard_dose"].shape
+    assert viewer_data([part], {}, {"mni": KBQ_ML})["items"][0]["slices"] == 3
+
+
 def test_volumes_on_two_grids_or_without_a_reference_are_refused(tmp_path, volumes):
     other = tmp_path / "other.nii.gz"
     write_volume(other, np.ones((4, 4, 4)), volume(np.ones((4, 4, 4)), np.eye(4)))

@@ -26,7 +26,7 @@ TRAIN = {
 PREPROCESS = {
     "registration": {"transform": "rigid", "fixed": "standard", "minimum_overlap": 0.6, "seed": 1},
     "grid": {"shape": [48, 56, 40]},
-    "scaling": {"mode": "low_dose", "percentile": 99.5, "mr_percentile": 99.5},
+    "scaling": {"mode": "low_dose", "percentile": 99.5, "smooth_mm": 6.0, "mr_percentile": 99.5},
 }
 DOMAIN = {"window": [16, 16, 16], "stride": [16, 16, 16]}
 VOXEL_MM = [4.0, 4.0, 4.0]

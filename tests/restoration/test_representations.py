@@ -30,6 +30,7 @@ TRAIN = {
         "blocks": 1,
         "attention": [2],
         "heads": 2,
+        "head": "plain",
         "dropout": {"encoder": 0.0, "pet_decoder": 0.0, "mr_decoder": 0.0},
         "hff": "concat",
         "bottleneck": "separate",
@@ -37,6 +38,8 @@ TRAIN = {
     },
     "loss": {"recovery": 0.4, "consistency": 0.2},
     "mr_dropout": 0.0,
+    "mr_flag": "sample",
+    "mr_head": "spared",
 }
 
 

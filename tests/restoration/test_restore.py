@@ -1,4 +1,5 @@
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,8 +9,9 @@ from petbench.data.nifti import read_volume
 from petbench.errors import InputError
 from petbench.files import read_json, write_json
 from petbench.preprocess.grid import box_of
+from petbench.restoration.extent import FADE
 from petbench.restoration.restore import restore, stitch
-from petbench.restoration.weights import load_restorer
+from petbench.restoration.weights import load_restorer, save_weights
 
 RNG = np.random.default_rng(0)
 LOW_DOSE, MR = RNG.random((2, 20, 18, 13), dtype=np.float32)
@@ -27,12 +29,14 @@ def test_slices_in_any_direction_make_up_the_volume(identity, window):
     np.testing.assert_array_equal(stitch(identity, LOW_DOSE, MR, window, stride, 4, "cpu"), LOW_DOSE)
 
 
-def test_windows_are_averaged_where_they_overlap(identity, monkeypatch):
-    """Each window is given its own number: the result is the mean number of the windows over a voxel."""
+@pytest.mark.parametrize("blend", ["average", "taper"])
+def test_windows_are_averaged_where_they_overlap(identity, monkeypatch, blend):
+    """Each window is given its own number: the result is the mean number of the windows over a voxel, weighted by the blend."""
     numbers = iter(range(1000))
     monkeypatch.setattr(identity, "restore", lambda low_dose, mr: low_dose * 0 + float(next(numbers)))
-    found = stitch(identity, LOW_DOSE[:, :8, :8], None, (8, 8, 8), (4, 8, 8), 1, "cpu")
-    np.testing.assert_array_equal(found[:, 0, 0], np.repeat([0, 0.5, 1.5, 2.5, 3], 4))
+    found = stitch(identity, LOW_DOSE[:, :8, :8], None, (8, 8, 8), (4, 8, 8), 1, "cpu", blend=blend)[:, 0, 0]
+    rise = np.full(4, 0.5) if blend == "average" else np.sin(np.pi * (np.arange(4) + 0.5) / 8) ** 2
+    np.testing.assert_allclose(found, np.concatenate([np.zeros(4), rise, 1 + rise, 2 + rise, np.full(4, 3.0)]), rtol=1e-6)
 
 
 def test_either_image_may_be_left_out(identity):
@@ -76,10 +80,12 @@ def test_a_trained_method_changes_what_lies_inside_its_grid_only(subject, traine
     assert outside.any()
     np.testing.assert_array_equal(new[outside], data[outside])
     assert (new[box] != data[box]).mean() > 0.9
+    core = tuple(slice(first + FADE, last - FADE) for first, last in box_of(image, parameters["shape"], np.asarray(parameters["affine"])))
     restorer, _ = load_restorer(trained, "cpu")
     volumes = [np.load(subject["prepared"].replace("prepared.json", f"{kind}.npy")) for kind in ("low_dose", "mr")]
     scaled = stitch(restorer, *volumes, (16, 16, 16), SETTINGS["stride"], 1, "cpu")
-    np.testing.assert_allclose(new[box], scaled * parameters["scales"]["low_dose"], rtol=1e-4, atol=1)
+    inner = tuple(slice(FADE, size - FADE) for size in parameters["shape"])
+    np.testing.assert_allclose(new[core], (scaled * parameters["scales"]["low_dose"])[inner], rtol=1e-4, atol=1)
     sidecar = read_json(files["sidecar"])
     assert sidecar["Weights"] == {"module": "m_unet", "dataset": "mni", "dose": "drf4", "fold": "0"}
     assert sidecar["Sources"] == ["low_dose.nii.gz"]
@@ -111,6 +117,18 @@ def test_weights_of_another_preparation_are_refused(subject, untrained, files, t
     write_json(tmp_path / "prepared.json", read_json(subject["prepared"]) | change)
     with pytest.raises(InputError, match=rf"model\.safetensors: {words}"):
         restore(str(tmp_path / "prepared.json"), subject["low_dose"], untrained, SETTINGS, "cpu", 1, files)
+
+
+def test_weights_of_before_low_doses_were_smoothed_go_with_volumes_that_were_not(subject, untrained, files, tmp_path, describe):
+    preprocess = describe().preprocess
+    scaling = {key: value for key, value in preprocess["scaling"].items() if key != "smooth_mm"}
+    old = str(tmp_path / "old.safetensors")
+    save_weights(old, load_restorer(untrained, "cpu")[0].weights(), describe(preprocess=preprocess | {"scaling": scaling}))
+    with pytest.raises(InputError, match=r"was trained with scaling .*'smooth_mm': 0\.0.* has .*'smooth_mm': 6\.0"):
+        restore(subject["prepared"], subject["low_dose"], old, SETTINGS, "cpu", 1, files)
+    prepared = str(Path(subject["prepared"]).with_name("unsmoothed.json"))
+    write_json(prepared, read_json(subject["prepared"]) | {"scaling": scaling | {"smooth_mm": 0.0}})
+    restore(prepared, subject["low_dose"], old, SETTINGS, "cpu", 1, files)
 
 
 def test_the_sidecar_tells_the_cost_of_the_network(subject, untrained, files):

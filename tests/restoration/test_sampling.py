@@ -22,7 +22,16 @@ ANCESTRAL = Sampler("ancestral", 4, seed=1, clip=[0.0, 2.0])
 DIFFUSION = {"timesteps": 20, "prediction": "x0", "variance": "fixed_large", "vlb_weight": 0.0, "range": [0.0, 1.0]}
 TRAIN = {
     "diffusion": DIFFUSION | {"schedule": {"name": "linear", "betas": [1e-3, 0.5]}},
-    "network": {"spatial_dims": 2, "width": 4, "multipliers": [1, 2], "blocks": 1, "attention": [], "heads": 1, "dropout": 0.5},
+    "network": {
+        "spatial_dims": 2,
+        "width": 4,
+        "multipliers": [1, 2],
+        "blocks": 1,
+        "attention": [],
+        "heads": 1,
+        "head": "normalised",
+        "dropout": 0.5,
+    },
     "conditions": ["low_dose"],
 }
 

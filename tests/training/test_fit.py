@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,11 +18,14 @@ from safetensors.torch import load_file
 import petbench.training.fit as engine
 from petbench.errors import InputError
 from petbench.files import read_json
+from petbench.methods.base import Step, Trained
 from petbench.methods.build import build
 from petbench.restoration.weights import save_weights
 from petbench.training.data import open_windows
 from petbench.training.fit import fit, rate_factor
+from petbench.workflow.schema import check, read_yaml
 
+ROOT = Path(__file__).parents[2]
 MODULES = ["m_unet", "mak_gan"]
 RESUMED = [*MODULES, "m2diff"]
 
@@ -284,6 +288,86 @@ def test_a_diverging_training_ends_in_one_sentence(train, describe):
         train("a", describe("m_unet", optimiser=optimiser, schedule=None))
 
 
+class Untaught(Trained):
+    """One optimiser steps `stepped` times a batch; the other's loss reaches its weight by a factor of `reached`, its bias by `constant`."""
+
+    def __init__(self, reached=1.0, stepped=1, constant=1.0):
+        super().__init__()
+        self.reached, self.stepped, self.constant, self.made = reached, stepped, constant, 0
+        self.judge, self.maker = torch.nn.Linear(2, 1), torch.nn.Linear(2, 1)
+
+    def optimised(self):
+        return {"judge": self.judge.parameters(), "maker": self.maker.parameters()}
+
+    def losses(self, batch):
+        for _ in range(self.stepped):
+            self.made += 1
+            yield Step("judge", self.judge.weight.square().sum(), {"made": torch.tensor(float(self.made))})
+        reached = self.reached if not callable(self.reached) else self.reached(self.made)
+        yield Step("maker", reached * self.maker.weight.square().sum() + self.constant * self.maker.bias.exp().sum(), {})
+
+
+def fit_untaught(tmp_path, model, steps=60):
+    class Nothing:
+        def batch(self, numbers):
+            return {"numbers": torch.tensor(numbers)}
+
+        def __len__(self):
+            return 4
+
+    adam = {"name": "adam", "lr": 1e-3}
+    train = {"optimiser": {"judge": adam, "maker": adam}, "batch_size": 1, "steps": steps, "seed": 0, "precision": "fp32"}
+    out = {"history": str(tmp_path / "history.tsv"), "cost": str(tmp_path / "cost.json")}
+    engine.fit_model(lambda: model, Nothing(), train, {}, tmp_path / "checkpoints", "cpu", 1, out, lambda trained: None)
+    return pd.read_csv(tmp_path / "history.tsv", sep="\t")
+
+
+def test_a_training_without_gradient_ends_in_one_sentence_that_names_what_to_change(tmp_path):
+    with pytest.raises(InputError, match=r"training died: in its last 20 updates before step 20 the maker had a gradient of 0") as end:
+        fit_untaught(tmp_path, Untaught(reached=0.0))
+    assert "\n" not in str(end.value)
+    assert "train/optimiser/maker/lr" in str(end.value)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        Untaught(reached=1e-42),  # as small as a number can be, and not gone
+        Untaught(reached=lambda made: float(made % 19 == 0)),  # gone for a while
+        Untaught(reached=0.0, constant=0.0),  # a loss of next to nothing has no gradient to give
+    ],
+    ids=["tiny", "intermittent", "won"],
+)
+def test_a_training_that_may_go_on_is_not_stopped(tmp_path, model):
+    assert len(fit_untaught(tmp_path, model)) == 60
+
+
+def test_logged_values_are_means_over_the_updates_that_logged_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(engine, "HISTORY_ROWS", 3)
+    history = fit_untaught(tmp_path, Untaught(stepped=5), steps=6)
+    assert history["made"].tolist() == [5.5, 15.5, 25.5]  # updates 1 to 10, 11 to 20, 21 to 30
+    assert (history["loss_judge"] < 2).all()
+
+
+@pytest.mark.parametrize("output", ["relu", "leaky_relu"])
+def test_black_images_end_a_training_only_where_they_are_for_good(tmp_path, prepared, output):
+    """The paper's last ReLU, off everywhere as in SA-GAN after some steps; its discriminator goes on."""
+    entry = read_yaml(ROOT / "config/methods/pcsa_gan.yaml")["train"]
+    network = {"filters": [[1, 1, 1], [2, 2]], "deep": 4, "residual_blocks": 0, "pyramid": False, "output": output}
+    discriminator = {"channels": [2, 2], "conditional": True}
+    train = entry | {"network": entry["network"] | network, "discriminator": discriminator, "steps": 25, "batch_size": 2}
+
+    def dark():
+        method = build("pcsa_gan", train)
+        torch.nn.init.constant_(method.generator.up[-1].bias, -0.5)
+        return method
+
+    out = {"history": str(tmp_path / "history.tsv"), "cost": str(tmp_path / "cost.json")}
+    dies = pytest.raises(InputError, match=r"before step 20 the generator had a gradient of 0 .* \(train/network/output\)")
+    with dies if output == "relu" else nullcontext():
+        engine.fit_model(dark, open_windows(prepared), train, {}, tmp_path / "checkpoints", "cpu", 1, out, lambda trained: None)
+
+
 def test_a_missing_optimiser_is_named(train, describe):
     optimiser = {"generator": {"name": "adam", "lr": 1e-3}}
     with pytest.raises(InputError, match="train/optimiser: there is no block for 'discriminator'"):
@@ -299,6 +383,30 @@ def test_the_rate_falls_at_fractions_of_the_training():
     schedule = {"milestones": [0.5, 0.75], "gamma": 0.5}
     assert [rate_factor(schedule, step, 8) for step in range(8)] == [1, 1, 1, 1, 0.5, 0.5, 0.25, 0.25]
     assert rate_factor(None, 7, 8) == 1
+
+
+def test_the_rate_rises_evenly_over_the_warm_up_and_falls_afterwards():
+    assert [rate_factor({"warmup_steps": 4}, step, 8) for step in range(6)] == [0.25, 0.5, 0.75, 1, 1, 1]
+    both = {"warmup_steps": 2, "milestones": [0.5], "gamma": 0.1}
+    assert [rate_factor(both, step, 4) for step in range(4)] == pytest.approx([0.5, 1, 0.1, 0.1])
+
+
+@pytest.mark.parametrize(
+    ("schedule", "fault"),
+    [
+        ({"warmup_steps": 100}, None),
+        ({"warmup_steps": 100, "milestones": [0.5], "gamma": 0.1}, None),
+        ({"milestones": [0.5]}, "'gamma' is a dependency of 'milestones'"),
+        ({"gamma": 0.5}, "'milestones' is a dependency of 'gamma'"),
+        ({"warmup_steps": 0}, "0 is less than the minimum of 1"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["method", "classifier"])
+def test_a_schedule_may_rise_fall_or_both(kind, schedule, fault):
+    properties = read_yaml(ROOT / f"config/schemas/{kind}.yaml")["properties"]["train"]["properties"]
+    expectation = pytest.raises(InputError, match=fault) if fault else nullcontext()
+    with expectation:
+        check(schedule, properties["schedule"], "train/schedule")
 
 
 def test_the_schedule_reaches_the_optimiser(train, describe, monkeypatch):

@@ -154,6 +154,12 @@ def refused(project, content):
         ({"override": {"datasets": {"mni": {"preprocess": {"registration": {"fixed": "drf9"}}}}}}, ["registration/fixed", "standard, drf"]),
         ({"override": {"datasets": {"mni": {"reconstruction": {"subsets": 500}}}}}, ["reconstruction/subsets", "500", "views", "lower"]),
         ({"override": {"methods": {"m_unet": {"restore": {"stride": [17, 16, 16]}}}}}, ["restore/stride", "shorten"]),
+        ({"override": {"methods": {"m_unet": {"restore": {"slices": "all"}}}}}, ["restore/slices", "are no slices", "remove"]),
+        ({"override": {"methods": {"m_unet": {"restore": {"blend": "mean"}}}}}, ["restore/blend", "'mean' is not one of"]),
+        (
+            {"override": {"datasets": {"mni": {"preprocess": {"scaling": {"smooth_mm": -1}}}}}},
+            ["preprocess/scaling/smooth_mm", "-1"],
+        ),
         ({"override": {"methods": {"m_unet": {"train": {"domain": "slices"}}}}}, ["train/domain", "no domain 'slices'", "patches"]),
         (
             {"override": {"methods": {"m_unet-fused": {"restore": {"fuse": "dwt", "wavelet": "db200"}}}}},
@@ -244,6 +250,18 @@ def test_a_simulation_of_a_labs_data_needs_all_of_its_parts(project):
         ({"metrics": ["pnsr"]}, ["metrics", "'pnsr'", "did you mean 'psnr'"]),
         ({"cost": ["gflops"]}, ["cost", "'gflop'"]),
         ({"region": "grey"}, ["region", "whole, brain"]),
+        ({"columns": [{"dataset": "mni", "dose": "drf4", "label": "x", "region": "head"}]}, ["columns/region", "'head'", "whole, brain"]),
+        (
+            {"columns": [{"dataset": "mni", "dose": "drf4", "label": label, "region": "brain"} for label in "ab"]},
+            ["columns", "mni/drf4 stands twice in region 'brain'"],
+        ),
+        ({"metrics": ["psnr", "false_contrast"]}, ["metrics", "'false_contrast' is measured in mr_only_lesions", "no column"]),
+        ({"metrics": ["bias"], "region": "grey"}, ["reference", "'bias' is measured against true_activity alone"]),
+        ({"metrics": ["recovery"]}, ["region", "single lesions only"]),
+        (
+            {"rows": ["standard_dose", "m_unet"], "statistics": {"metric": "psnr", "against": "standard_dose", "alpha": 0.05}},
+            ["statistics/against", "'standard_dose'"],
+        ),
         ({"statistics": {"metric": "ssim", "against": "m_unet", "alpha": 0.05}}, ["statistics/metric", "'ssim'"]),
         ({"statistics": {"metric": "psnr", "against": "mak_gan", "alpha": 0.05}}, ["statistics/against", "'mak_gan'"]),
         ({"published": "mak_gan_table9"}, ["published", "'mak_gan_table9'", "mak_gan_table"]),
@@ -254,6 +272,38 @@ def test_a_simulation_of_a_labs_data_needs_all_of_its_parts(project):
 def test_a_slip_in_an_experiment_is_found_before_the_training(project, change, words):
     message = refused(project, scale(override={"experiments": {"features": change}}))
     assert all(word in message for word in ["features.yaml", *words]), message
+
+
+def test_a_picture_asks_for_what_its_data_set_has(project):
+    """No lesions, and no truth to measure by, of data that are measured; no planes across slices of which some alone are restored."""
+    for change, words in (
+        ({"views": {"planes": ["axial"], "through": ["head", "mr_only_lesion"]}}, "views/through: lesions of data set 'lab' are not known"),
+        ({"reference": "true_activity"}, "reference: the true activity of data set 'lab' is not known"),
+    ):
+        assert words in refused(project, scale("lab.yaml", override={"experiments": {"lab": change}}))
+    sparse = {"datasets": {"mni": {"evaluation": {"slices": [3, 5]}}}}
+    for plane, allowed in (("axial", True), ("coronal", False)):
+        content = scale(override={**sparse, "experiments": {"features": {"views": {"planes": [plane], "through": [[0, 0, 0]]}}}})
+        if allowed:
+            load(content, project)
+        else:
+            assert "views/planes: data set 'mni' evaluates some slices only, which coronal planes cut across" in refused(project, content)
+
+
+@pytest.mark.parametrize("name", ["config/config.yaml", "config/small.yaml", "config/paper.yaml", "tests/config/tiny.yaml"])
+def test_pictures_of_what_is_run_restore_nobody_for_themselves(name):
+    """But figure 5 of M2Diff, whose orientations have no table."""
+    experiments = load(read_yaml(ROOT / name), ROOT)["experiments"]
+
+    def restored(entry):
+        return {(column["dataset"], column["dose"], row) for column in entry["columns"] for row in entry["rows"]}
+
+    pictures = [key for key, entry in experiments.items() if "views" in entry and key not in ("m2diff_figure5", "pcsa_gan_figure5")]
+    tables = [entry for key, entry in experiments.items() if "rows" in entry and key not in pictures]
+    elsewhere = set().union(*map(restored, tables))
+    assert len(pictures) == (11 if name in ("config/small.yaml", "config/paper.yaml") else 2)
+    for key in pictures:
+        assert {place for place in restored(experiments[key]) - elsewhere if place[2] != "standard_dose"} == set(), key
 
 
 @pytest.mark.parametrize(

@@ -80,3 +80,10 @@ def test_what_does_not_fit_is_told_before_anything_runs(change, words):
     scale = merge(read_yaml(ROOT / "tests/config/tiny.yaml"), {"run": ["mfdiff_table1"], "override": {"methods": {"mfdiff": change}}})
     with pytest.raises(InputError, match=words):
         load(scale, ROOT)
+
+
+@pytest.mark.parametrize("scale", ["config/config.yaml", "config/small.yaml", "config/paper.yaml", "tests/config/tiny.yaml"])
+def test_mfdiff_has_a_normalised_head_only_where_it_predicts_noise(scale):
+    """The clean image of a slice has a level, which normalised features do not carry."""
+    train = load(read_yaml(ROOT / scale), ROOT)["methods"]["mfdiff"]["train"]
+    assert (train["network"]["head"] == "normalised") is (train["diffusion"]["prediction"] == "epsilon")

@@ -79,6 +79,9 @@ def test_tables_figures_and_page_show_the_studies(tiny):
     assert "Mean PET of the training subjects" in figure5
     assert "PET made of MR says nothing of activity" in figure5
     assert (tiny.path / "results/tiny/figures/pcsa_gan_figure6.svg").exists()
+    images = (tiny.path / "results/tiny/figures/pcsa_gan_figure5.svg").read_text()
+    for words in ("Grey matter", "Real PET", "PCSA-GAN", "sagittal", "axial", "coronal", "normalised units"):
+        assert f"<!-- {words} -->" in images, words
     page = (tiny.path / "results/report/index.html").read_text()
     assert 'id="pcsa_gan_table3"' in page
     assert "Patients told from controls" in page

@@ -77,13 +77,14 @@ def test_each_dose_is_a_scan_of_its_own_at_its_own_counts_and_resolution(results
     assert len(set(drawn)) == len(drawn)
 
 
-def test_training_windows_are_the_chosen_slices_and_whole_volumes_are_restored(results):
+def test_training_windows_are_the_chosen_slices_and_the_evaluated_ones_alone_are_restored(results, entry):
+    assert entry["evaluation"]["slices"] == [11, 13]
     for subject in TRAINED:
         assert np.load(results / f"low/prepared/axial/sub-{subject}/index.npy").tolist() == [[0, 0, 11], [0, 0, 13]]
     for subject in TESTED:
         (image,) = (results / f"low/m_unet-mfdiff/restored/sub-{subject}").rglob("*.nii.gz")
         changed = np.asarray(nibabel.load(image).dataobj) != pet(results, subject, "low")
-        assert changed.any(axis=(0, 1)).all()
+        assert np.flatnonzero(changed.any(axis=(0, 1))).tolist() == [11, 13]
 
 
 def test_only_the_tested_are_measured_and_shown_and_copies_count_as_one(tiny, results):
@@ -98,6 +99,24 @@ def test_only_the_tested_are_measured_and_shown_and_copies_count_as_one(tiny, re
     assert "6 (copies of 3 phantoms)" in page
     assert "mfdiff_mni, sub-03r2" in page
     assert "sub-02r1: edges" not in page
+
+
+def test_lesions_have_a_table_by_kind_and_pictures(tiny, results):
+    """A row is the standard dose itself, which is not compared with itself but shows lesions."""
+    metrics = pd.read_csv(results / "low/standard_dose/metrics.tsv", sep="\t", dtype=str, keep_default_na=False)
+    assert set(metrics.loc[metrics["reference"] == "standard_dose", "value"]) == {"n/a"}
+    assert (metrics.loc[(metrics["region"] == "brain") & (metrics["reference"] == "true_activity"), "value"] != "n/a").any()
+    table = pd.read_csv(tiny.path / "results/tiny/tables/mfdiff_figure3.tsv", sep="\t", keep_default_na=False)
+    shown = table.groupby("region")["metric"].agg(set).to_dict()
+    assert shown == {
+        "pet_only_lesions": {"contrast_recovery", "lesions_used"},
+        "shared_lesions": {"contrast_recovery", "lesions_used"},
+        "mr_only_lesions": {"false_contrast", "lesions_used"},
+    }
+    assert list(dict.fromkeys(table["title"])) == ["Standard dose", "Low dose", "M-UNet", "MFdiff"]
+    images = (tiny.path / "results/tiny/figures/mfdiff_figure3.svg").read_text()
+    for words in ("MR", "Standard dose", "Low dose", "M-UNet", "MFdiff", "enlarged"):
+        assert f"<!-- {words} -->" in images, words
 
 
 def test_participants_say_whose_copies_they_are(results, entry):

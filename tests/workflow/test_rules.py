@@ -23,6 +23,7 @@ ON_A_GPU = {
     "reconstruct_torso",
     "correct_scan",
     "similarity",
+    "reliance",
     "classify",
 }
 
@@ -74,6 +75,7 @@ def test_scripts_are_thin():
         ("prepare", ["torch", "pandas"]),
         ("split", ["torch", "pandas", "nibabel"]),
         ("evaluate", ["torch"]),
+        ("reliance", ["torch._dynamo", "pandas"]),
         ("table", ["torch", "matplotlib"]),
         ("page", ["torch"]),
         ("restore_subject", ["torch._dynamo", "pandas"]),

@@ -47,6 +47,7 @@ TAILS = {
     "range_figure": ["figures/ddconv_experiment2-recovery.svg"],
     "figure": ["figures/mak_gan_figure3.svg"],
     "similarity": ["tables/m2diff_figure8.tsv"],
+    "reliance": ["reliance/mak_gan_reliance/mni/drf4/mak_gan/fold-0.tsv"],
     "roc": ["figures/pcsa_gan_figure6.svg"],
 }
 KILLED = {*HEADS, *TAILS}

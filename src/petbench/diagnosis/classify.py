@@ -97,11 +97,18 @@ def classify(
         checkpoint_seconds: Time between checkpoints.
 
     Raises:
-        InputError: a generator was trained on other volumes, or a training diverges.
+        InputError: those trained on are one group alone, a generator was trained on other volumes, or a training diverges.
     """
     import pandas as pd
 
     torch.set_num_threads(threads)
+    groups = {plan["ill"][subject] for subject in plan["train"]}
+    if len(groups) < 2:
+        alone = "nobody" if not groups else "patients alone" if groups == {1} else "controls alone"
+        raise InputError(
+            f"config/datasets/{plan['dataset']}.yaml: fold {plan['fold']} of the study {plan['study']} trains a classifier on {alone};"
+            " give the data set patients and controls with PET, or another split."
+        )
     subjects = [*plan["train"], *plan["test"]]
     prepared = dict(zip(subjects, [*files["train"], *files.get("test", [])], strict=True))
     channels = _channels(plan["rows"], prepared, files.get("generators", []), device)

@@ -14,7 +14,7 @@ from petbench.data.nifti import Image, canonical, read_volume, voxel_mm
 from petbench.data.phantom_files import read_truth
 from petbench.errors import InputError
 from petbench.evaluation import metrics
-from petbench.evaluation.definitions import COSTS
+from petbench.evaluation.definitions import COSTS, FRAME, LESION_REGIONS, STANDARD_ROW
 from petbench.evaluation.quantification import LesionResult, lesion_results, regional_bias
 from petbench.evaluation.regions import brain_from_image, brain_from_labels, tissue_masks
 from petbench.evaluation.settings import Settings, selection
@@ -85,6 +85,7 @@ def evaluate_subject(
     for reference, image in references.items():
         for region, mask in regions.items():
             rows += [(reference, region, name, value) for name, value in _similarity(estimate[part], image[part], mask, settings).items()]
+        rows += [(reference, FRAME, name, value) for name, value in _of_frames(estimate[part], image[part], settings).items()]
     if truth:
         inside = np.zeros(standard_dose.shape, dtype=bool)
         inside[part] = True
@@ -117,7 +118,7 @@ def evaluate(
         out: The TSV to write, see `petbench.evaluation.table`.
         dataset: Name of the dataset entry.
         dose: Name of the low dose.
-        method: Name of the method entry.
+        method: Name of the method entry, `low_dose`, or `standard_dose`, whose metrics against itself are n/a.
         subjects: Names; every other list has one entry a subject, in this order.
         folds: The fold that left the subject out.
         people: The person each subject shows; None where each shows one of its own.
@@ -173,6 +174,8 @@ def evaluate(
     if not subjects:
         raise InputError("evaluate/subjects: is empty; name at least one subject.")
     table = pd.concat(tables, ignore_index=True).assign(dataset=dataset, dose=dose, method=method)[list(COLUMNS)]
+    if method == STANDARD_ROW:  # how like itself an image is says nothing
+        table.loc[table["reference"] == "standard_dose", "value"] = math.nan
     write_table(out, table)
     return table
 
@@ -222,6 +225,17 @@ def _similarity(estimate: Array, reference: Array, mask: Mask | None, settings: 
     }
 
 
+def _of_frames(estimate: Array, reference: Array, settings: Settings) -> dict[str, float]:
+    """What M2Diff's authors measure; see docs/metrics.md."""
+    frames = metrics.frame_slices(estimate, reference, settings.slice_axis, settings.frame_threshold, settings.frame_object_share)
+    distance = math.nan
+    if settings.lpips is not None:
+        from petbench.evaluation.perceptual import frame_lpips, load_lpips
+
+        distance = frame_lpips(load_lpips(*settings.lpips), frames)
+    return metrics.frame_metrics(frames) | {"frame_lpips": distance}
+
+
 def _lpips(estimate: Array, reference: Array, mask: Mask | None, settings: Settings) -> float:
     if settings.lpips is None:
         return math.nan
@@ -241,26 +255,26 @@ def _quantification(estimate: Array, truth: GroundTruth, voxel_mm: Array, inside
         region = f"lesion-{result.label}"
         if result.kind == "mr_only":
             rows.append((region, "bias", result.bias))
+            rows.append((region, "false_contrast", result.false_contrast))
         else:
             rows.append((region, "recovery", result.recovery))
             rows.append((region, "contrast_recovery", result.contrast_recovery))
-    rows += _lesion_means("lesions", "contrast_recovery", [result for result in results if result.kind != "mr_only"])
-    rows += _lesion_means("pet_only_lesions", "contrast_recovery", [result for result in results if result.kind == "pet_only"])
-    rows += _lesion_means("shared_lesions", "contrast_recovery", [result for result in results if result.kind == "shared"])
-    rows += _lesion_means("mr_only_lesions", "bias", [result for result in results if result.kind == "mr_only"])
+    for region in LESION_REGIONS:
+        kind = region.removesuffix("_lesions")
+        several = [result for result in results if result.kind == kind or (region == "lesions" and result.kind != "mr_only")]
+        rows += _lesion_means(region, ["bias", "false_contrast"] if kind == "mr_only" else ["contrast_recovery"], several)
     return rows
 
 
-def _lesion_means(region: str, metric: str, results: Sequence[LesionResult]) -> list[tuple[str, str, float]]:
-    """A subject's mean over lesions, the value that statistics on subjects need, and how many it takes in."""
+def _lesion_means(region: str, quantities: Sequence[str], results: Sequence[LesionResult]) -> list[tuple[str, str, float]]:
+    """A subject's mean over lesions, the value that statistics on subjects need, and how many the last quantity takes in."""
     if not results:
         return []
-    values = [value for value in (getattr(result, metric) for result in results) if not math.isnan(value)]
-    return [
-        (region, metric, float(np.mean(values)) if values else math.nan),
-        (region, "lesions_used", len(values)),
-        (region, "lesions_left_out", len(results) - len(values)),
-    ]
+    rows = []
+    for quantity in quantities:
+        values = [value for value in (getattr(result, quantity) for result in results) if not math.isnan(value)]
+        rows.append((region, quantity, float(np.mean(values)) if values else math.nan))
+    return [*rows, (region, "lesions_used", len(values)), (region, "lesions_left_out", len(results) - len(values))]
 
 
 def _same_grid(path: str | Path, image: Image, reference_path: str | Path, reference: Image) -> None:

@@ -20,6 +20,8 @@ Mask = NDArray[np.bool_]
 SSIM_SIGMA = 1.5
 # scikit-image cuts its Gaussian at 3.5 sigma: a voxel's similarity depends on neighbours up to this far away.
 SSIM_REACH = int(3.5 * SSIM_SIGMA + 0.5)
+OBJECT_SHARE = 1000 / 256**2
+"""Smallest object of a slice that M2Diff's authors keep, 1000 pixels, as a share of their 256 x 256."""
 
 
 def reference_maximum(reference: Array, mask: Mask | None = None) -> float:
@@ -134,6 +136,67 @@ def slice_ssim(estimate: Array, reference: Array, mask: Mask | None = None, **op
 def slice_nmse(estimate: Array, reference: Array, mask: Mask | None = None, **options: Any) -> tuple[float, int]:
     """NMSE averaged over slices and the number of slices used; options of `slice_mean`."""
     return slice_mean(nmse, estimate, reference, mask, **options)
+
+
+def frame_mask(reference: Array, threshold: float = 0.1, object_share: float = OBJECT_SHARE) -> Mask:
+    """The head in one slice, as M2Diff's authors take it: threshold, small objects away, largest of what is left, its own holes filled.
+
+    Args:
+        reference: Slice (x, y).
+        threshold: Least value inside, from the slice's least value to its largest.
+        object_share: Smallest object kept, as a share of the slice's pixels. Pixels of an object touch along edges.
+
+    Returns:
+        Mask (x, y), without a voxel where no object is large enough.
+    """
+    from scipy import ndimage
+
+    low, high = float(np.min(reference)), float(np.max(reference))
+    objects, count = ndimage.label(reference > low + threshold * (high - low))
+    sizes = np.bincount(objects.ravel(), minlength=1)[1:]
+    if count == 0 or sizes.max() < object_share * reference.size:
+        return np.zeros(reference.shape, dtype=bool)
+    return np.asarray(ndimage.binary_fill_holes(objects == 1 + int(np.argmax(sizes))), dtype=bool)
+
+
+def frame_slices(
+    estimate: Array, reference: Array, axis: int = 2, threshold: float = 0.1, object_share: float = OBJECT_SHARE
+) -> list[tuple[Array, Array]]:
+    """Both images of each slice that holds a head, zero outside it: the frames that M2Diff's authors measure.
+
+    Args:
+        estimate: Restored volume (x, y, z).
+        reference: Its reference, which alone decides where the head is.
+        axis: Axis the slices are stacked along.
+        threshold: See `frame_mask`.
+        object_share: See `frame_mask`.
+    """
+    estimate, reference, _ = _check(estimate, reference, None)
+    frames = []
+    for index in range(reference.shape[axis]):
+        true = reference.take(index, axis)
+        head = frame_mask(true, threshold, object_share)
+        if np.any(true[head] > 0):  # negative values alone, of noise below a filtered back-projection, are no head
+            frames.append((np.where(head, estimate.take(index, axis), 0.0), np.where(head, true, 0.0)))
+    return frames
+
+
+def frame_metrics(frames: list[tuple[Array, Array]]) -> dict[str, float]:
+    """PSNR, SSIM and NMSE over whole frames, averaged over slices, and the number of slices; NaN where there is none.
+
+    R is a frame's own range, largest minus least. Averaging over a frame that is zero around the head makes PSNR larger by 10 log10 of
+    the frame's pixels over the head's than inside the head, and SSIM too, NMSE not at all.
+
+    Args:
+        frames: Restored slice and reference, (x, y) each, see `frame_slices`.
+    """
+    values: dict[str, list[float]] = {"frame_psnr": [], "frame_ssim": [], "frame_nmse": []}
+    for estimate, reference in frames:
+        peak = float(np.ptp(reference))
+        values["frame_psnr"].append(psnr(estimate, reference, data_range=peak))
+        values["frame_ssim"].append(ssim(estimate, reference, data_range=peak))
+        values["frame_nmse"].append(nmse(estimate, reference))
+    return {name: float(np.mean(found)) if found else math.nan for name, found in values.items()} | {"frame_slices": len(frames)}
 
 
 def _check(estimate: Array, reference: Array, mask: Mask | None) -> tuple[Array, Array, Mask | None]:

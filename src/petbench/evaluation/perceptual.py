@@ -4,6 +4,7 @@ The weights are not bundled and never random: two files are read, as the authors
 state dictionaries, without executing code.
 """
 
+import math
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -103,6 +104,30 @@ def _fill(parameter: Tensor, state: Mapping[str, Any], name: str, path: str | Pa
         parameter.copy_(value.reshape(parameter.shape))
 
 
+def frame_lpips(network: Lpips, frames: list[tuple[NDArray[Any], NDArray[Any]]]) -> float:
+    """LPIPS averaged over frames, each divided by its reference's range and, as M2Diff's authors do, left in [0, 1]; NaN without a frame.
+
+    Args:
+        network: From `load_lpips`.
+        frames: Restored slice and reference, (x, y) each, see `petbench.evaluation.metrics.frame_slices`.
+
+    Raises:
+        InputError: the slices are smaller than `LPIPS_EDGE` pixels.
+    """
+    distances = []
+    with torch.inference_mode():
+        for pair in frames:
+            _check_edges(pair[1].shape)
+            peak = float(np.ptp(pair[1]))
+            distances.append(float(network(*(torch.from_numpy(np.float32(image / peak))[None, None] for image in pair))))
+    return float(np.mean(distances)) if distances else math.nan
+
+
+def _check_edges(edges: tuple[int, ...]) -> None:
+    if min(edges) < LPIPS_EDGE:
+        raise InputError(f"lpips: slices of {edges} pixels are too small for AlexNet; leave lpips out.")
+
+
 def slice_lpips(
     network: Lpips,
     estimate: NDArray[Any],
@@ -126,8 +151,7 @@ def slice_lpips(
     Raises:
         InputError: the slices are smaller than `LPIPS_EDGE` pixels.
     """
-    if min(np.delete(reference.shape, axis)) < LPIPS_EDGE:
-        raise InputError(f"lpips: slices of {tuple(np.delete(reference.shape, axis))} pixels are too small for AlexNet; leave lpips out.")
+    _check_edges(tuple(size for other, size in enumerate(reference.shape) if other != axis % reference.ndim))
     distances = []
     with torch.inference_mode():
         for index in used:

@@ -25,12 +25,14 @@ class LesionRule:
         width_mm: Thickness of the background shell.
         min_contrast: Least |L/B - 1| of the true activity; the ratio of contrasts means nothing below.
         min_voxels: Least voxels of background.
+        min_inside: Least share of a lesion's voxels in the part of the grid that is evaluated; what lies outside counts for nothing.
     """
 
     gap_mm: float = 2.0
     width_mm: float = 6.0
     min_contrast: float = 0.1
     min_voxels: int = 10
+    min_inside: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class LesionResult:
         recovery: Lesion mean over true lesion mean (lesions of the PET).
         contrast_recovery: (L/B - 1) over its true value (lesions of the PET).
         bias: Relative error of the mean where only the MR has a lesion, which PET should not show.
+        false_contrast: L/B there over its true value, minus one: what is seen of a lesion that PET should not show.
     """
 
     label: int
@@ -50,6 +53,7 @@ class LesionResult:
     recovery: float = math.nan
     contrast_recovery: float = math.nan
     bias: float = math.nan
+    false_contrast: float = math.nan
 
 
 def regional_bias(estimate: Array, activity: Array, mask: Mask) -> float:
@@ -82,7 +86,7 @@ def lesion_results(
         lesions: The phantom's lesions.
         voxel_mm: Voxel edge lengths.
         rule: Background and exclusions.
-        inside: The part of the grid that is evaluated; a lesion that does not lie in it wholly is left out.
+        inside: The part of the grid that is evaluated; nothing outside is read.
 
     Raises:
         InputError: a kind is unknown.
@@ -93,27 +97,33 @@ def lesion_results(
         label, kind = entry.label, entry.kind
         if kind not in KINDS:
             raise InputError(f"lesions: kind {kind!r} of lesion {label} is unknown; use one of {', '.join(KINDS)}.")
-        lesion = np.asarray(labels == label, dtype=bool)
+        whole = np.asarray(labels == label, dtype=bool)
+        lesion = whole if inside is None else whole & inside
         # A small lesion may have lost all its voxels to a later one or to a coarse grid.
-        if not lesion.any() or (inside is not None and not inside[lesion].all()):
+        if not lesion.any() or np.count_nonzero(lesion) < rule.min_inside * np.count_nonzero(whole):
             results.append(LesionResult(label, kind))
-        elif kind == "mr_only":
-            results.append(LesionResult(label, kind, bias=regional_bias(estimate, activity, lesion)))
+            continue
+        shell = lesion_shell(labels, label, voxel_mm, rule.gap_mm, rule.width_mm)
+        if inside is not None:
+            shell &= inside
+        measured, true = (_contrast(image, lesion, shell, rule) for image in (estimate, activity))
+        bias = regional_bias(estimate, activity, lesion)
+        if kind == "mr_only":
+            # A ratio, as the ball may hold other tissue than lies around it, whose contrast is none of the lesion's.
+            false = (1 + measured) / (1 + true) - 1 if true > -1 else math.nan
+            results.append(LesionResult(label, kind, bias=bias, false_contrast=false))
         else:
-            shell = lesion_shell(labels, label, voxel_mm, rule.gap_mm, rule.width_mm)
-            if inside is not None:
-                shell &= inside
-            # A cold lesion without any activity has a contrast, but no recovery coefficient.
-            recovery = 1 + regional_bias(estimate, activity, lesion)
-            results.append(LesionResult(label, kind, recovery, _contrast_recovery(estimate, activity, lesion, shell, rule)))
+            # A cold lesion without any activity has a contrast, but no recovery coefficient; one of hardly any contrast has no ratio of it.
+            recovered = measured / true if abs(true) >= rule.min_contrast else math.nan
+            results.append(LesionResult(label, kind, recovery=1 + bias, contrast_recovery=recovered))
     return results
 
 
-def _contrast_recovery(estimate: Array, activity: Array, lesion: Mask, shell: Mask, rule: LesionRule) -> float:
-    if np.count_nonzero(shell) < max(rule.min_voxels, 1) or not (_mean(estimate, shell) > 0 and _mean(activity, shell) > 0):
+def _contrast(image: Array, lesion: Mask, shell: Mask, rule: LesionRule) -> float:
+    """Lesion over background minus one; NaN where there is too little background, or nothing in it."""
+    if np.count_nonzero(shell) < max(rule.min_voxels, 1) or not _mean(image, shell) > 0:
         return math.nan
-    measured, true = (_mean(image, lesion) / _mean(image, shell) - 1 for image in (estimate, activity))
-    return measured / true if abs(true) >= rule.min_contrast else math.nan
+    return _mean(image, lesion) / _mean(image, shell) - 1
 
 
 def _mean(image: Array, mask: Mask) -> float:

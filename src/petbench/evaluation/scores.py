@@ -74,6 +74,36 @@ def roc(ill: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.float64], NDArray
     return np.append(0.0, false / false[-1]), np.append(0.0, true / true[-1])
 
 
+def mean_roc(ill: ArrayLike, scores: Sequence[ArrayLike]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The ROC curves of several sets of scores of the same people, averaged at each false positive rate.
+
+    The area below it is the mean of their areas: between the shares that controls can make, every curve is straight.
+
+    Args:
+        ill: 1 for patients, (n,).
+        scores: Several sets of scores, (k, n).
+
+    Returns:
+        False and true positive rate, as of `roc`, with both ends of each step upwards.
+
+    Raises:
+        InputError: there is one group alone.
+    """
+    curves = [roc(ill, values) for values in scores]
+    controls = int((~np.asarray(ill, dtype=bool)).sum())
+    places = np.arange(controls + 1) / controls
+    ends = []
+    for side in ("left", "right"):
+        reached = []
+        for false, true in curves:
+            # Where a curve has no corner at a place it is straight there; where it has several it steps up.
+            first, last = np.searchsorted(false, places, "left"), np.searchsorted(false, places, "right") - 1
+            corner = first if side == "left" else last
+            reached.append(np.where(first <= last, true[corner], np.interp(places, false, true)))
+        ends.append(np.mean(reached, axis=0))
+    return np.repeat(places, 2), np.stack(ends, axis=1).ravel()
+
+
 def told_apart(ill: ArrayLike, scores: ArrayLike) -> dict[str, float]:
     """Accuracy, precision, specificity, sensitivity and F1 at a score of one half, and AUC; NaN where a ratio has no denominator.
 

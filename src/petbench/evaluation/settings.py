@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petbench.errors import InputError
+from petbench.evaluation.metrics import OBJECT_SHARE
 from petbench.evaluation.quantification import LesionRule
 
 LPIPS_EDGE = 32
@@ -27,6 +28,8 @@ class Settings:
         mask_threshold: Brain mask of data without labels, as a fraction of the 99th percentile of the image it is taken from.
         box: Voxels evaluated, as three half-open ranges; None for the whole grid.
         slices: Indices along `slice_axis` evaluated (within the grid, before `box`); None for all.
+        frame_threshold: Head of a slice in the metrics of the frame, from the slice's least value to its largest.
+        frame_object_share: Smallest object that such a head can be, as a share of the slice's pixels.
         lesions: Background and exclusions of lesions.
         lpips: Paths of the weights of AlexNet and of LPIPS, see `petbench.evaluation.perceptual`; without them LPIPS reads n/a.
     """
@@ -37,6 +40,8 @@ class Settings:
     mask_threshold: float = 0.2
     box: Box | None = None
     slices: tuple[int, ...] | None = None
+    frame_threshold: float = 0.1
+    frame_object_share: float = OBJECT_SHARE
     lesions: LesionRule = field(default_factory=LesionRule)
     lpips: tuple[str, str] | None = None
 

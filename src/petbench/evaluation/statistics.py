@@ -5,7 +5,7 @@ description, and none is computed here. Nor are rotated copies of one phantom: t
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -154,7 +154,8 @@ def compare(
 ) -> "pd.DataFrame":
     """Test every comparator of a table against the proposed method, on the subjects both have, copies of a phantom averaged.
 
-    The p-values of the whole table (all datasets, doses, metrics and comparators in it) are Holm-corrected together.
+    The p-values of the whole table (all datasets, doses, metrics and comparators in it) are Holm-corrected together. A table whose columns
+    differ in region is tested by `uncorrected`, column by column, and its tests are then corrected together by `corrected`.
 
     Args:
         table: Long table that holds the rows of one printed table.
@@ -173,8 +174,11 @@ def compare(
     Raises:
         InputError: the proposed method is not in the table, or no metric matches, or a metric has no direction.
     """
-    import pandas as pd
+    return corrected(uncorrected(table, metrics, proposed, reference, region), alpha)
 
+
+def uncorrected(table: "pd.DataFrame", metrics: Sequence[str], proposed: str, reference: str, region: str) -> list[dict[str, Any]]:
+    """The tests of `compare` before their correction, one a dataset, dose, metric and comparator; arguments and errors are its."""
     if proposed not in set(table["method"]):
         raise InputError(f"compare: method {proposed!r} is not in the table; evaluate it first.")
     rows: list[dict[str, Any]] = []
@@ -199,11 +203,25 @@ def compare(
                         **_tested(pairs[method], pairs[proposed], better),
                     }
                 )
+    return rows
+
+
+def corrected(tests: Sequence[Mapping[str, Any]], alpha: float = 0.05) -> "pd.DataFrame":
+    """All tests of one printed table, Holm-corrected together and marked; see `compare`.
+
+    Args:
+        tests: Those of `uncorrected`; keys of their own are kept.
+        alpha: Level of the mark.
+    """
+    import pandas as pd
+
+    rows = [dict(test) for test in tests]
     for row, adjusted in zip(rows, holm([row["p"] for row in rows]), strict=True):
         row["p_holm"] = adjusted
         row["mark"] = "*" if adjusted is not None and adjusted < alpha and row["worse"] else ""
     columns = ["dataset", "dose", "method", "metric", "difference", "ci_low", "ci_high", "t", "p", "p_holm", "n", "worse", "mark"]
-    return pd.DataFrame(rows, columns=columns).astype({"t": float, "p": float, "p_holm": float})
+    own = [name for name in (rows[0] if rows else {}) if name not in columns]
+    return pd.DataFrame(rows, columns=[*columns, *own]).astype({"t": float, "p": float, "p_holm": float})
 
 
 def _tested(comparator: "pd.Series[float]", proposed: "pd.Series[float]", better: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from petbench.errors import InputError
 from petbench.methods.base import Batch, Restorer, Step, need
+from petbench.networks.blocks import full_precision
 
 OBJECTIVES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "bce": nn.functional.binary_cross_entropy_with_logits,
@@ -72,17 +73,17 @@ class Adversarial(Restorer):
     """A generator of standard-dose PET against a discriminator that sees it, or the real one, beside the image that `condition` names.
 
     The generator maximises log D of its pair, the usual non-saturating form of MAK-GAN's eq. 11. A method gives `terms`, and says what its
-    generator sees (`generate`) where that is not the low dose and MR.
+    generator sees (`generate`) where that is not the low dose and MR. Without a weight for the adversarial loss there is no discriminator.
 
     Args:
         generator: What `generate` calls.
         discriminator: Maps a pair (B, 2, *spatial), or an image where there is no condition, to logits.
         pool: Images that the image pool holds.
         objective: `bce` or `lsgan` (least squares).
-        weights: Weight of the adversarial loss and of each of `terms`, by name; those of weight 0 are not computed.
+        weights: Weight of the loss `adversarial` and of each of `terms`, by name; what has weight 0 is not computed.
 
     Raises:
-        InputError: the objective is unknown.
+        InputError: the objective is unknown, or all weights are 0.
     """
 
     transient = ("pool",)
@@ -92,35 +93,40 @@ class Adversarial(Restorer):
         super().__init__()
         if objective not in OBJECTIVES:
             raise InputError(f"train/loss/objective: {objective!r} is unknown; choose one of {', '.join(OBJECTIVES)}.")
-        self.generator, self.discriminator = generator, discriminator
+        if not any(weights.values()):
+            raise InputError(f"train/loss: the weights {', '.join(weights)} are all 0; give one a weight.")
+        self.generator = generator
+        self.discriminator = discriminator if weights["adversarial"] else None
         self.pool = ImagePool(pool)
         self.objective = OBJECTIVES[objective]
         self.loss_weights = dict(weights)
 
-    def terms(self, restored: Tensor, standard_dose: Tensor) -> dict[str, Tensor]:
-        """The generator's losses beside the adversarial one, unweighted, by their key in `train.loss`."""
+    def terms(self, restored: Tensor, standard_dose: Tensor) -> dict[str, Callable[[], Tensor]]:
+        """What computes each of the generator's losses beside the adversarial one, unweighted, by its key in `train.loss`."""
         raise NotImplementedError
 
     def optimised(self) -> dict[str, Iterable[nn.Parameter]]:
-        """Parameters of the optimisers `discriminator` and `generator`."""
-        return {"discriminator": self.discriminator.parameters(), "generator": self.generator.parameters()}
+        """Parameters of the optimisers `discriminator`, unless there is none, and `generator`."""
+        judge = {} if self.discriminator is None else {"discriminator": self.discriminator.parameters()}
+        return {**judge, "generator": self.generator.parameters()}
 
     def losses(self, batch: Batch) -> Iterator[Step]:
-        """Two steps: the discriminator's, then the generator's against the updated discriminator."""
+        """Two steps: the discriminator's, unless there is none, then the generator's against the updated discriminator."""
         standard_dose = batch["standard_dose"]
         restored = self.generate(batch.get("low_dose"), batch.get("mr"))
-        beside = [] if self.condition is None else [need(batch.get(self.condition), self.condition)]
+        computed: dict[str, Tensor] = {}
+        if self.discriminator is not None:
+            beside = [] if self.condition is None else [need(batch.get(self.condition), self.condition)]
+            fakes = self.pool(torch.cat([restored.detach(), *beside], dim=1))
+            real = self._judge(self.discriminator, torch.cat([standard_dose, *beside], dim=1), is_real=True)
+            fake = self._judge(self.discriminator, fakes, is_real=False)
+            yield Step("discriminator", real + fake, {"discriminator_real": real.detach(), "discriminator_fake": fake.detach()})
+            with frozen(self.discriminator):
+                computed["adversarial"] = self._judge(self.discriminator, torch.cat([restored, *beside], dim=1), is_real=True)
 
-        fakes = self.pool(torch.cat([restored.detach(), *beside], dim=1))
-        real = self._judge(torch.cat([standard_dose, *beside], dim=1), is_real=True)
-        fake = self._judge(fakes, is_real=False)
-        yield Step("discriminator", real + fake, {"discriminator_real": real.detach(), "discriminator_fake": fake.detach()})
-
-        with frozen(self.discriminator):
-            adversarial = self._judge(torch.cat([restored, *beside], dim=1), is_real=True)
-        terms = {"adversarial": adversarial, **self.terms(restored, standard_dose)}
-        loss = torch.stack([self.loss_weights[name] * term for name, term in terms.items()]).sum()
-        yield Step("generator", loss, {name: term.detach() for name, term in terms.items()})
+        computed |= {name: term() for name, term in self.terms(restored, standard_dose).items() if self.loss_weights[name]}
+        loss = torch.stack([self.loss_weights[name] * term for name, term in computed.items()]).sum()
+        yield Step("generator", loss, {name: term.detach() for name, term in computed.items()})
 
     @torch.no_grad()
     def restore(self, low_dose: Tensor | None, mr: Tensor | None) -> Tensor:
@@ -140,6 +146,8 @@ class Adversarial(Restorer):
         restored: Tensor = self.generator(need(low_dose, "low_dose"), need(mr, "mr"))
         return restored
 
-    def _judge(self, pairs: Tensor, is_real: bool) -> Tensor:
-        logits = self.discriminator(pairs).float()
+    def _judge(self, discriminator: nn.Module, pairs: Tensor, is_real: bool) -> Tensor:
+        # Early on the gradients of real and restored images all but cancel: eight significant bits would leave rounding.
+        with full_precision(pairs.device):
+            logits = discriminator(pairs.float())
         return self.objective(logits, torch.full_like(logits, float(is_real)))

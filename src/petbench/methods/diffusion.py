@@ -47,6 +47,8 @@ class Sampler:
         seed: Seed of the noise.
         eta: Of DDIM: 0 draws nothing after the start, 1 as much as ancestral sampling with the small variance.
         clip: Bounds of the estimated clean image at every step, in scaled PET, or none. Targets above 1 exist: leave headroom.
+        chain: Of methods with two heads: every step goes on from the mean of both (`mean`), or from the PET head's estimate alone
+            (`pet`), so that they are averaged in the last step only, as M2Diff's authors do.
     """
 
     name: str
@@ -54,11 +56,13 @@ class Sampler:
     seed: int
     eta: float = 0.0
     clip: Sequence[float] | None = None
+    chain: str = "mean"
 
     @property
     def label(self) -> str:
         """Name for tables."""
-        return f"DDIM, eta {self.eta:g}" if self.name == "ddim" else self.name
+        name = f"DDIM, eta {self.eta:g}" if self.name == "ddim" else self.name
+        return f"{name}, chain of the PET head" if self.chain == "pet" else name
 
 
 class Noised(NamedTuple):
@@ -82,12 +86,12 @@ class Process:
         prediction: `x0`, the clean image, or `epsilon`, the noise.
         variance: Of the reverse process: that of the posterior (`fixed_small`), beta (`fixed_large`), or between both as a second
             output of the network says (`learned`).
-        vlb_weight: Weight of the variational bound that trains a learned variance.
+        vlb_weight: Weight of the variational bound that trains a learned variance; without one there is no bound.
         range: Scaled PET, low and high, that is mapped linearly to [-1, 1]; nothing is clipped. The narrower it is, the weaker the
             noise against the images.
 
     Raises:
-        InputError: `range` does not ascend.
+        InputError: `range` does not ascend, or nothing would train a learned variance.
     """
 
     timesteps: int
@@ -101,6 +105,8 @@ class Process:
         low, high = self.range
         if low >= high:
             raise InputError(f"train/diffusion/range: {low} is not below {high}; give a lower value and then a higher one.")
+        if self.variance == "learned" and self.vlb_weight == 0:
+            raise InputError("train/diffusion/vlb_weight: 0 leaves the learned variance untrained; give a weight, or a fixed variance.")
 
     @cached_property
     def alpha_bar(self) -> Tensor:
@@ -164,15 +170,15 @@ class Process:
         share = self.share(time)
         return (noisy - _spread((1 - share).sqrt(), noisy) * prediction) / _spread(share.sqrt(), noisy)
 
-    def errors(self, output: Tensor, noised: Noised) -> tuple[Tensor, Tensor]:
+    def errors(self, output: Tensor, noised: Noised) -> tuple[Tensor, Tensor | None]:
         """Squared error of a network's prediction and the variational bound, means over each image, (B,).
 
-        The bound (bits a voxel, times T, so that it estimates the sum over steps) is 0 unless the variance is learned; it trains the
-        variance only (Nichol & Dhariwal 2021, section 3.1).
+        The bound (bits a voxel, times T, so that it estimates the sum over steps) trains the variance only (Nichol & Dhariwal 2021,
+        section 3.1); there is none where the variance is fixed.
         """
         target = noised.clean if self.prediction == "x0" else noised.noise
         squared = (output[:, :1].float() - target).square().flatten(1).mean(1)
-        return squared, self._bound(output, noised) if self.variance == "learned" else torch.zeros_like(squared)
+        return squared, self._bound(output, noised) if self.variance == "learned" else None
 
     def _bound(self, output: Tensor, noised: Noised) -> Tensor:
         """Divergence of the predicted reverse step from the posterior; for the step to the clean image its negative log likelihood."""
@@ -253,13 +259,26 @@ class Diffusion(Restorer):
         """The network's output (B, `process.channels`, *spatial) for noisy images (B, 1, *spatial) at steps (B,)."""
         raise NotImplementedError
 
+    def predict_pet(self, noisy: Tensor, time: Tensor, condition: Any) -> Tensor:
+        """The output of the PET head alone, of a method that has another beside it: what a sampler's `chain: pet` goes on from.
+
+        Raises:
+            InputError: the method has one head.
+        """
+        raise InputError("restore/sampler/chain: this method has one head; remove it.")
+
     def losses(self, batch: Batch) -> Iterator[Step]:
         """One step: the squared error of the prediction and, with a learned variance, the weighted variational bound."""
         noised = self.process.noised(batch["standard_dose"])
         condition = self.condition(batch["low_dose"], batch.get("mr"))
         output = self.predict(noised.noisy, noised.time.to(noised.noisy.device), condition)
-        squared, bound = (error.mean() for error in self.process.errors(output, noised))
-        yield Step("restorer", squared + self.process.vlb_weight * bound, {"mse": squared.detach(), "vlb": bound.detach()})
+        squared, bound = self.process.errors(output, noised)
+        loss = squared.mean()
+        logs = {"mse": loss.detach()}
+        if bound is not None:
+            loss = loss + self.process.vlb_weight * bound.mean()
+            logs["vlb"] = bound.mean().detach()
+        yield Step("restorer", loss, logs)
 
     @torch.no_grad()
     def sample(self, low_dose: Tensor | None, mr: Tensor | None, sampler: Sampler, generators: Sequence[torch.Generator]) -> Tensor:
@@ -272,7 +291,7 @@ class Diffusion(Restorer):
             generators: One a window, on the CPU, so that its noise depends neither on the device nor on the other windows.
 
         Raises:
-            InputError: the sampler has more steps than the process, or an image is missing.
+            InputError: the sampler has more steps than the process or chooses among heads where there is one, or an image is missing.
         """
         like = low_dose if low_dose is not None else mr
         assert like is not None
@@ -282,8 +301,10 @@ class Diffusion(Restorer):
 
         pairs = list(self.process.steps(sampler.steps))
         condition, noisy = self.condition(low_dose, mr), draw()
+        on_the_way = self.predict_pet if sampler.chain == "pet" else self.predict
         for time, earlier in pairs:
-            output = self.predict(noisy, torch.full((len(noisy),), time, device=noisy.device), condition)
+            head = self.predict if earlier < 0 else on_the_way
+            output = head(noisy, torch.full((len(noisy),), time, device=noisy.device), condition)
             noisy = self.process.reverse(output, noisy, time, earlier, sampler, draw)
         return self.process.decode(noisy)
 

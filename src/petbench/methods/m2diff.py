@@ -22,13 +22,26 @@ class M2Diff(Diffusion):
         network: Both branches.
         recovery: Weight of each head's squared error (eq. 9 and 10).
         consistency: Weight of the squared difference of both heads (eq. 11).
-        mr_dropout: Probability that a training sample is treated as if it had no MR; it then trains the PET head only.
+        mr_dropout: Probability that a training sample is treated as if it had no MR.
+        mr_flag: Whether that is drawn for each `sample`, or once for the whole `batch`.
+        mr_head: What becomes of the MR head where there is no MR: it is `spared`, for the sample trains the PET head only; or it is
+            `trained` as ever, on the MR that only the PET head does without.
     """
 
-    def __init__(self, process: Process, network: TwoBranchUNet, recovery: float, consistency: float, mr_dropout: float):
+    def __init__(
+        self,
+        process: Process,
+        network: TwoBranchUNet,
+        recovery: float,
+        consistency: float,
+        mr_dropout: float,
+        mr_flag: str,
+        mr_head: str,
+    ):
         super().__init__(process)
         self.network = network
         self.recovery, self.consistency, self.mr_dropout = recovery, consistency, mr_dropout
+        self.mr_flag, self.mr_head = mr_flag, mr_head
 
     def condition(self, low_dose: Tensor | None, mr: Tensor | None) -> Condition:
         """Low dose and MR, or no MR where the method was trained to do without.
@@ -48,29 +61,54 @@ class M2Diff(Diffusion):
         output: Tensor = pet if mr is None else (pet + mr) / 2
         return output
 
+    def predict_pet(self, noisy: Tensor, time: Tensor, condition: Condition) -> Tensor:
+        """The PET head alone."""
+        output: Tensor = self.network(noisy, time, *condition)[0]
+        return output
+
     def losses(self, batch: Batch) -> Iterator[Step]:
-        """One step: both heads' errors and their difference (eq. 12), and the bound of each head's learned variance."""
+        """One step: both heads' errors and their difference (eq. 12), and the bound of each head's learned variance.
+
+        A term whose weight is 0 is not computed.
+        """
         noised = self.process.noised(batch["standard_dose"])
         low_dose, mr = self.condition(batch["low_dose"], batch.get("mr"))
-        known = torch.ones(len(noised.time))
-        if self.mr_dropout:
-            known = (torch.rand(len(noised.time)) >= self.mr_dropout).float()
-        known, present = known.to(noised.noisy.device), bool(known.any())
-        time = noised.time.to(noised.noisy.device)
-        pet, other = self.network(noised.noisy, time, low_dose, mr if present else None, known.bool() if self.mr_dropout else None)
-        terms = {"pet": pet} | ({} if other is None else {"mr": other})
-        counted = {"pet": torch.ones_like(known), "mr": known}
+        known = self._known(len(noised.time)).to(noised.noisy.device)
+        counted = {"pet": torch.ones(len(known), device=known.device), "mr": known.float()}
+        sees_all = self.mr_head == "trained"
+        if sees_all:
+            counted["mr"] = counted["pet"]
+        pet, other = self.network(
+            noised.noisy,
+            noised.time.to(known.device),
+            low_dose,
+            mr if sees_all or bool(known.any()) else None,
+            known if self.mr_dropout else None,
+            mr_decoder_sees_all=sees_all,
+        )
         loss, logs = torch.zeros((), device=known.device), dict[str, Tensor]()
-        for head, output in terms.items():
-            squared, bound = ((error * counted[head]).mean() for error in self.process.errors(output, noised))
-            loss = loss + self.recovery * squared + self.process.vlb_weight * bound
-            logs |= {f"mse_{head}": squared.detach(), f"vlb_{head}": bound.detach()}
-        if other is not None:
+        for head, output in {"pet": pet, "mr": other}.items():
+            if output is None:
+                continue
+            squared, bound = self.process.errors(output, noised)
+            terms = {"mse": (self.recovery, squared)} | ({} if bound is None else {"vlb": (self.process.vlb_weight, bound)})
+            for name, (weight, values) in terms.items():
+                value = (values * counted[head]).mean()
+                loss = loss + weight * value
+                logs[f"{name}_{head}"] = value.detach()
+        if other is not None and self.consistency:
             apart = (pet[:, :1].float() - other[:, :1].float()).square().flatten(1).mean(1)
-            consistency = (apart * known).mean()
+            consistency = (apart * counted["mr"]).mean()
             loss = loss + self.consistency * consistency
             logs["consistency"] = consistency.detach()
         yield Step("restorer", loss, logs)
+
+    def _known(self, count: int) -> Tensor:
+        """Which training samples have MR, (count,) of truth values on the CPU."""
+        if not self.mr_dropout:
+            return torch.ones(count, dtype=torch.bool)
+        drawn = torch.rand(1).expand(count) if self.mr_flag == "batch" else torch.rand(count)
+        return drawn >= self.mr_dropout
 
     @torch.no_grad()
     def features(self, batch: Batch, time: int, generators: list[torch.Generator]) -> dict[str, dict[str, list[Tensor]]]:
@@ -104,7 +142,8 @@ class M2Diff(Diffusion):
 
 
 def build(train: Mapping[str, Any]) -> M2Diff:
-    """The method from an entry's `train` block (`diffusion`, `network`, `loss`, `mr_dropout`)."""
+    """The method from an entry's `train` block (`diffusion`, `network`, `loss`, `mr_dropout`, `mr_flag`, `mr_head`)."""
     process = construct(Process, train, "diffusion")
     network = construct(TwoBranchUNet, train, "network", out_channels=process.channels)
-    return construct(M2Diff, train, "loss", process=process, network=network, mr_dropout=train["mr_dropout"])
+    partial = {key: train[key] for key in ("mr_dropout", "mr_flag", "mr_head")}
+    return construct(M2Diff, train, "loss", process=process, network=network, **partial)

@@ -1,6 +1,6 @@
 """MAK-GAN: multi-level adaptive convolutional kernels for asymmetric multi-modal PET reconstruction (Zeng et al., MICCAI 2025)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor
@@ -17,21 +17,21 @@ from petbench.networks.patchgan import PatchDiscriminator
 class MAKGAN(Adversarial):
     """The adversarial loss with an L1 term on the image and one on its edges (MAK-GAN, eq. 13)."""
 
-    def terms(self, restored: Tensor, standard_dose: Tensor) -> dict[str, Tensor]:
-        """`l1` and, unless its weight is 0, `edge` (MAK-GAN, eq. 12)."""
-        terms = {"l1": l1(restored, standard_dose)}
-        if self.loss_weights["edge"]:
-            terms["edge"] = l1(sobel_magnitude(restored), sobel_magnitude(standard_dose))
-        return terms
+    def terms(self, restored: Tensor, standard_dose: Tensor) -> dict[str, Callable[[], Tensor]]:
+        """`l1` and `edge` (MAK-GAN, eq. 12)."""
+        return {
+            "l1": lambda: l1(restored, standard_dose),
+            "edge": lambda: l1(sobel_magnitude(restored), sobel_magnitude(standard_dose)),
+        }
 
 
 def build(train: Mapping[str, Any]) -> MAKGAN:
-    """The method from an entry's `train` block (`network`, `discriminator`, `loss`, `image_pool`, `initialisation`)."""
+    """The method from an entry's `train` block (`network`, `discriminator`, `loss`, `image_pool`, `initialisation` of the
+    discriminator)."""
     generator = construct(MAKGenerator, train, "network")
     discriminator = construct(PatchDiscriminator, train, "discriminator", spatial_dims=train["network"]["spatial_dims"], in_channels=2)
-    method = construct(assemble, train, "loss", generator=generator, discriminator=discriminator, pool=train["image_pool"])
-    initialise(method, train.get("initialisation"))
-    return method
+    initialise(discriminator, train.get("initialisation"))
+    return construct(assemble, train, "loss", generator=generator, discriminator=discriminator, pool=train["image_pool"])
 
 
 def assemble(

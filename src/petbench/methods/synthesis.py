@@ -1,6 +1,6 @@
 """What adversarial methods share that make PET of MR alone."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -42,16 +42,13 @@ class Synthesis(Adversarial):
         restored: Tensor = self.generator(need(mr, "mr"))
         return restored
 
-    def terms(self, restored: Tensor, standard_dose: Tensor) -> dict[str, Tensor]:
-        """`l1`, `ssim` and `ms_ssim`, as far as their weight is not 0 (equations 8 and 11)."""
-        terms = {}
-        if self.loss_weights["l1"]:
-            terms["l1"] = l1(restored, standard_dose)
-        if self.loss_weights["ssim"]:
-            terms["ssim"] = 1 - ssim(restored, standard_dose).mean()
-        if self.loss_weights["ms_ssim"]:
-            terms["ms_ssim"] = 1 - ms_ssim(restored, standard_dose, normalise=self.normalise).mean()
-        return terms
+    def terms(self, restored: Tensor, standard_dose: Tensor) -> dict[str, Callable[[], Tensor]]:
+        """`l1`, `ssim` and `ms_ssim` (equations 8 and 11)."""
+        return {
+            "l1": lambda: l1(restored, standard_dose),
+            "ssim": lambda: 1 - ssim(restored, standard_dose).mean(),
+            "ms_ssim": lambda: 1 - ms_ssim(restored, standard_dose, normalise=self.normalise).mean(),
+        }
 
 
 def build_synthesis(generator: nn.Module, train: Mapping[str, Any]) -> Synthesis:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from petbench.errors import InputError
-from petbench.networks.multi_kernel import MultiKernelAttention, allocate
+from petbench.networks.multi_kernel import MultiKernelAttention, allocate, joint_norm
 
 
 def per_sample_convolution(features: Tensor, kernels: Tensor) -> Tensor:
@@ -29,43 +29,49 @@ def per_sample_convolution(features: Tensor, kernels: Tensor) -> Tensor:
 
 
 class AdaptiveKernelPredictor(nn.Module):
-    """Predicts a convolution kernel from a kernel-prior feature (MAK-GAN, eq. 6 and 8).
+    """Predicts a convolution kernel from a kernel-prior feature (MAK-GAN, eq. 6 and 8: "multiple linear layers and a reshape").
 
-    The prior is averaged to one vector a tap of the kernel; one perceptron shared by the taps (C to C/4 to out x C) maps each to that
-    tap's weights. Neighbouring taps get much the same vector and add up, channels do not: weights are divided by the number of taps and by
-    the square root of C, so that features keep their scale through the convolution.
+    The prior is averaged to a fixed grid, normalised over channels and positions together, and each channel's positions go through
+    linear layers with a row of weights for every tap and output channel, so that taps differ and where a thing stands counts. Weights are
+    divided by the square root of what a kernel sums over, so that features keep their scale through the convolution.
 
     Args:
         spatial_dims: 2 or 3.
         channels: Channels C of the prior and of the features to be convolved.
         out_channels: Channels the kernel makes.
         kernel_size: Side of the kernel, odd.
+        prior_grid: Side of the grid that the prior is averaged to.
+        hidden: Width between the two linear layers.
     """
 
-    def __init__(self, spatial_dims: int, channels: int, out_channels: int, kernel_size: int):
+    def __init__(self, spatial_dims: int, channels: int, out_channels: int, kernel_size: int, prior_grid: int, hidden: int):
         super().__init__()
         self.shape = (out_channels, channels, *(kernel_size,) * spatial_dims)
-        self.pool = {2: nn.AdaptiveAvgPool2d, 3: nn.AdaptiveAvgPool3d}[spatial_dims](kernel_size)
-        self.norm = nn.LayerNorm(channels)
-        hidden = max(channels // 4, 1)
-        self.hidden = nn.Linear(channels, hidden)
-        self.weights = nn.Linear(hidden, out_channels * channels)
-        self.scale = channels**-0.5 / kernel_size**spatial_dims
-        self.initialise_own()
-
-    def initialise_own(self) -> None:
-        """Start with weights of about unit variance before scaling: those of a network-wide small normal start would all but vanish."""
+        taps = kernel_size**spatial_dims
+        self.pool = {2: nn.AdaptiveAvgPool2d, 3: nn.AdaptiveAvgPool3d}[spatial_dims](prior_grid)
+        self.norm = joint_norm(channels)
+        self.hidden = nn.Linear(prior_grid**spatial_dims, hidden)
+        self.weights = nn.Linear(hidden, out_channels * taps, bias=False)
+        self.offset = nn.Parameter(torch.zeros(self.shape))  # the bias of the last layer, one for every weight of the kernel
+        self.scale = (channels * taps) ** -0.5
         nn.init.kaiming_normal_(self.hidden.weight, nonlinearity="relu")
         nn.init.kaiming_normal_(self.weights.weight, nonlinearity="linear")
-        nn.init.zeros_(self.hidden.bias)
-        nn.init.zeros_(self.weights.bias)
 
     def forward(self, prior: Tensor) -> Tensor:
-        """Kernels (B, out_channels, C, *kernel) from priors (B, C, *grid)."""
-        taps = self.pool(prior).flatten(2).transpose(1, 2)
-        weights: Tensor = self.weights(nn.functional.gelu(self.hidden(self.norm(taps))))
-        kernels: Tensor = weights.transpose(1, 2).reshape(-1, *self.shape) * self.scale
-        return kernels
+        """Kernels (B, out_channels, C, *kernel) from priors (B, C, *grid).
+
+        Raises:
+            InputError: a side of the grid is smaller than `prior_grid`.
+        """
+        if min(prior.shape[2:]) < self.pool.output_size:
+            sides = "x".join(map(str, prior.shape[2:]))
+            raise InputError(
+                f"network/prior_grid: {self.pool.output_size} is finer than a stage's {sides}; take at most its smallest side."
+            )
+        channels = self.norm(self.pool(prior)).flatten(2)
+        weights: Tensor = self.weights(nn.functional.gelu(self.hidden(channels)))
+        kernels: Tensor = weights.unflatten(2, (self.shape[0], -1)).transpose(1, 2).reshape(-1, *self.shape)
+        return (kernels + self.offset) * self.scale
 
 
 class AdaptiveKernelInteraction(nn.Module):
@@ -78,6 +84,10 @@ class AdaptiveKernelInteraction(nn.Module):
         projection_ratio: Channels of the projections' kernels 3, 5 and 7.
         kernel_ratio: Output channels of the intra-modal, the inter-modal and the static kernel; 0 leaves one out.
         kernel_size: Side of the kernels (k_a), odd.
+        prior_grid: Side of the grid that a kernel prior is averaged to.
+        prior_hidden: Width between the linear layers that make a kernel of a prior.
+        prior_residual: Add the PET features to what attention makes of them, as the prior.
+        identity: Add the PET features to the filtered ones.
 
     Raises:
         InputError: the kernel size is even.
@@ -91,27 +101,41 @@ class AdaptiveKernelInteraction(nn.Module):
         projection_ratio: Sequence[int],
         kernel_ratio: Sequence[int],
         kernel_size: int,
+        prior_grid: int,
+        prior_hidden: int,
+        prior_residual: bool,
+        identity: bool,
     ):
         super().__init__()
         if kernel_size % 2 == 0:
             raise InputError(f"network/kernel_size: {kernel_size} is even and would shift the image; use an odd one.")
         intra, inter, static = allocate(channels, kernel_ratio)
-        attention = (spatial_dims, channels, heads, projection_ratio)
-        self.intra_attention = MultiKernelAttention(*attention) if intra else None
-        self.intra_kernel = AdaptiveKernelPredictor(spatial_dims, channels, intra, kernel_size) if intra else None
-        self.inter_attention = MultiKernelAttention(*attention) if inter else None
-        self.inter_kernel = AdaptiveKernelPredictor(spatial_dims, channels, inter, kernel_size) if inter else None
+
+        def attention() -> MultiKernelAttention:
+            return MultiKernelAttention(spatial_dims, channels, heads, projection_ratio)
+
+        def predictor(made: int) -> AdaptiveKernelPredictor:
+            return AdaptiveKernelPredictor(spatial_dims, channels, made, kernel_size, prior_grid, prior_hidden)
+
+        self.intra_attention, self.intra_kernel = (attention(), predictor(intra)) if intra else (None, None)
+        self.inter_attention, self.inter_kernel = (attention(), predictor(inter)) if inter else (None, None)
         self.static_kernel = nn.Parameter(torch.empty(static, channels, *(kernel_size,) * spatial_dims)) if static else None
         if self.static_kernel is not None:
             nn.init.normal_(self.static_kernel, std=self.static_kernel[0].numel() ** -0.5)
+        self.prior_residual, self.identity = prior_residual, identity
+
+    def kernels(self, pet: Tensor, mr: Tensor) -> Tensor:
+        """The multi-level kernel (B, C, C, *kernel) of features (B, C, *grid) (MAK-GAN, eq. 9)."""
+        kernels = []
+        for attend, predict, source in ((self.intra_attention, self.intra_kernel, pet), (self.inter_attention, self.inter_kernel, mr)):
+            if attend is not None and predict is not None:
+                prior = attend(pet, source)
+                kernels.append(predict(pet + prior if self.prior_residual else prior))
+        if self.static_kernel is not None:
+            kernels.append(self.static_kernel.expand(len(pet), *self.static_kernel.shape))
+        return torch.cat(kernels, dim=1)
 
     def forward(self, pet: Tensor, mr: Tensor) -> Tensor:
         """Filter `pet` with the help of `mr`, both (B, C, *grid); returns (B, C, *grid)."""
-        kernels = []
-        if self.intra_attention is not None and self.intra_kernel is not None:
-            kernels.append(self.intra_kernel(self.intra_attention(pet, pet)))
-        if self.inter_attention is not None and self.inter_kernel is not None:
-            kernels.append(self.inter_kernel(self.inter_attention(pet, mr)))
-        if self.static_kernel is not None:
-            kernels.append(self.static_kernel.expand(len(pet), *self.static_kernel.shape))
-        return per_sample_convolution(pet, torch.cat(kernels, dim=1))
+        filtered = per_sample_convolution(pet, self.kernels(pet, mr))
+        return pet + filtered if self.identity else filtered

@@ -1,6 +1,7 @@
 """Building blocks that several networks share, in two or three dimensions."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +31,12 @@ def normalisation_layer(normalisation: str, spatial_dims: int, channels: int) ->
 def convolution(spatial_dims: int, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, groups: int = 1) -> nn.Module:
     """A plain convolution, padded so that an odd kernel at stride 1 keeps the grid and at stride 2 halves an even one."""
     return CONVOLUTION[spatial_dims](in_channels, out_channels, kernel_size, stride=stride, padding=kernel_size // 2, groups=groups)
+
+
+def full_precision(device: torch.device) -> AbstractContextManager[object]:
+    """Operations under it compute in the floats that they are given, whatever the autocast around it."""
+    kind = device.type
+    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
 
 
 def conv_block(spatial_dims: int, in_channels: int, out_channels: int, normalisation: str) -> nn.Module:

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from petbench.errors import InputError
 from petbench.networks.blocks import convolution, require_divisible
 
+HEADS = ("plain", "normalised")
+
 
 def group_norm(channels: int) -> nn.GroupNorm:
     """Normalisation in 32 groups, or in as many as divide the channels."""
@@ -126,6 +128,26 @@ class Layer(nn.Module):
         return features
 
 
+def image_head(spatial_dims: int, channels: int, out_channels: int, head: str) -> nn.Module:
+    """What makes images (B, out_channels, *spatial) of a decoder's features: one convolution, 3 wide.
+
+    Args:
+        spatial_dims: 2 or 3.
+        channels: Channels of the features.
+        out_channels: Channels of the images.
+        head: `plain`, the convolution alone from PyTorch's own start; or `normalised`, improved diffusion's: the features are normalised
+            over the whole image, go through a SiLU, and the convolution starts at zero. Normalised features do not carry the level of
+            an image: where the clean image is predicted, its level then has to come through the shape of the features.
+
+    Raises:
+        InputError: the head is unknown.
+    """
+    if head not in HEADS:
+        raise InputError(f"network/head: {head!r} is unknown; choose one of {', '.join(HEADS)}.")
+    last = convolution(spatial_dims, channels, out_channels, kernel_size=3)
+    return last if head == "plain" else nn.Sequential(group_norm(channels), nn.SiLU(), _silent(last))
+
+
 class Branch(nn.Module):
     """Encoder, middle and decoder, to be run one after another by whoever joins branches.
 
@@ -141,13 +163,15 @@ class Branch(nn.Module):
         blocks: Residual blocks a level of the encoder; the decoder has one more.
         attention: Factors by which the grid is reduced where there is attention, such as [16, 32].
         heads: Attention heads.
+        head: `plain` or `normalised`; see `image_head`.
         dropout: Probability of dropping a feature in residual blocks of the encoder and the middle.
         decoder_dropout: The same in the decoder.
         skips: Features that a decoder layer joins beside its input, as multiples of its skip: 2 where another branch's come too.
         middle: Two residual blocks around attention (True) or one residual block (False).
 
     Raises:
-        InputError: a level has attention but its channels do not divide by the heads, or no level has a factor of `attention`.
+        InputError: a level has attention but its channels do not divide by the heads, no level has a factor of `attention`, or the head
+            is unknown.
     """
 
     def __init__(
@@ -160,6 +184,7 @@ class Branch(nn.Module):
         blocks: int,
         attention: Sequence[int],
         heads: int,
+        head: str,
         dropout: float,
         decoder_dropout: float,
         skips: int = 1,
@@ -199,7 +224,7 @@ class Branch(nn.Module):
                 more = [Resample(spatial_dims, multiplier * width, up=True)] if block == blocks and factor > 1 else []
                 self.decoder.append(layer(above + skips * widths.pop(), multiplier * width, factor, decoder_dropout, *more))
                 above = multiplier * width
-        self.head = nn.Sequential(group_norm(above), nn.SiLU(), _silent(convolution(spatial_dims, above, out_channels, kernel_size=3)))
+        self.head = image_head(spatial_dims, above, out_channels, head)
 
     def encode(self, images: Tensor, embedding: Tensor) -> list[Tensor]:
         """Features of every encoder layer, fine to coarse, from images (B, in_channels, *spatial).
@@ -240,12 +265,13 @@ class DiffusionUNet(nn.Module):
         blocks: int,
         attention: Sequence[int],
         heads: int,
+        head: str,
         dropout: float,
     ):
         super().__init__()
         self.embed = TimeEmbedding(width)
         self.branch = Branch(
-            spatial_dims, in_channels, out_channels, width, multipliers, blocks, attention, heads, dropout, decoder_dropout=dropout
+            spatial_dims, in_channels, out_channels, width, multipliers, blocks, attention, heads, head, dropout, decoder_dropout=dropout
         )
 
     def forward(self, images: Tensor, time: Tensor) -> Tensor:

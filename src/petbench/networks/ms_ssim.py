@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from petbench.networks.blocks import full_precision
+
 SIGMA = 1.5
 RADIUS = 5
 K1, K2 = 0.01, 0.03
@@ -29,7 +31,7 @@ def ms_ssim(first: Tensor, second: Tensor, weights: Sequence[float] = WEIGHTS, n
     Returns:
         (B,), 0 to 1.
     """
-    with torch.autocast(first.device.type, enabled=False):
+    with full_precision(first.device):
         first, second = first.float(), second.float()
         total = sum(weights) if normalise else 1.0
         similarity = first.new_ones(len(first))

@@ -6,9 +6,18 @@ import torch
 from torch import Tensor, nn
 
 from petbench.errors import InputError
-from petbench.networks.blocks import CONVOLUTION, ChannelNorm, convolution
+from petbench.networks.blocks import CONVOLUTION, convolution
 
 KERNEL_SIZES = (3, 5, 7)
+
+
+def joint_norm(channels: int) -> nn.Module:
+    """Layer normalisation of each sample over channels and positions together, for features (B, C, *grid).
+
+    A norm of each voxel over its channels would leave nothing of a one-channel image's intensity, and one of each channel over its
+    positions nothing of what is the same everywhere; this one removes no more than the window's level.
+    """
+    return nn.GroupNorm(1, channels)
 
 
 def allocate(channels: int, ratio: Sequence[int]) -> list[int]:
@@ -45,6 +54,8 @@ class MultiKernelProjection(nn.Module):
         self.paddings = [(kernel // 2,) * 2 * spatial_dims for _, kernel in used]
         layer = CONVOLUTION[spatial_dims]
         self.kernels = nn.ModuleList(layer(share, share, kernel, stride=stride, groups=share) for share, kernel in used)
+        for kernel in self.kernels:
+            nn.init.kaiming_normal_(kernel.weight, nonlinearity="linear")
         self.mix = nn.Linear(channels, channels)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -76,11 +87,13 @@ class MultiKernelAttention(nn.Module):
         if channels % heads:
             raise InputError(f"network/heads: {heads} heads cannot share {channels} channels; choose a divisor.")
         self.heads = heads
-        self.query_norm, self.source_norm = ChannelNorm(channels), ChannelNorm(channels)
+        self.query_norm, self.source_norm = joint_norm(channels), joint_norm(channels)
         self.query = MultiKernelProjection(spatial_dims, channels, ratio, stride=1)
         self.key = MultiKernelProjection(spatial_dims, channels, ratio, stride=2)
         self.value = MultiKernelProjection(spatial_dims, channels, ratio, stride=2)
         self.output = nn.Linear(channels, channels)
+        for projection in (self.query, self.key):  # at unit size, so that attention differs over positions from the first step
+            nn.init.trunc_normal_(projection.mix.weight, std=channels**-0.5)
 
     def forward(self, features: Tensor, source: Tensor) -> Tensor:
         """Let every voxel of `features` attend to `source`, both (B, C, *grid); returns (B, C, *grid)."""
@@ -107,7 +120,7 @@ class MultiKernelExtraction(nn.Module):
         super().__init__()
         self.attention = MultiKernelAttention(spatial_dims, channels, heads, ratio)
         self.feed_forward = nn.Sequential(
-            ChannelNorm(channels),
+            joint_norm(channels),
             convolution(spatial_dims, channels, expansion * channels, kernel_size=1),
             nn.GELU(),
             convolution(spatial_dims, expansion * channels, channels, kernel_size=1),

@@ -1,19 +1,26 @@
 """The generator of PCSA-GAN: PET from a map of grey matter (Mao et al., section 3.2 and figure 1)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from petbench.errors import InputError
-from petbench.networks.blocks import convolution, require_divisible
+from petbench.networks.blocks import convolution, full_precision, require_divisible
 from petbench.networks.pyramid import PyramidBlock, ResidualBlock, SelfAttention
 
 KERNELS = ((7, 5, 3), (5, 3))
 # Where self-attention sits, named by the grid that a volume of 64 voxels has there.
 STAGES = {0: None, 4: 0, 16: 1, 32: 2}
 UP = (4, 2, 2)
-OUTPUTS = ("relu", "linear")
+# Below zero while a leaky ReLU trains; and how soon the softplus bends: of 0 it makes .07, of most of the range of PET the same.
+LEAK, SHARPNESS = 0.01, 10.0
+OUTPUTS: dict[str, Callable[[Tensor, bool], Tensor]] = {
+    "leaky_relu": lambda made, training: nn.functional.leaky_relu(made, LEAK) if training else made.relu(),
+    "softplus": lambda made, _: nn.functional.softplus(made, beta=SHARPNESS),
+    "linear": lambda made, _: made,
+    "relu": lambda made, _: made.relu(),
+}
 
 
 class PCSAGenerator(nn.Module):
@@ -29,7 +36,9 @@ class PCSAGenerator(nn.Module):
         gate: Gate of the channel attention, `softmax` or `sigmoid`.
         pyramid: Whether the first two blocks have several kernel sizes and channel attention.
         skips: Whether the up-stages also see the features of the same grid on the way down.
-        output: `relu` as after the other up-stages, or `linear`.
+        output: What follows the last convolution: the paper's `relu`, whose gradient is zero wherever the image has once become dark;
+            `leaky_relu`, the same once trained, with a slope of .01 below zero in training; `softplus`, log(1 + exp(10 x)) / 10, whose
+            gradient vanishes slowly; `linear`.
 
     Raises:
         InputError: `attention_grid`, `gate` or `output` is unknown, or `filters` does not fit the blocks.
@@ -70,7 +79,7 @@ class PCSAGenerator(nn.Module):
         )
         self.attention_stage = STAGES[attention_grid]
         self.attention = None if self.attention_stage is None else SelfAttention(widths[self.attention_stage])
-        self.skips, self.output = skips, output
+        self.skips, self.output = skips, OUTPUTS[output]
 
     def forward(self, mr: Tensor) -> Tensor:
         """PET (B, 1, *grid) of maps (B, 1, *grid).
@@ -88,7 +97,7 @@ class PCSAGenerator(nn.Module):
             if skip is not None and self.skips:
                 features = torch.cat([features, skip], dim=1)
             features = nn.functional.interpolate(features, scale_factor=factor, mode="trilinear")
-            features = convolve(features)
-            if stage < len(UP) - 1 or self.output == "relu":
-                features = features.relu()
-        return features
+            if stage < len(UP) - 1:
+                features = convolve(features).relu()
+        with full_precision(features.device):  # else rounding would decide which dark voxels are below zero
+            return self.output(self.up[-1](features.float()), self.training)

@@ -1,5 +1,6 @@
 """Pyramid convolution with channel attention, self-attention and residual blocks (PCSA-GAN, section 3.2)."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -35,6 +36,7 @@ class ChannelAttention(nn.Module):
         """The weight of each channel, (B, channels), of features (B, channels, *spatial)."""
         flat = features.flatten(2)
         scores = self.average(flat.mean(dim=2)) + self.largest(flat.amax(dim=2))
+        scores = scores.float()  # eight significant bits of a weight would be eight of all features
         weights: Tensor = self.channels * scores.softmax(dim=1) if self.gate == "softmax" else scores.sigmoid()
         return weights
 
@@ -79,11 +81,17 @@ class SelfAttention(nn.Module):
         self.query, self.key = (convolution(3, channels, hidden, 1) for _ in range(2))
         self.value = convolution(3, channels, channels, 1)
         self.weight = nn.Parameter(torch.zeros(1))
+        self.width = math.ceil(channels / 8) * 8
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features (B, channels, *grid) in and out."""
-        query, key, value = (part(features).flatten(2).transpose(1, 2) for part in (self.query, self.key, self.value))
-        attended = nn.functional.scaled_dot_product_attention(query, key, value, scale=1.0)
+        """Features (B, channels, *grid) in and out.
+
+        As one head, with zeros that make queries, keys and values equally wide and a multiple of 8, each voxel's next to each other: in
+        any other form PyTorch has no fused kernel and stores a score for every pair of voxels, 4 GB a volume at a grid of 32.
+        """
+        tokens = [part(features).flatten(2).transpose(1, 2).unsqueeze(1) for part in (self.query, self.key, self.value)]
+        query, key, value = (nn.functional.pad(token, (0, self.width - token.shape[-1])).contiguous() for token in tokens)
+        attended = nn.functional.scaled_dot_product_attention(query, key, value, scale=1.0)[:, 0, :, : features.shape[1]]
         return features + self.weight * attended.transpose(1, 2).reshape(features.shape)
 
 

@@ -81,11 +81,13 @@ class WindowAttention(_Attention):
             size = "x".join(map(str, grid))
             raise InputError(f"window: {size} is not tiled by attention windows of {self.window}; make every side a multiple of it.")
         windows = self._windows(self.project(features))
-        tokens = windows.reshape(*windows.shape[:2], 3, self.heads, -1, windows.shape[-1]).transpose(-2, -1)
-        query, key, value = tokens.unbind(2)
+        tokens = windows.reshape(*windows.shape[:2], 3, self.heads, -1, windows.shape[-1]).transpose(-2, -1).contiguous()
+        # Fused kernels take four dimensions, all windows of all samples as one batch, and a token's features next to each other.
+        query, key, value = tokens.flatten(0, 1).unbind(1)
         query = nn.functional.normalize(query, dim=-1) * self.temperature
-        mixed = nn.functional.scaled_dot_product_attention(query, nn.functional.normalize(key, dim=-1), value, scale=1.0)
-        output: Tensor = self.output(self._joined(mixed.transpose(-2, -1).flatten(2, 3), grid))
+        key = nn.functional.normalize(key, dim=-1)
+        mixed = nn.functional.scaled_dot_product_attention(query, key, value, scale=1.0)
+        output: Tensor = self.output(self._joined(mixed.transpose(-2, -1).reshape(*windows.shape[:2], -1, windows.shape[-1]), grid))
         return output
 
     def _windows(self, features: Tensor) -> Tensor:

@@ -37,11 +37,12 @@ class TwoBranchUNet(nn.Module):
     Args:
         spatial_dims: 2 or 3.
         out_channels: Channels of a head.
-        width: See `Branch`, also for `multipliers`, `blocks`, `attention` and `heads`.
+        width: See `Branch`, also for `multipliers`, `blocks`, `attention`, `heads` and `head`.
         multipliers: See `width`.
         blocks: See `width`.
         attention: See `width`; of the PET branch.
         heads: See `width`.
+        head: See `width`; of each branch.
         dropout: Probability of dropping a feature in the encoders and middles (`encoder`), `pet_decoder` and `mr_decoder`.
         hff: What a decoder layer joins: its own skip and the other branch's (`concat`), both fused (`projected`), its own (`none`).
         bottleneck: Decoders begin with their own branch's middle (`separate`), or with both middles mapped by a pointwise convolution
@@ -61,6 +62,7 @@ class TwoBranchUNet(nn.Module):
         blocks: int,
         attention: Sequence[int],
         heads: int,
+        head: str,
         dropout: Mapping[str, float],
         hff: str,
         bottleneck: str,
@@ -72,13 +74,13 @@ class TwoBranchUNet(nn.Module):
         self.hff = hff
         self.embed = TimeEmbedding(width)
 
-        def branch(attention: Sequence[int], decoder: str, middle: bool, head: int) -> Branch:
+        def branch(attention: Sequence[int], decoder: str, middle: bool, images: int) -> Branch:
             rates = dropout["encoder"], dropout[decoder]
             skips = 2 if hff == "concat" else 1
-            return Branch(spatial_dims, 2, head, width, multipliers, blocks, attention, heads, *rates, skips=skips, middle=middle)
+            return Branch(spatial_dims, 2, images, width, multipliers, blocks, attention, heads, head, *rates, skips=skips, middle=middle)
 
-        self.pet = branch(attention, "pet_decoder", middle=True, head=out_channels)
-        self.mr = branch([], "mr_decoder", middle=False, head=out_channels if decoders == 2 else 0)
+        self.pet = branch(attention, "pet_decoder", middle=True, images=out_channels)
+        self.mr = branch([], "mr_decoder", middle=False, images=out_channels if decoders == 2 else 0)
         self.decoders = decoders
         if hff == "projected":
             self.fusion = nn.ModuleList(Projection(spatial_dims, channels) for channels in self.pet.skip_channels)
@@ -86,7 +88,13 @@ class TwoBranchUNet(nn.Module):
         self.join = convolution(spatial_dims, 2 * coarsest, coarsest, kernel_size=1) if bottleneck == "joined" else None
 
     def forward(
-        self, noisy: Tensor, time: Tensor, low_dose: Tensor, mr: Tensor | None, known: Tensor | None = None
+        self,
+        noisy: Tensor,
+        time: Tensor,
+        low_dose: Tensor,
+        mr: Tensor | None,
+        known: Tensor | None = None,
+        mr_decoder_sees_all: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
         """What the PET head and the MR head make of noisy images.
 
@@ -96,6 +104,7 @@ class TwoBranchUNet(nn.Module):
             low_dose: Scaled low-dose PET.
             mr: Scaled MR, or none: nothing of the MR branch is computed, and copies of the PET features stand in for its.
             known: Samples (B,) whose MR may be used; the others are treated as if there were none. None for all.
+            mr_decoder_sees_all: Whether `known` is for the PET branch's decoder only, while that of the MR branch sees the MR of all.
 
         Returns:
             Outputs (B, out_channels, *spatial) of the PET head and of the MR head, which there is not without MR or with one decoder.
@@ -113,16 +122,19 @@ class TwoBranchUNet(nn.Module):
             return features if known is None else torch.where(known.reshape(-1, *[1] * (features.ndim - 1)), features, instead)
 
         of_mr = self.mr.encode(torch.cat([mr, noisy], dim=1), embedding)
-        of_mr = [usable(*features) for features in zip(of_mr, of_pet, strict=True)]
+        shown = [usable(*features) for features in zip(of_mr, of_pet, strict=True)]
+        fused = self._fuse(of_pet, shown)
         if self.decoders == 1:
-            return self.pet.decode(pet_bottom, self._fuse(of_pet, of_mr), embedding), None
-        mr_bottom = usable(self.mr.bottom(of_mr, embedding), pet_bottom)
-        fused = self._fuse(of_pet, of_mr)
+            return self.pet.decode(pet_bottom, fused, embedding), None
+        mr_bottom = self.mr.bottom(of_mr, embedding)
+        shown_bottom = usable(mr_bottom, pet_bottom)
+        seen, seen_bottom = (of_mr, mr_bottom) if mr_decoder_sees_all else (shown, shown_bottom)
         # concatenated, each decoder has its own skip first
-        crossed = self._fuse(of_mr, of_pet) if self.hff != "projected" else fused
+        pairs = (of_pet, seen) if self.hff == "projected" else (seen, of_pet)
+        crossed = fused if self.hff == "projected" and seen is shown else self._fuse(*pairs)
         return (
-            self.pet.decode(self._join(pet_bottom, pet_bottom, mr_bottom), fused, embedding),
-            self.mr.decode(self._join(mr_bottom, pet_bottom, mr_bottom), crossed, embedding),
+            self.pet.decode(self._join(pet_bottom, pet_bottom, shown_bottom), fused, embedding),
+            self.mr.decode(self._join(seen_bottom, pet_bottom, seen_bottom), crossed, embedding),
         )
 
     def _join(self, own: Tensor, pet: Tensor, mr: Tensor) -> Tensor:

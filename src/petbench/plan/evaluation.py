@@ -12,7 +12,8 @@ from petbench.plan.paths import Paths
 from petbench.plan.scale import Scale, Wildcards
 from petbench.plan.subjects import Subjects
 from petbench.plan.trainings import Trainings
-from petbench.workflow.entries import LOW_DOSE
+from petbench.workflow.entries import UNRESTORED
+from petbench.workflow.runtime import evaluated_slices
 
 
 class Evaluation:
@@ -34,18 +35,23 @@ class Evaluation:
         if self.images.has_truth(dataset):
             truths = [self.images.truth(dataset, subject) for subject in subjects]
             files |= {kind: [truth[kind] for truth in truths] for kind in ("activity", "labels", "truth")}
-        if method != LOW_DOSE:
+        if method not in UNRESTORED:
             files["restore_costs"] = [self.images.sidecar(dataset, dose, method, subject) for subject in subjects]
             files["train_costs"] = [self.trainings.cost(training) for training in self.trainings.behind(dataset, dose, method)]
         return files
 
     def metrics(self, experiments: Iterable[str]) -> list[str]:
-        """Metric tables of every method in every column of some experiments, each once; a map of similarity or a diagnosis has none."""
+        """Metric tables of every method in every column of some experiments, each once; other kinds have none."""
         return list(self.rows(experiments))
 
     def rows(self, experiments: Iterable[str]) -> dict[str, tuple[str, str, str]]:
         """Those tables, sorted, with the data set, dose and method that each is of."""
-        columns = [column for name in experiments if name in self.scale.tabulated for column in self.scale.columns(name)]
+        columns = [
+            column
+            for name in experiments
+            if name in self.scale.tabulated and name not in self.scale.reliances
+            for column in self.scale.columns(name)
+        ]
         rows = {(dataset, dose, row) for dataset, dose, rows in columns for row in rows}
         return dict(sorted((self.paths.metrics.format(dataset=row[0], dose=row[1], method=row[2]), row) for row in rows))
 
@@ -99,9 +105,9 @@ class Evaluation:
         fetched = [source for source in sources if not isinstance(source, str)]
         return next(str(source["url"]) for source in fetched if source["sha256"] == wildcards.sha256)
 
-    def of_experiment(self, wildcards: Wildcards) -> list[str]:
-        """Metric tables that an experiment shows."""
-        return self.metrics([wildcards.experiment])
+    def slices(self, wildcards: Wildcards) -> dict[str, Any] | None:
+        """The slices of a data set that are evaluated; none where all are."""
+        return evaluated_slices(self.scale.datasets[wildcards.dataset])
 
     def compared(self, wildcards: Wildcards) -> Training:
         """The training whose layers a map of similarity compares: that of the first fold."""

@@ -5,6 +5,7 @@ from typing import Any
 
 from petbench.data.bids import find_image
 from petbench.errors import InputError
+from petbench.evaluation.definitions import STANDARD_ROW
 from petbench.plan.paths import Paths
 from petbench.plan.scale import Scale, Wildcards
 from petbench.plan.subjects import Subjects
@@ -91,11 +92,14 @@ class Images:
         """The record that a lab's own images were checked; phantoms need none."""
         return [] if dataset in self.scale.phantoms else self.untimed(self.paths.preflight.format(dataset=dataset))
 
+    def known_mr(self, dataset: str, subject: str) -> str:
+        """Path of what MR shows on the grid of restored images: itself, or grey matter where PET is made of MR."""
+        path = self.paths.grey_matter if dataset in self.scale.synthetic else self.paths.registered_mr
+        return path.format(dataset=dataset, subject=subject)
+
     def source(self, dataset: str, subject: str, dose: str) -> str:
         """Path of the image that restoring starts from: the low dose, or grey matter where PET is made of MR."""
-        if dataset in self.scale.synthetic:
-            return self.paths.grey_matter.format(dataset=dataset, subject=subject)
-        return self.pet(dataset, subject, dose)
+        return self.known_mr(dataset, subject) if dataset in self.scale.synthetic else self.pet(dataset, subject, dose)
 
     def reference(self, dataset: str, subject: str) -> str:
         """Path of the image that restored ones are compared with: the standard dose, in MNI space where PET is made of MR."""
@@ -109,9 +113,11 @@ class Images:
         return path.format(dataset=dataset, dose=dose, domain=domain, subject=subject)
 
     def restored(self, dataset: str, dose: str, method: str, subject: str) -> str:
-        """Path of a restored image; the low dose itself for the row of that name."""
+        """Path of a restored image; the low or the standard dose itself for the row of that name."""
         if method == LOW_DOSE:
             return self.pet(dataset, subject, dose)
+        if method == STANDARD_ROW:
+            return self.reference(dataset, subject)
         return self.paths.restored.format(dataset=dataset, dose=dose, method=method, subject=subject)
 
     def sidecar(self, dataset: str, dose: str, method: str, subject: str) -> str:

@@ -9,7 +9,7 @@ from petbench.plan.lineage import Training
 from petbench.plan.report import Report
 from petbench.plan.scale import Wildcards
 from petbench.workflow.code import PACKAGE
-from petbench.workflow.entries import LOW_DOSE
+from petbench.workflow.entries import LOW_DOSE, UNRESTORED
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +23,7 @@ class Page:
     def columns(self) -> dict[tuple[str, str], list[str]]:
         """Methods of all experiments by data set and dose, each once and in order."""
         shown: dict[tuple[str, str], list[str]] = {}
-        for name in self.report.scale.tabulated:
+        for name in [name for name in self.report.scale.tabulated if name not in self.report.scale.reliances]:
             for dataset, dose, rows in self.report.scale.columns(name):
                 methods = shown.setdefault((dataset, dose), [])
                 methods += [row for row in rows if row not in methods]
@@ -36,7 +36,7 @@ class Page:
             (dataset, dose, method): self.report.trainings.behind(dataset, dose, method)
             for (dataset, dose), methods in self.columns.items()
             for method in methods
-            if method != LOW_DOSE
+            if method not in UNRESTORED
         }
 
     @property
@@ -67,7 +67,7 @@ class Page:
         for (dataset, dose), methods in self.columns.items():
             known = ["true_activity", "labels", "truth"] if self.report.images.has_truth(dataset) else []
             low = [] if dataset in self.report.scale.synthetic else [LOW_DOSE]
-            kinds = ["standard_dose", *low, *(method for method in methods if method != LOW_DOSE), *known]
+            kinds = ["standard_dose", *low, *(method for method in methods if method not in UNRESTORED), *known]
             volumes += [(dataset, dose, subject, kind) for subject in self.report.subjects.tested(dataset)[: self.most] for kind in kinds]
         return volumes
 
@@ -119,6 +119,7 @@ class Page:
         figures = {name: paths.figure if "views" in scale.experiments[name] else paths.figure_svg for name in scale.figures}
         return {
             "metrics": report.evaluation.metrics(scale.run),
+            "reliance": [path for name in scale.reliances for path in report.reliance.values(name)],
             "scores": self.diagnosis.scores(scale.run),
             "histories": [report.trainings.history(training) for training in self.trainings],
             "costs": [report.trainings.cost(training) for training in self.trainings],

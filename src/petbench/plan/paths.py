@@ -74,6 +74,7 @@ class Paths:
     restored = _Below("{dataset}/{dose}/{method}/restored/sub-{subject}/pet/sub-{subject}_rec-{dose}_desc-restored_pet.nii.gz")
     restored_sidecar = _Below("{dataset}/{dose}/{method}/restored/sub-{subject}/pet/sub-{subject}_rec-{dose}_desc-restored_pet.json")
     metrics = _Below("{dataset}/{dose}/{method}/metrics.tsv")
+    reliance = _Below("reliance/{experiment}/{dataset}/{dose}/{method}/fold-{fold}.tsv")
     scores = _Below("{dataset}/{dose}/diagnosis/{classifier}/fold-{fold}/scores.tsv")
     scores_history = _Below("{dataset}/{dose}/diagnosis/{classifier}/fold-{fold}/history.tsv")
 

@@ -13,6 +13,7 @@ from petbench.plan.page import Page
 from petbench.plan.paths import Paths
 from petbench.plan.positron_range import PositronRange
 from petbench.plan.records import Records
+from petbench.plan.reliance import Reliance
 from petbench.plan.report import Report
 from petbench.plan.scale import Entry, Scale
 from petbench.plan.scans import Scans
@@ -50,10 +51,11 @@ class Plan:
         trainings = self.trainings = Trainings(scale, paths, subjects, images)
         diagnosis = self.diagnosis = Diagnosis(scale, paths, subjects, images, trainings, untimed)
         evaluation = self.evaluation = Evaluation(scale, paths, subjects, images, trainings, untimed)
+        reliance = self.reliance = Reliance(scale, paths, subjects, images, trainings, evaluation)
         ranges = self.positron_range = PositronRange(scale, paths)
-        self.records = Records(scale, subjects, images, trainings, diagnosis, ranges, self.code)
+        self.records = Records(scale, subjects, images, trainings, diagnosis, reliance, ranges, self.code)
         printed, note = basedir / "resources" / "published", str(given.get("note", ""))
-        self.report = Report(scale, paths, subjects, images, trainings, evaluation, ranges, printed, note, untimed)
+        self.report = Report(scale, paths, subjects, images, trainings, evaluation, reliance, ranges, printed, note, untimed)
         self.page = Page(self.report, diagnosis)
         self.verification = Verification(scale, evaluation, diagnosis, ranges, self.records, self.report)
         self.scans = Scans(paths, given, basedir / "config" / "schemas" / "methods")

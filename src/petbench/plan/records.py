@@ -8,12 +8,15 @@ from petbench.plan.diagnosis import Diagnosis
 from petbench.plan.images import Images
 from petbench.plan.lineage import Training, training_samples
 from petbench.plan.positron_range import PositronRange
+from petbench.plan.reliance import Reliance
 from petbench.plan.scale import Scale, Wildcards
 from petbench.plan.subjects import Subjects
 from petbench.plan.trainings import Trainings
 from petbench.report.provenance import numbered
-from petbench.workflow.entries import LOW_DOSE, NO_DOSE, STANDARD, methods_of
+from petbench.workflow.entries import NO_DOSE, STANDARD, UNRESTORED, methods_of
 
+# Stages that run methods, where it is not `restore_subject`.
+RESTORING = {"diagnosis": "classify", "roc": "classify", "reliance": "reliance"}
 RANGE_STAGES = ("media", "gate", "train_predictor", "annihilate")
 OWN_RANGE_STAGES = {
     "range_accuracy": ("compare_kernels", "compare_torso", "truncation"),
@@ -31,6 +34,7 @@ class Records:
         images: Where images are.
         trainings: Who learns from whom.
         diagnosis: Who trains and tests classifiers.
+        reliance: Whose images stand in for whose.
         positron_range: What experiments on it are made from.
         code: Hash of the code of a stage and of modules of methods.
     """
@@ -42,11 +46,12 @@ class Records:
         images: Images,
         trainings: Trainings,
         diagnosis: Diagnosis,
+        reliance: Reliance,
         positron_range: PositronRange,
         code: Callable[..., str],
     ) -> None:
         self.scale, self.subjects, self.images, self.trainings, self.diagnosis = scale, subjects, images, trainings, diagnosis
-        self.positron_range, self.code = positron_range, code
+        self.reliance, self.positron_range, self.code = reliance, positron_range, code
         self.trainings_behind, self.samples_behind = cache(self._trainings_behind), cache(self._samples_behind)
 
     def _trainings_behind(self, experiment: str) -> list[Training]:
@@ -68,6 +73,12 @@ class Records:
         if experiment not in self.scale.diagnoses:
             for dataset, dose, _ in self.scale.columns(experiment):
                 samples |= {(dataset, dose, subject) for subject in self.subjects.tested(dataset)}
+        if experiment in self.scale.reliances:
+            samples |= {
+                (dataset, dose, self.reliance.other(dataset, subject))
+                for dataset, dose, subject in samples
+                if subject in self.subjects.tested(dataset)
+            }
         return sorted({(dataset, subject, kind) for dataset, dose, subject in samples for kind in self._kinds(dataset, dose, subject)})
 
     def _kinds(self, dataset: str, dose: str, subject: str) -> list[str]:
@@ -93,7 +104,7 @@ class Records:
         name, scale = wildcards.experiment, self.scale
         experiment = scale.experiments[name]
         datasets = {dataset for dataset, _, _ in self.samples_behind(name)}
-        methods = {training.method for training in self.trainings_behind(name)} | set(methods_of(experiment)) - {LOW_DOSE}
+        methods = {training.method for training in self.trainings_behind(name)} | set(methods_of(experiment)).difference(UNRESTORED)
         scanners = {scale.datasets[dataset]["scanner"] for dataset in datasets if "scanner" in scale.datasets[dataset]}
         classifiers = [experiment["classifier"]] if name in scale.diagnoses else []
         return {
@@ -109,7 +120,7 @@ class Records:
         name, scale = wildcards.experiment, self.scale
         modules = sorted({self.trainings.module(training) for training in self.trainings_behind(name)})
         taken = [stage for stage, users in self._users(name).items() if users]
-        of_methods = ["train", "classify"] if name in scale.diagnoses else ["train", "restore_subject"]
+        of_methods = ["train", RESTORING.get(scale.experiments[name]["kind"], "restore_subject")]
         return {stage: self.code(stage) for stage in taken} | {stage: self.code(stage, *modules) for stage in of_methods}
 
     def _users(self, experiment: str) -> dict[str, Any]:
@@ -129,7 +140,7 @@ class Records:
             "normalise_pet": synthetic,
             "prepare_maps": synthetic,
             "fuse": set(scale.experiments[experiment]["rows"]) & set(scale.fused),
-            "evaluate": experiment not in scale.diagnoses,
+            "evaluate": experiment not in [*scale.diagnoses, *scale.reliances],
         }
 
     def range_configuration(self, wildcards: Wildcards) -> dict[str, Any]:

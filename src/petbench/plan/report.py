@@ -6,17 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from petbench.evaluation.definitions import TIMED
+from petbench.evaluation.definitions import STANDARD_ROW, TIMED
 from petbench.files import checksum
 from petbench.plan.evaluation import Evaluation
 from petbench.plan.images import Images
 from petbench.plan.paths import Paths
 from petbench.plan.positron_range import PositronRange
+from petbench.plan.reliance import Reliance
 from petbench.plan.scale import Scale, Wildcards
 from petbench.plan.subjects import Subjects
 from petbench.plan.trainings import Trainings
 from petbench.report.notes import scale_notes
-from petbench.workflow.entries import LOW_DOSE, STANDARD, methods_of
+from petbench.report.places import places_of, through_lesions
+from petbench.workflow.entries import UNRESTORED, methods_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +37,7 @@ class Report:
     images: Images
     trainings: Trainings
     evaluation: Evaluation
+    reliance: Reliance
     positron_range: PositronRange
     printed: Path
     note: str
@@ -79,11 +82,25 @@ class Report:
     def titles(self, wildcards: Wildcards) -> dict[str, str]:
         """Titles of an experiment's methods."""
         names = methods_of(self.scale.experiments[wildcards.experiment])
-        return {name: self.scale.methods[name]["title"] for name in names if name != LOW_DOSE}
+        return {name: self.scale.methods[name]["title"] for name in names if name not in UNRESTORED}
 
-    def origins(self, wildcards: Wildcards) -> dict[str, str]:
-        """Where each data set of an experiment comes from, on which the unit of its images depends."""
-        return {dataset: self.scale.datasets[dataset]["source"] for dataset, _, _ in self.scale.columns(wildcards.experiment)}
+    def values(self, wildcards: Wildcards) -> list[str]:
+        """What the table of an experiment is built from: metric tables, or what swapping a method's inputs does, fold by fold."""
+        name = wildcards.experiment
+        return self.reliance.values(name) if name in self.scale.reliances else self.evaluation.metrics([name])
+
+    def pictured(self, wildcards: Wildcards) -> dict[str, Any]:
+        """What pictures take of each data set: its title, where it comes from and how it is scaled, and the slices that are evaluated."""
+        entries = {dataset: self.scale.datasets[dataset] for dataset, _, _ in self.scale.columns(wildcards.experiment)}
+        return {
+            name: {
+                "title": entry["title"],
+                "source": entry["source"],
+                "preprocess": {"scaling": {"mode": entry["preprocess"]["scaling"]["mode"]}},
+                "evaluation": {key: value for key, value in entry.get("evaluation", {}).items() if key in ("slice_axis", "slices")},
+            }
+            for name, entry in entries.items()
+        }
 
     def notes(self, wildcards: Wildcards) -> list[str]:
         """What a reader of an experiment's table must know of the scale and its data sets."""
@@ -101,13 +118,19 @@ class Report:
         }
 
     def drawn(self, wildcards: Wildcards) -> dict[str, Any]:
-        """What a figure is drawn from: a map of similarity, images of the first subject tested, or metrics."""
+        """What a figure is drawn from: a map of similarity, images of the first subject tested of each place, or metrics."""
         name, experiment = wildcards.experiment, self.scale.experiments[wildcards.experiment]
         if name in self.scale.maps:
             return {"similarity": self.paths.table.format(experiment=name)}
         if "panels" in experiment:
             return {"metrics": self.evaluation.metrics([name])}
-        dataset, dose, rows = self.scale.columns(name)[0]
-        subject = self.subjects.tested(dataset)[0]
-        images = [self.images.restored(dataset, dose, method, subject) for method in rows]
-        return {"images": [self.images.pet(dataset, subject, STANDARD), *images]}
+        shown = [(dataset, dose, self.subjects.tested(dataset)[0]) for dataset, dose in places_of(experiment)]
+        rows = [STANDARD_ROW, *(row for row in experiment["rows"] if row != STANDARD_ROW)]
+        images = []
+        for dataset, dose, subject in shown:
+            images += [self.images.known_mr(dataset, subject)] if experiment["views"].get("mr") else []
+            images += [self.images.restored(dataset, dose, row, subject) for row in rows]
+        if not through_lesions(experiment):
+            return {"images": images}
+        truths = [self.images.truth(dataset, subject) for dataset, _, subject in shown]
+        return {"images": images} | {kind: [truth[kind] for truth in truths] for kind in ("labels", "truth")}

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from petbench.evaluation.definitions import STUDIES
-from petbench.workflow.entries import LOW_DOSE, NO_DOSE, STANDARD
+from petbench.workflow.entries import NO_DOSE, STANDARD, UNRESTORED
 from petbench.workflow.range_entries import RANGE_KINDS
 
 Entry = dict[str, Any]
@@ -26,7 +26,8 @@ class Scale:
         trained: Methods with a training of their own.
         fused: Methods that are an ensemble of others.
         figures: Experiments with a figure.
-        diagnoses: Experiments that show a diagnosis; `tabulated` show metrics of images, `maps` the similarity of layers.
+        diagnoses: Experiments that show a diagnosis; `tabulated` show metrics of images, among them `reliances` what swapped
+            images do to them, `maps` the similarity of layers.
     """
 
     def __init__(self, entries: Entry) -> None:
@@ -46,9 +47,10 @@ class Scale:
         self.synthetic = _named(self.datasets, lambda entry: "structural" in entry["preprocess"])
         self.trained = _named(self.methods, lambda entry: "train" in entry)
         self.fused = _named(self.methods, lambda entry: "ensemble" in entry)
-        self.figures = _named(self.experiments, lambda entry: entry["kind"] in ("figure", "roc", "similarity"))
+        self.figures = _named(self.experiments, lambda entry: entry["kind"] in ("figure", "roc", "similarity") or "views" in entry)
         self.diagnoses = _named(self.experiments, lambda entry: entry["kind"] in STUDIES)
         self.maps = _named(self.experiments, lambda entry: entry["kind"] == "similarity")
+        self.reliances = _named(self.experiments, lambda entry: entry["kind"] == "reliance")
         self.tabulated = [name for name in self.experiments if name not in (*self.diagnoses, *self.maps)]
 
     @property
@@ -79,7 +81,7 @@ class Scale:
 
     def restorations(self, experiment: str) -> list[tuple[str, str, str]]:
         """Data set, dose and method of each cell of an experiment's table that is restored, columns first."""
-        return [(dataset, dose, row) for dataset, dose, rows in self.columns(experiment) for row in rows if row != LOW_DOSE]
+        return [(dataset, dose, row) for dataset, dose, rows in self.columns(experiment) for row in rows if row not in UNRESTORED]
 
 
 def _parted(entries: Mapping[str, Entry], test: Callable[[Entry], bool]) -> tuple[dict[str, Entry], dict[str, Entry]]:

@@ -6,9 +6,10 @@ from typing import Any
 from petbench.plan.images import Images
 from petbench.plan.lineage import Training, check_unseen, starting_point, training_samples, weights_of
 from petbench.plan.paths import Paths
-from petbench.plan.scale import Scale, Wildcards
+from petbench.plan.scale import Entry, Scale, Wildcards
 from petbench.plan.subjects import Subjects
-from petbench.workflow.entries import LOW_DOSE, methods_of
+from petbench.workflow.entries import UNRESTORED, methods_of
+from petbench.workflow.runtime import restoring_minutes
 
 
 class Trainings:
@@ -25,7 +26,7 @@ class Trainings:
         """
         for experiment in self.scale.experiments.values():
             for column in experiment["columns"]:
-                for method in set(methods_of(experiment)) - {LOW_DOSE}:
+                for method in set(methods_of(experiment)).difference(UNRESTORED):
                     check_unseen(self.scale.entries, method, column["dataset"], column["dose"])
 
     def weights_for(self, dataset: str, dose: str, method: str, subject: str) -> Training:
@@ -79,8 +80,14 @@ class Trainings:
 
     # what rules name
     def own(self, wildcards: Wildcards) -> Training:
-        """The training that a job makes."""
-        return Training(wildcards.dataset, wildcards.dose, wildcards.method, wildcards.fold)
+        """The training that a job makes, or whose weights it takes."""
+        return weights_of(self.scale.entries, Training(wildcards.dataset, wildcards.dose, wildcards.method, wildcards.fold))
+
+    def seen_domain(self, wildcards: Wildcards) -> Entry:
+        """The domain of its data set that a job's training sees."""
+        training = self.own(wildcards)
+        domain: Entry = self.scale.datasets[training.dataset]["domains"][self.domain(training)]
+        return domain
 
     def data(self, wildcards: Wildcards) -> list[str]:
         """Parameters of each training subject's normalised volumes."""
@@ -104,6 +111,15 @@ class Trainings:
     def restoring_module(self, wildcards: Wildcards) -> str:
         """The module of the method that restores a job's subject."""
         return self.module(self.restoring(wildcards))
+
+    def minutes(self, wildcards: Wildcards) -> int:
+        """Minutes of restoring a subject, as they follow from its windows and the steps of the sampler."""
+        return self.minutes_of(wildcards.dataset, wildcards.method, self.restoring(wildcards))
+
+    def minutes_of(self, dataset: str, method: str, training: Training) -> int:
+        """Minutes of restoring one subject of a data set by the weights of a training."""
+        entry = self.scale.datasets[dataset]
+        return restoring_minutes(entry, entry["domains"][self.domain(training)], self.scale.methods[method]["restore"])
 
     def to_restore(self, wildcards: Wildcards) -> dict[str, Any]:
         """What restores a subject: its prepared volumes, its low dose, the weights of the fold that did not see it.

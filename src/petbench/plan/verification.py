@@ -60,7 +60,7 @@ class Verification:
         else:
             titles = self.report.titles(own)
             scores = name in self.scale.diagnoses
-            files = {"scores": self.diagnosis.scores([name])} if scores else {"metrics": self.evaluation.metrics([name])}
+            files = {"scores": self.diagnosis.scores([name])} if scores else {"metrics": self.report.values(own)}
         return {
             "experiment": entry,
             "titles": titles,

@@ -52,7 +52,7 @@ def normalise(images: Mapping[str, Image], names: Mapping[str, str], preprocess:
             )
     shape, affine = grid_of(pet, preprocess["grid"])
     data = {kind: to_grid(image, shape, affine) for kind, image in images.items()}
-    divisors = scales(data["low_dose"], data["mr"], data.get("standard_dose"), preprocess["scaling"], names)
+    divisors = scales(data["low_dose"], data["mr"], data.get("standard_dose"), preprocess["scaling"], names, edges_mm(affine).tolist())
     volumes = {kind: np.asarray(values / divisors[kind], dtype=np.float32) for kind, values in data.items()}
     return Prepared(volumes, affine, divisors)
 
@@ -116,6 +116,7 @@ def _write(
             "window": list(domain["window"]),
             "stride": list(domain["stride"]),
             "slices": domain.get("slices"),
+            "empty_below": emptiness(domain),
             "windows": len(starts),
             "windows_left_out": left_out,
             # Snakemake takes a small file of equal content for unchanged: the content must tell the volumes apart.
@@ -129,7 +130,7 @@ def training_starts(low_dose: NDArray[np.float32], domain: Mapping[str, Any]) ->
     """First voxels of a subject's training windows.
 
     Slices that are nearly empty teach nothing and are left out, unless their positions are listed one by one. The low dose decides, not the
-    reference. Restoring covers them all.
+    reference. Restoring leaves them as they are, too, see `petbench.restoration.extent`.
 
     Args:
         low_dose: Volume (x, y, z).
@@ -140,11 +141,18 @@ def training_starts(low_dose: NDArray[np.float32], domain: Mapping[str, Any]) ->
     """
     slices = domain.get("slices")
     starts = window_starts(low_dose.shape, domain["window"], domain["stride"], slices)
-    axis = thin_axis(domain["window"])
-    if axis is None or isinstance(slices, list):
+    axis, empty_below = thin_axis(domain["window"]), emptiness(domain)
+    if axis is None or empty_below is None:
         return starts, 0
-    kept = starts[filled_slices(low_dose, axis, domain.get("empty_below", EMPTY_BELOW))[starts[:, axis]]]
+    kept = starts[filled_slices(low_dose, axis, empty_below)[starts[:, axis]]]
     return kept, len(starts) - len(kept)
+
+
+def emptiness(domain: Mapping[str, Any]) -> float | None:
+    """The share of the fullest slice's sum below which a slice is empty; none where windows are no slices, or listed one by one."""
+    if thin_axis(domain["window"]) is None or isinstance(domain.get("slices"), list):
+        return None
+    return float(domain.get("empty_below", EMPTY_BELOW))
 
 
 def save_array(path: str | Path, data: NDArray[np.generic]) -> None:

@@ -96,6 +96,19 @@ def fold_testing(people: People, split: Mapping[str, Any], subject: str) -> str:
     raise InputError(f"subject {subject!r} is in no fold; the subjects tested are {', '.join(subjects_tested(people, split))}.")
 
 
+def another(people: People, split: Mapping[str, Any], subject: str) -> str:
+    """Whose images stand in for a tested subject's: the next of another person that its fold tests or, where it tests one, trains on.
+
+    Raises:
+        InputError: no fold tests the subject.
+    """
+    fold = fold_testing(people, split, subject)
+    order = list(people)
+    after = order[order.index(subject) :] + order[: order.index(subject)]
+    pools = [folds(people, split)[fold], train_subjects(people, split, fold)]
+    return next(other for pool in pools for other in after if other in pool and people[other] != people[subject])
+
+
 def pair_of(fold: str, other: str) -> str:
     """The name of the fold that leaves out what either of two folds tests."""
     return PAIR.join(sorted((fold, other), key=int))

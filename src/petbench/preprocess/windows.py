@@ -91,6 +91,21 @@ def window_slices(start: NDArray[np.integer], window: Sequence[int]) -> tuple[sl
     return x, y, z
 
 
+def half(window: Sequence[int]) -> list[int]:
+    """The step between restored windows where none is given: half a window, so that its edges lie in the middle of others."""
+    return [max(1, size // 2) for size in window]
+
+
+def taper(window: Sequence[int]) -> NDArray[np.float64]:
+    """Weights of a window's voxels where windows overlap, (window): a squared sine along each axis, from nearly 0 at the edges to 1 inside.
+
+    What a network says of the edge of its window it says of voxels whose neighbours it does not see. Weights are positive, so that a voxel
+    which only one window covers has that window's value; windows that step by half their size have weights of one sum everywhere.
+    """
+    axes = [np.sin(np.pi * (np.arange(size) + 0.5) / size) ** 2 for size in window]
+    return np.asarray(np.einsum("x,y,z->xyz", *axes))
+
+
 def spatial_shape(window: Sequence[int]) -> tuple[int, ...]:
     """Shape in which a network sees a window: without the axes one voxel thick."""
     return tuple(size for size in window if size > 1)

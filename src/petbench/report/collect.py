@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from petbench.evaluation.scores import read_scores
 from petbench.evaluation.table import no_metrics, read_tables
@@ -16,6 +16,9 @@ from petbench.report.published import read_papers, read_published
 from petbench.report.range_figures import CAPTIONS
 from petbench.report.range_tables import notes, range_tables
 from petbench.report.viewer import ViewerSubject
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 LIBRARIES = ("petbench", "snakemake", "torch", "numpy", "numba", "scipy", "nibabel", "antspyx", "scikit-image", "pandas")
 
@@ -38,9 +41,9 @@ def collect(
     Args:
         entries: The resolved configuration.
         note: What the scale's file says of it.
-        files: Paths by kind: `metrics`; `scores` of diagnosis studies, if any; `histories` and `costs`, one a training; `registrations`
-            (PNG); `images`, whose checksums are shown; `volumes`; `sidecars` of restored images; `figures`, one an
-            experiment; `published` and `papers`; `records`, one a table.
+        files: Paths by kind: `metrics`; `reliance`, whose folders name the experiment, and `scores` of diagnosis studies, if any;
+            `histories` and `costs`, one a training; `registrations` (PNG); `images`, whose checksums are shown; `volumes`; `sidecars`
+            of restored images; `figures`, one an experiment; `published` and `papers`; `records`, one a table.
         trainings: Data set, dose, method and fold of each training.
         registrations: Data set and subject of each picture, and of each of `images` in turn.
         volumes: Data set, dose, subject and kind (a method, `standard_dose`, `true_activity`, `labels` or `truth`) of each of `volumes`.
@@ -64,6 +67,7 @@ def collect(
     return ReportContent(
         entries=entries,
         metrics=read_tables(files["metrics"]) if files["metrics"] else no_metrics(),
+        reliance=_reliance(files.get("reliance", ())),
         scores=read_scores(files["scores"]) if files.get("scores") else None,
         published={Path(path).stem: read_published(path) for path in files["published"]},
         papers=read_papers(files["papers"][0]),
@@ -83,7 +87,7 @@ def collect(
             Picture(Path(path), f"{dataset}, sub-{subject}: edges of the registered MR over the PET")
             for (dataset, subject), path in zip(registrations, files["registrations"], strict=True)
         ],
-        subjects=[_viewer_subject(*key, found) for key, found in subjects.items()],
+        subjects=[_viewer_subject(*key, found, entries["datasets"][key[0]]) for key, found in subjects.items()],
         left_out=left_out,
         versions={"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
         provenance=[
@@ -91,6 +95,14 @@ def collect(
         ],
         records={Path(path).stem: read_json(path) for path in files["records"]},
     )
+
+
+def _reliance(paths: Sequence[str]) -> "dict[str, DataFrame]":
+    """Long tables by experiment, which `<experiment>/<data set>/<dose>/<method>/fold-<k>.tsv` names."""
+    by_experiment = defaultdict(list)
+    for path in paths:
+        by_experiment[Path(path).parts[-5]].append(path)
+    return {name: read_tables(several) for name, several in by_experiment.items()}
 
 
 def _ranges(
@@ -122,6 +134,8 @@ def _provenance(entries: Mapping[str, Any], dataset: str, subject: str, image: s
     return {"data set": dataset, "source": entry["source"], "seed": seed, "subject": subject, "SHA-256 of the standard-dose image": digest}
 
 
-def _viewer_subject(dataset: str, dose: str, subject: str, found: Mapping[str, Path]) -> ViewerSubject:
+def _viewer_subject(dataset: str, dose: str, subject: str, found: Mapping[str, Path], entry: Mapping[str, Any]) -> ViewerSubject:
     volumes = {kind: path for kind, path in found.items() if kind not in ("labels", "truth")}
-    return ViewerSubject(dataset, dose, f"sub-{subject}", volumes, found.get("labels"), found.get("truth"))
+    evaluation = entry.get("evaluation", {})
+    slices = evaluation.get("slices") if evaluation.get("slice_axis", 2) == 2 else None
+    return ViewerSubject(dataset, dose, f"sub-{subject}", volumes, found.get("labels"), found.get("truth"), slices)

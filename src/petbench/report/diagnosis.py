@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from petbench.errors import InputError
 from petbench.evaluation.definitions import DEFINITIONS, MR_ALONE, REAL_PET
-from petbench.evaluation.scores import auc, bootstrap_auc, interval, roc, told_apart
+from petbench.evaluation.scores import auc, bootstrap_auc, interval, mean_roc, told_apart
 from petbench.report.figures import PALETTE, plain_style, save
 from petbench.report.published import Quoted
 from petbench.report.tables import Cell, Column, Table, ranked
@@ -50,7 +50,9 @@ def build_diagnosis(
         InputError: a row has scores in no column, somebody was tested twice, or not by every row and repeat.
     """
     metrics = tuple(DEFINITIONS[name] for name in experiment["metrics"])
-    columns = tuple(Column(_key(column), column["label"], column.get("published", "")) for column in experiment["columns"])
+    columns = tuple(
+        Column(_key(column), _key(column), column["label"], column.get("published", ""), "n/a", metrics) for column in experiment["columns"]
+    )
     cells: dict[tuple[str, str, str], Cell] = {}
     own_notes = []
     for column in experiment["columns"]:
@@ -85,7 +87,7 @@ def build_diagnosis(
 
 
 def roc_curves(experiment: Mapping[str, Any], scores: "DataFrame", titles: Mapping[str, str], paths: Sequence[str | Path]) -> None:
-    """Draw the ROC curve of each row, one panel a study; scores are averaged over repeats.
+    """Draw the ROC curve of each row, one panel a study; curves and their AUC, that of the table, are means over repeats.
 
     Args:
         experiment: Resolved entry of kind diagnosis or roc.
@@ -102,10 +104,10 @@ def roc_curves(experiment: Mapping[str, Any], scores: "DataFrame", titles: Mappi
             axis.plot([0, 1], [0, 1], color="0.8", linewidth=0.8)
             for number, (row, title) in enumerate(names.items()):
                 if row in people.scores:
-                    mean = people.scores[row].mean(axis=0)
-                    label = f"{title}: {auc(people.ill, mean):.2f}"
+                    area = np.mean([auc(people.ill, repeat) for repeat in people.scores[row]])
+                    label = f"{title}: {area:.2f}"
                     colour, dash = PALETTE[number % len(PALETTE)], ("-", "--", ":", "-.")[number % 4]
-                    axis.plot(*roc(people.ill, mean), color=colour, linestyle=dash, linewidth=1.4, label=label)
+                    axis.plot(*mean_roc(people.ill, list(people.scores[row])), color=colour, linestyle=dash, linewidth=1.4, label=label)
             axis.set_title(f"{column['label']} (n = {len(people.ill)})")
             axis.set_xlabel("1 - specificity")
             axis.set_ylabel("sensitivity")

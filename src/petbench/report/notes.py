@@ -1,9 +1,10 @@
 """Sentences that go with every number of an experiment, wherever its table is shown."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from petbench.evaluation.definitions import TIMED
+from petbench.report.tables import TITLES, Table
 
 
 def scale_notes(entries: Mapping[str, Any], experiment: Mapping[str, Any], note: str) -> tuple[str, ...]:
@@ -34,6 +35,12 @@ def scale_notes(entries: Mapping[str, Any], experiment: Mapping[str, Any], note:
             f"{where}MR is registered to the standard-dose image, as in studies with simultaneous PET/MR; "
             "a deployed scan has only the low dose."
         )
+    for name, entry in datasets.items():
+        if slices := entry.get("evaluation", {}).get("slices"):
+            numbers = ", ".join(str(number) for number in sorted(slices))
+            notes.append(
+                f"{_titles([name], datasets)}: slices {numbers} alone are measured and shown, and methods of slices restore no others."
+            )
     return tuple(notes)
 
 
@@ -52,6 +59,29 @@ def device_notes(experiment: Mapping[str, Any], trained: Iterable[str], restored
     if max(len(on), len(at)) > 1:
         note += " They are means over all jobs, whatever devices those ran on; the report's cost section tells them apart."
     return (note,)
+
+
+def below_trivial(table: Table, trivial: Collection[str]) -> list[str]:
+    """A sentence for each column of a table in which methods stay below the best row that takes no network, by PSNR.
+
+    Args:
+        table: An experiment's table; only one with PSNR, of volumes or else of slices, and with such a row says anything.
+        trivial: Methods that take no network.
+    """
+    metric = next((metric for name in ("psnr", "slice_psnr") for metric in table.metrics if metric.name == name), None)
+    rows = [row for row in table.rows if row in trivial]
+    if metric is None or not rows:
+        return []
+    sentences = []
+    for column in table.columns:
+        reached = {row: table.cells[row, column.key, metric.name].mean for row in table.rows}
+        best = max(rows, key=lambda row: reached[row])
+        below = {table.rows[row]: reached[best] - psnr for row, psnr in reached.items() if row not in (*rows, *TITLES)}
+        short = [f"{title} by {difference:.2f} dB" for title, difference in below.items() if difference > 0]
+        if short:
+            known = f"{table.rows[best]} ({reached[best]:.2f} dB {metric.title})"
+            sentences.append(f"{table.title}, {column.label}: below {known}: {', '.join(short)}.")
+    return sentences
 
 
 def training_device(cost: Mapping[str, Any]) -> str:

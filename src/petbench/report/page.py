@@ -13,12 +13,12 @@ import yaml
 
 from petbench.data.phantom_files import read_truth
 from petbench.errors import InputError
-from petbench.evaluation.definitions import DEFINITIONS, STUDIES, Metric
+from petbench.evaluation.definitions import DEFINITIONS, STUDIES, TRIVIAL, Metric
 from petbench.evaluation.statistics import MIN_SUBJECTS
 from petbench.files import atomic
 from petbench.report import figures, summaries
 from petbench.report.diagnosis import build_diagnosis, roc_curves
-from petbench.report.notes import device_notes, leaking_datasets, scale_notes
+from petbench.report.notes import below_trivial, device_notes, leaking_datasets, scale_notes
 from petbench.report.provenance import sentence
 from petbench.report.published import Quoted, grid, sources
 from petbench.report.tables import ARROWS, REFERENCES, TITLES, Table, build_table, caption, few_subjects, has_reference
@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 
 
 Drawn: TypeAlias = tuple[str, str]
+VIEWED = (
+    "The first person tested; errors against the first image of PET, on a scale that the restored images set."
+    " The subject's left is at the left."
+)
 LESIONS = {"pet_only": "a PET-only one", "shared": "one that PET and MR share"}
 
 
@@ -69,6 +73,7 @@ class ReportContent:
         entries: Resolved configuration: `scale` (its name), `run` (experiment ids in order), `datasets`, `methods`, `experiments` (each a
             mapping of name to entry).
         metrics: Long table of every method, data set and dose, see `petbench.evaluation.table`.
+        reliance: By experiment of that kind, the same of what swapping inputs does.
         scores: Scores of the diagnosis studies, see `petbench.evaluation.scores`; None where there is no study.
         published: Printed values, see `petbench.report.published`, by the name that experiments give under `published`.
         papers: By short name, a mapping with `name` and `citation`.
@@ -88,6 +93,7 @@ class ReportContent:
 
     entries: Mapping[str, Any]
     metrics: "DataFrame"
+    reliance: "Mapping[str, DataFrame]" = field(default_factory=dict)
     scores: "DataFrame | None" = None
     published: Mapping[str, tuple[Quoted, ...]] = field(default_factory=dict)
     papers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
@@ -137,6 +143,7 @@ def render(content: ReportContent, threads: int = 1) -> str:
         note=content.note,
         devices=summaries.devices(content.trained_on, content.restored_on),
         facts=summaries.scale_facts(entries, content.metrics),
+        below=_below(papers, entries),
         leaking=leaking_datasets(entries["datasets"]),
         least=MIN_SUBJECTS,
         few=list(dict.fromkeys(key.replace("/", ", ") for table in tables for key in few_subjects(table))),
@@ -173,15 +180,22 @@ def _experiment(name: str, experiment: Mapping[str, Any], content: ReportContent
     published = content.published.get(experiment.get("published", ""), ())
     if experiment["kind"] in STUDIES:
         return _diagnosis(name, experiment, content, titles, scale_notes(content.entries, experiment, content.note))
-    tables = [] if experiment["kind"] == "similarity" else _tables(experiment, content, published, titles)
+    metrics = content.metrics
+    if experiment["kind"] == "reliance":
+        if name not in content.reliance:
+            raise InputError(f"{name}: has no values; restore with swapped inputs first.")
+        metrics = content.reliance[name]
+    tables = [] if experiment["kind"] == "similarity" else _tables(experiment, content, metrics, published, titles)
+    drawn = _data_uri(_figure(name, content)) if experiment["kind"] in ("figure", "similarity") or "views" in experiment else None
+    beside = experiment["kind"] == "table" and drawn is not None
     return {
         "id": name,
         "title": experiment["title"],
         "differs": " ".join(experiment["differs"].split()),
         "tables": tables,
         "published": published,
-        "figure": _data_uri(_figure(name, content)) if experiment["kind"] in ("figure", "similarity") else None,
-        "plates": [],
+        "figure": None if beside else drawn,
+        "plates": [(drawn, VIEWED)] if beside else [],
         "summaries": [],
         "notes": "",
     }
@@ -226,20 +240,29 @@ def _range_experiment(name: str, experiment: Mapping[str, Any], content: ReportC
 
 def _definitions(content: ReportContent) -> list[Metric]:
     """Every metric on the page, each once."""
-    measured = set(content.metrics["metric"])
+    measured = {name for table in (content.metrics, *content.reliance.values()) for name in table["metric"]}
     shown = [metric for results in content.ranges.values() for table in results.tables for metric, _ in table.headings]
     return [DEFINITIONS[name] for name in DEFINITIONS if name in measured] + list(dict.fromkeys(shown))
 
 
-def _tables(experiment: Mapping[str, Any], content: ReportContent, published: tuple[Quoted, ...], titles: Mapping[str, str]) -> list[Table]:
+def _below(papers: Sequence[Mapping[str, Any]], entries: Mapping[str, Any]) -> list[str]:
+    """What the page's first lines say of methods that a filter, or the mean PET, beats: a sentence a column of a table."""
+    trivial = [name for name, entry in entries["methods"].items() if entry.get("module") in TRIVIAL]
+    firsts = [(paper["name"], experiment["tables"][0]) for paper in papers for experiment in paper["experiments"] if experiment["tables"]]
+    return [f"{paper}, {sentence}" for paper, table in firsts for sentence in below_trivial(table, trivial)]
+
+
+def _tables(
+    experiment: Mapping[str, Any], content: ReportContent, metrics: "DataFrame", published: tuple[Quoted, ...], titles: Mapping[str, str]
+) -> list[Table]:
     """The experiment's table, and one against each other reference that is known."""
     places = {(column["dataset"], column["dose"], method) for column in experiment["columns"] for method in experiment["rows"]}
     trained, restored = ([device for key, device in on.items() if key[:3] in places] for on in (content.trained_on, content.restored_on))
     notes = [*device_notes(experiment, trained, restored), *scale_notes(content.entries, experiment, content.note)]
-    table = build_table(experiment, content.metrics, published, titles, notes=notes)
-    others = [other for other in REFERENCES if other != table.reference and has_reference(experiment, content.metrics, other)]
+    table = build_table(experiment, metrics, published, titles, notes=notes)
+    others = [other for other in REFERENCES if other != table.reference and has_reference(experiment, metrics, other)]
     again = {key: value for key, value in experiment.items() if key != "cost"}  # a cost is the same against any reference
-    return [table, *(build_table(again, content.metrics, published, titles, other) for other in others)]
+    return [table, *(build_table(again, metrics, published, titles, other) for other in others)]
 
 
 def _figure(name: str, content: ReportContent) -> Path:

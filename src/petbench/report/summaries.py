@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 Devices = Mapping[tuple[str, str, str, str], str]
 
 PLACE = ("dataset", "dose")
-QUANTIFICATION = ("bias", "recovery", "contrast_recovery")
+QUANTIFICATION = ("bias", "recovery", "contrast_recovery", "false_contrast")
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from petbench.errors import InputError
-from petbench.evaluation.definitions import DEFINITIONS, Metric
-from petbench.evaluation.statistics import MIN_SUBJECTS, compare, summarise
+from petbench.evaluation.definitions import DEFINITIONS, FRAME, STANDARD_ROW, Metric, measured_in, shown_in
+from petbench.evaluation.statistics import MIN_SUBJECTS, corrected, summarise, uncorrected
 from petbench.evaluation.table import COLUMNS as METRIC_COLUMNS
 from petbench.report.published import Quoted
 
@@ -22,16 +22,35 @@ WHY_UNKNOWN = {
     "lpips": "it needs published weights that are not bundled, which a data set names under evaluation/lpips",
     "ssim": "the slices that are evaluated are no neighbours",
 }
+WHY_UNKNOWN |= {"frame_lpips": WHY_UNKNOWN["lpips"]} | dict.fromkeys(["frame_psnr", "frame_ssim", "frame_nmse"], "no slice holds a head")
 REFERENCES = {"standard_dose": "the standard-dose image", "true_activity": "the true activity"}
+FRAMES = (
+    "Columns of the frame are measured as M2Diff's authors do, to be held against the published values only: over whole slices that are"
+    " zero around the head, which raises PSNR and SSIM."
+)
+REGION_NAMES = {"whole": "whole volume", "brain": "brain"}
+"""What headings call the regions that a column's label does not say."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """A data set at a dose: its key `dataset/dose`, its heading and the paper's name of it (empty where it has none)."""
+    """A data set at a dose, measured in a region.
+
+    Attributes:
+        key: What tells it from other columns: its place, and its region where it names one of its own.
+        place: `dataset/dose`; of a diagnosis `dataset/dose/study`.
+        label: Its heading.
+        published: The paper's name of it, empty where it has none.
+        region: Region measured; "n/a" of a diagnosis.
+        metrics: Metrics that it shows.
+    """
 
     key: str
+    place: str
     label: str
     published: str
+    region: str
+    metrics: tuple[Metric, ...]
 
 
 @dataclass(frozen=True)
@@ -57,6 +76,7 @@ class Table:
     """A table of our own values; the published ones ride along untouched.
 
     Attributes:
+        region: Region of the columns that name none of their own.
         rows: Method entry name to title, in the order shown.
         cells: By (method, column key, metric name); the column key of a cost is "cost".
         published_rows: Method entry name to the paper's name of it.
@@ -82,8 +102,12 @@ class Table:
     published_metrics: Mapping[str, str] = field(default_factory=dict)
 
     def blocks(self) -> list[tuple[str, str, tuple[Metric, ...]]]:
-        """Column key, heading and metrics of each block of columns, from left to right."""
-        blocks = [(column.key, f"{column.label} ({self.subjects(column.key)})", self.metrics) for column in self.columns]
+        """Column key, heading and metrics of each block of columns, from left to right; headings say the region where it differs."""
+        mixed = len({column.region for column in self.columns}) > 1
+        blocks = []
+        for column in self.columns:
+            where = f", {REGION_NAMES[column.region]}" if mixed and column.region in REGION_NAMES else ""
+            blocks.append((column.key, f"{column.label}{where} ({self.subjects(column.key)})", column.metrics))
         return [*blocks, (COST, "Cost", self.cost)] if self.cost else blocks
 
     def subjects(self, key: str) -> str:
@@ -120,31 +144,39 @@ def build_table(
     titles = TITLES | dict(titles)
     reference, region = reference or experiment["reference"], experiment["region"]
     shown, cost = _definitions(experiment["metrics"]), _definitions(experiment.get("cost", []))
-    columns = tuple(Column(f"{c['dataset']}/{c['dose']}", c["label"], c.get("published", "")) for c in experiment["columns"])
-    keys = [column.key for column in columns]
-    own = metrics[metrics["method"].isin(experiment["rows"]) & (metrics["dataset"] + "/" + metrics["dose"]).isin(keys)]
+    columns = tuple(_column(column, experiment) for column in experiment["columns"])
+    own = metrics.assign(place=metrics["dataset"] + "/" + metrics["dose"])
+    own = own[own["method"].isin(experiment["rows"]) & own["place"].isin([column.place for column in columns])]
     cells: dict[tuple[str, str, str], Cell] = {}
-    left_out = 0
+    known, left_out = dict.fromkeys(shown, False), 0
     own_notes = [*_copies(own)]
-    for metric in shown:
-        summary = summarise(own, metric.name, reference, region) if _measured(own, metric.name, reference, region) else None
-        for key in keys:
-            found = {
-                method: _cell(summary, key, method, f"{metric.name} against {reference} in region {region}")
-                for method in experiment["rows"]
-            }
-            cells |= {(method, key, metric.name): cell for method, cell in ranked(found, metric).items()}
-        if summary is not None and not summary["n"].any():
-            reason = WHY_UNKNOWN.get(metric.name, "no value is finite")
-            own_notes.append(f"{metric.title} is n/a: {reason}.")
-        elif summary is not None:
-            left_out += int(summary["left_out"].sum())
+    for column in columns:
+        here = own[own["place"] == column.place]
+        for metric in column.metrics:
+            where = measured_in(metric.name, column.region)
+            if lacking := [method for method in experiment["rows"] if not _measured(here, method, metric.name, reference, where)]:
+                raise InputError(
+                    f"{lacking[0]} on {column.place}: {metric.name} against {reference} in region {where} is in no metrics.tsv;"
+                    " evaluate that method or take it out of the experiment's rows."
+                )
+            summary = summarise(here, metric.name, reference, where)
+            found = {method: _cell(summary, method) for method in experiment["rows"]}
+            cells |= {(method, column.key, metric.name): cell for method, cell in ranked(found, metric).items()}
+            # The standard dose has no similarity to itself: it is n/a by what it is, not by what is missing.
+            compared = summary[summary["method"] != STANDARD_ROW]
+            known[metric] |= bool(compared["n"].any())
+            left_out += int(compared.loc[compared["n"] > 0, "left_out"].sum())
+    for metric, found_some in known.items():
+        if not found_some:
+            own_notes.append(f"{metric.title} is n/a: {WHY_UNKNOWN.get(metric.name, 'no value is finite')}.")
+    if any(metric.regions == (FRAME,) for metric in shown):
+        own_notes.append(FRAMES)
     for method in experiment["rows"]:
         cells |= {(method, COST, metric.name): _cost(own, method, metric.name) for metric in cost}
     if left_out:
         own_notes.append(f"{left_out} values that are not finite are left out.")
     if "statistics" in experiment:
-        marked = _marked(cells, experiment["statistics"], own, reference, region)
+        marked = _marked(cells, experiment["statistics"], own, columns, reference)
         own_notes.append(_sentence(experiment["statistics"], titles, marked))
         cells = marked
     return Table(
@@ -165,14 +197,18 @@ def build_table(
 
 
 def has_reference(experiment: Mapping[str, Any], metrics: "DataFrame", reference: str) -> bool:
-    """Whether every column of the experiment was measured against `reference`; the true activity of a patient is not known."""
+    """Whether every column was measured against `reference`: a patient's true activity is not known, and lesions have no other."""
     measured = set(metrics.loc[metrics["reference"] == reference, ["dataset", "dose"]].itertuples(index=False, name=None))
+    of_truth = any(DEFINITIONS[name].truth for name in experiment["metrics"] if name in DEFINITIONS)
+    if of_truth and reference != "true_activity":
+        return False
     return all((column["dataset"], column["dose"]) in measured for column in experiment["columns"])
 
 
 def few_subjects(table: Table) -> list[str]:
-    """Keys of the columns in which some value stands for too few subjects to be tested."""
-    return [c.key for c in table.columns if any(cell.n < MIN_SUBJECTS for (_, key, _), cell in table.cells.items() if key == c.key)]
+    """Data set and dose, as `dataset/dose`, of the columns in which some value stands for too few subjects to be tested."""
+    few = {key for (_, key, _), cell in table.cells.items() if 0 < cell.n < MIN_SUBJECTS}
+    return list(dict.fromkeys(column.place for column in table.columns if column.key in few))
 
 
 def caption(table: Table, intervals: bool) -> str:
@@ -183,7 +219,9 @@ def caption(table: Table, intervals: bool) -> str:
             " gain over MR alone, bootstrapped over people. Best in bold, second underlined."
         )
     brackets = ", with the 95 % confidence interval of the mean in brackets" if intervals else ""
-    against = f"against {REFERENCES[table.reference]}; region: {table.region}"
+    regions = [column.region.replace("_", " ") for column in table.columns]
+    where = f"region: {regions[0]}" if len(set(regions)) == 1 else f"regions of the columns, from left to right: {', '.join(regions)}"
+    against = f"against {REFERENCES[table.reference]}; {where}"
     return f"Mean ± SD over subjects{brackets}, {against}. Best in bold, second underlined."
 
 
@@ -194,20 +232,22 @@ def _definitions(names: list[str]) -> tuple[Metric, ...]:
     return tuple(DEFINITIONS[name] for name in names)
 
 
-def _measured(metrics: "DataFrame", metric: str, reference: str, region: str) -> bool:
-    return bool(((metrics["metric"] == metric) & (metrics["reference"] == reference) & (metrics["region"] == region)).any())
+def _column(column: Mapping[str, Any], experiment: Mapping[str, Any]) -> Column:
+    """A column with the region and the metrics that hold in it."""
+    region = column.get("region", experiment["region"])
+    place = f"{column['dataset']}/{column['dose']}"
+    key = f"{place}/{region}" if "region" in column else place
+    return Column(key, place, column["label"], column.get("published", ""), region, _definitions(shown_in(experiment["metrics"], region)))
 
 
-def _cell(summary: "DataFrame | None", key: str, method: str, what: str) -> Cell:
-    if summary is not None:
-        dataset, dose = key.split("/")
-        found = summary[(summary["dataset"] == dataset) & (summary["dose"] == dose) & (summary["method"] == method)]
-        if len(found):
-            row = found.iloc[0]
-            return Cell(
-                mean=float(row["mean"]), sd=float(row["sd"]), ci_low=float(row["ci_low"]), ci_high=float(row["ci_high"]), n=int(row["n"])
-            )
-    raise InputError(f"{method} on {key}: {what} is in no metrics.tsv; evaluate that method or take it out of the experiment's rows.")
+def _measured(metrics: "DataFrame", method: str, metric: str, reference: str, region: str) -> bool:
+    of_metric = (metrics["metric"] == metric) & (metrics["reference"] == reference) & (metrics["region"] == region)
+    return bool((of_metric & (metrics["method"] == method)).any())
+
+
+def _cell(summary: "DataFrame", method: str) -> Cell:
+    row = summary[summary["method"] == method].iloc[0]
+    return Cell(mean=float(row["mean"]), sd=float(row["sd"]), ci_low=float(row["ci_low"]), ci_high=float(row["ci_high"]), n=int(row["n"]))
 
 
 def _copies(metrics: "DataFrame") -> Iterator[str]:
@@ -225,9 +265,9 @@ def _copies(metrics: "DataFrame") -> Iterator[str]:
 
 
 def ranked(cells: Mapping[str, Cell], metric: Metric) -> dict[str, Cell]:
-    """The same cells, the best and second-best mean marked; equal means share a place, and one row alone is no best."""
+    """The same cells, the best and second-best mean marked; equal means share a place; one row alone is no best, nor the standard dose."""
     ranked = dict(cells)
-    known = {method: cell.mean for method, cell in cells.items() if not math.isnan(cell.mean)}
+    known = {method: cell.mean for method, cell in cells.items() if not math.isnan(cell.mean) and method != STANDARD_ROW}
     if metric.better == "none" or len(known) < 2:
         return ranked
     distance = {method: _distance(mean, metric.better) for method, mean in known.items()}
@@ -253,13 +293,24 @@ def _cost(metrics: "DataFrame", method: str, metric: str) -> Cell:
 
 
 def _marked(
-    cells: Mapping[tuple[str, str, str], Cell], statistics: Mapping[str, Any], metrics: "DataFrame", reference: str, region: str
+    cells: Mapping[tuple[str, str, str], Cell],
+    statistics: Mapping[str, Any],
+    metrics: "DataFrame",
+    columns: Sequence[Column],
+    reference: str,
 ) -> dict[tuple[str, str, str], Cell]:
-    """The same cells with the corrected p-value and the star of each test of the whole table."""
-    tested = compare(metrics, _tested(statistics), statistics["against"], reference, region, statistics["alpha"])
+    """The same cells with the corrected p-value and the star of each test of the whole table, each column tested in its own region."""
+    compared = metrics[metrics["method"] != STANDARD_ROW]
+    tests = []
+    for column in columns:
+        here = compared[compared["place"] == column.place]
+        for name in _tested(statistics):
+            if name in [metric.name for metric in column.metrics]:
+                found = uncorrected(here, [name], statistics["against"], reference, measured_in(name, column.region))
+                tests += [{**test, "column": column.key} for test in found]
     marked = dict(cells)
-    for test in tested.to_dict("records"):
-        place = (test["method"], f"{test['dataset']}/{test['dose']}", test["metric"])
+    for test in corrected(tests, statistics["alpha"]).to_dict("records"):
+        place = (test["method"], test["column"], test["metric"])
         marked[place] = replace(marked[place], p_holm=float(test["p_holm"]), mark=test["mark"])
     return marked
 

@@ -46,6 +46,7 @@ class ViewerSubject:
             the order is the order on the page, and all share the grid of `standard_dose`.
         labels: Label map on that grid, where there is one.
         truth: What `petbench.data.phantom_files.read_truth` reads, with the kinds of the lesions in `labels`, where there is one.
+        slices: Axial slices that are evaluated, and alone shown, as methods of slices restore no others. None for all.
     """
 
     dataset: str
@@ -54,6 +55,7 @@ class ViewerSubject:
     volumes: Mapping[str, Path]
     labels: Path | None = None
     truth: Path | None = None
+    slices: Sequence[int] | None = None
 
 
 def display_window(standard_dose: NDArray[np.floating]) -> float:
@@ -186,7 +188,7 @@ def _item(subject: ViewerSubject, titles: Mapping[str, str], unit: Unit, sheets:
 
 
 def load(subject: ViewerSubject) -> tuple[dict[str, NDArray[np.floating]], Any, NDArray[np.floating] | None]:
-    """Read a subject's volumes, turned so that x runs to the right, y to the front and z up.
+    """Read a subject's volumes, turned so that x runs to the right, y to the front and z up, cut to the slices that are shown.
 
     Returns:
         The volumes by method, the image of the standard dose, and the label map or None.
@@ -204,6 +206,7 @@ def load(subject: ViewerSubject) -> tuple[dict[str, NDArray[np.floating]], Any, 
     for name, image in images.items():
         if not same_grid(image, reference):
             raise InputError(f"{paths[name]}: not on the grid of {paths[STANDARD_DOSE]}; resample it first.")
-    arrays = {name: image.get_fdata(dtype=np.float32) for name, image in images.items()}
+    shown = slice(None) if subject.slices is None else sorted(subject.slices)
+    arrays = {name: image.get_fdata(dtype=np.float32)[:, :, shown] for name, image in images.items()}
     labels = arrays.pop("labels", None)
     return arrays, reference, labels

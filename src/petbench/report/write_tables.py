@@ -4,9 +4,10 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from petbench.evaluation.definitions import measured_in
 from petbench.files import atomic
 from petbench.report.published import grid, sources
-from petbench.report.tables import ARROWS, Cell, Table, caption
+from petbench.report.tables import ARROWS, Cell, Column, Table, caption
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -44,18 +45,21 @@ def long_table(table: Table) -> "DataFrame":
     printed: dict[tuple[str, str, str], tuple[str, str]] = {}
     for quoted in table.published:
         printed[quoted.row, quoted.column, quoted.metric.casefold()] = (quoted.value, quoted.mark)
-    names = {column.key: column.published for column in table.columns}
+    columns = {column.key: column for column in table.columns}
+    # What the paper calls PSNR is one of our columns, the one that is measured as it is.
+    claimed = {called.casefold() for called in table.published_metrics.values()}
     rows = []
     for (method, key, metric), cell in table.cells.items():
-        called = table.published_metrics.get(metric, metric).casefold()
-        value, mark = printed.get((table.published_rows.get(method, ""), names.get(key, ""), called), ("", ""))
+        column = columns.get(key, Column(key, key, "", "", table.region, table.cost))
+        called = table.published_metrics.get(metric, "" if metric in claimed else metric).casefold()
+        value, mark = printed.get((table.published_rows.get(method, ""), column.published, called), ("", ""))
         rows.append(
             {
                 "method": method,
                 "title": table.rows[method],
-                "column": key,
+                "column": column.place,
                 "reference": table.reference,
-                "region": table.region,
+                "region": measured_in(metric, column.region),
                 "metric": metric,
                 "mean": cell.mean,
                 "sd": cell.sd,

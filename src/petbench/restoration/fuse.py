@@ -84,6 +84,7 @@ def fuse(images: Sequence[str], sidecars: Sequence[str], settings: Mapping[str, 
         {
             "Description": f"{how} of volumes restored by several methods; a research result, not for diagnosis",
             "Sources": sorted({source for cost in costs for source in cost["Sources"]}),
+            "Unrestored": list(dict.fromkeys(reason for cost in costs for reason in cost.get("Unrestored", []))),
             **{key: sum(cost[key] for cost in costs) for key in SUMMED if all(key in cost for cost in costs)},
             "restore_peak_mb": max(cost["restore_peak_mb"] for cost in costs),
             "device": "; ".join(sorted({cost["device"] for cost in costs})),

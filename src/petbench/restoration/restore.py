@@ -1,6 +1,5 @@
-"""Restore a subject: sliding windows, overlaps averaged, back on the subject's grid in its own units."""
+"""Restore a subject: sliding windows, overlaps blended, back on the subject's grid in its own units."""
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,16 +8,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from petbench.data.nifti import read_volume, write_volume
+from petbench.data.nifti import Image, read_volume, write_volume
 from petbench.device import device_name, peak_mb
 from petbench.errors import InputError
 from petbench.evaluation.complexity import complexity
-from petbench.files import digest, open_array, read_json, write_json
+from petbench.files import checksum, digest, open_array, read_json, write_json
 from petbench.methods.base import Restorer
 from petbench.methods.diffusion import Diffusion, Sampler
-from petbench.preprocess.grid import from_grid
-from petbench.preprocess.windows import spatial_shape, window_slices, window_starts
+from petbench.preprocess.windows import half, spatial_shape, taper, thin_axis, window_slices, window_starts
+from petbench.restoration.extent import BLEND, Slices, grid_slices, put_back, slices_restored
+from petbench.restoration.progress import Progress, resumable
 from petbench.restoration.weights import Description, load_restorer
+
+SLICES = "filled"
+"""Default of `restore/slices`."""
+UNSMOOTHED = {"smooth_mm": 0.0}
+"""What weights do not say that were trained before low doses were smoothed for their scale."""
 
 
 def stitch(
@@ -31,8 +36,11 @@ def stitch(
     device: str,
     sampler: Sampler | None = None,
     subject: str = "",
+    blend: str = BLEND,
+    slices: Slices | None = None,
+    progress: Progress | None = None,
 ) -> NDArray[np.float32]:
-    """Restore a volume window by window and average where windows overlap.
+    """Restore a volume window by window; where windows overlap, their weighted mean is taken.
 
     In 32-bit floats (on a GPU with PyTorch's TF32 convolutions), however the method was trained: bfloat16 would leave the output
     eight significant bits.
@@ -47,6 +55,9 @@ def stitch(
         device: `cpu` or `cuda`.
         sampler: How a method that samples draws; none for the others.
         subject: Whose volume it is: the noise of a window follows from the sampler's seed, the subject and the window's place alone.
+        blend: Weights of a window: `taper` (see `petbench.preprocess.windows.taper`) or `average`, 1 everywhere, which shows seams.
+        slices: Which slices are restored; all when left out. The others are the low dose.
+        progress: What an interrupted restoration of the same has kept, and where this one keeps its own; none for neither.
 
     Returns:
         Scaled restored PET, (x, y, z).
@@ -55,12 +66,16 @@ def stitch(
         InputError: the method samples and there is no sampler, or the reverse; or it has more steps than the method was trained with.
     """
     draw = _drawing(restorer, sampler, subject)
+    progress = progress or Progress()
     whole = next(volume.shape for volume in (low_dose, mr) if volume is not None)
     starts = window_starts(whole, window, stride)
+    if slices is not None:
+        starts = starts[slices.restored[starts[:, slices.axis]]]
     shape = (-1, 1, *spatial_shape(window))
-    total, count = np.zeros(whole), np.zeros(whole)
+    share = taper(window) if blend == "taper" else np.ones(tuple(window))
+    total = np.zeros(whole) if progress.total is None else progress.total
     with torch.inference_mode():
-        for first in range(0, len(starts), batch_size):
+        for first in range(progress.windows, len(starts), batch_size):
             corners = starts[first : first + batch_size]
             places = [window_slices(corner, window) for corner in corners]
             inputs = [
@@ -69,9 +84,13 @@ def stitch(
             ]
             restored = draw(*inputs, corners).cpu().numpy()
             for place, part in zip(places, restored, strict=True):
-                total[place] += part.reshape(tuple(window))
-                count[place] += 1
-    return np.asarray(total / count, dtype=np.float32)
+                total[place] += part.reshape(tuple(window)) * share
+            progress.keep(total, first + len(corners))
+    weight = np.zeros(whole)
+    for corner in starts:
+        weight[window_slices(corner, window)] += share
+    unrestored = np.zeros(whole) if low_dose is None else low_dose
+    return np.where(weight > 0, total / np.where(weight > 0, weight, 1), unrestored).astype(np.float32)
 
 
 def _drawing(restorer: Restorer, sampler: Sampler | None, subject: str) -> Callable[..., torch.Tensor]:
@@ -89,22 +108,42 @@ def _drawing(restorer: Restorer, sampler: Sampler | None, subject: str) -> Calla
     return sample
 
 
-def restore(prepared: str, pet: str, weights: str, settings: Mapping[str, Any], device: str, threads: int, out: Mapping[str, str]) -> None:
+def restore(
+    prepared: str,
+    pet: str,
+    weights: str,
+    settings: Mapping[str, Any],
+    device: str,
+    threads: int,
+    out: Mapping[str, str],
+    evaluated: Mapping[str, Any] | None = None,
+    partial: str | Path | None = None,
+    checkpoint_seconds: float = 60.0,
+    code: str = "",
+) -> None:
     """Restore one subject with trained weights.
+
+    What is not restored is the low dose to the last bit, and the sidecar says where and why: outside the working grid, and of a method that
+    restores slices those without signal, which training leaves out, and those that are not asked for.
 
     Args:
         prepared: The subject's `prepared.json`; its volumes lie beside it.
         pet: The low-dose image itself, which gives grid and units; for PET made of MR alone the MR, which gives the grid.
         weights: `model.safetensors`.
-        settings: The entry's `restore` block: `inputs`, `batch_size`, and where given `stride` (the window when left out) and `sampler`.
+        settings: The entry's `restore` block: `inputs`, `batch_size`, and where given `stride` (half a window when left out), `sampler`,
+            `blend` and `slices`.
         device: `cpu` or `cuda`.
         threads: CPU threads.
         out: `image` (NIfTI) and `sidecar` (JSON, with the cost of the network and of this restoration). For a method that samples the
             operations are those of one evaluation of its network, and the sidecar names `sampler` and `sampling_steps`.
+        evaluated: `slices` of the image that are evaluated and the `axis` that they are stacked along; none for all.
+        partial: Folder where an interrupted restoration keeps its windows; none keeps nothing.
+        checkpoint_seconds: Time between writes to it.
+        code: Hash of the code: what other code kept is not gone on with.
 
     Raises:
-        InputError: the weights were trained on windows, voxels or a scaling other than the subject was prepared with, or the sampler
-            does not fit the method.
+        InputError: the weights were trained on windows, voxels or a scaling other than the subject was prepared with, the sampler
+            does not fit the method, or another process restores the same.
     """
     torch.set_num_threads(threads)
     parameters = read_json(prepared)
@@ -112,43 +151,80 @@ def restore(prepared: str, pet: str, weights: str, settings: Mapping[str, Any], 
     _check_fit(description, parameters, weights, prepared)
     folder = Path(prepared).parent
     low_dose, mr = (open_array(folder / f"{kind}.npy") if kind in settings["inputs"] else None for kind in ("low_dose", "mr"))
+    image = read_volume(pet)
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    started = time.perf_counter()
-    window = description.window
+    window, blend = description.window, settings.get("blend", BLEND)
     sampler = Sampler(**settings["sampler"]) if "sampler" in settings else None
     subject = Path(pet).name.split("_")[0]
-    scaled = stitch(restorer, low_dose, mr, window, settings.get("stride", window), settings["batch_size"], device, sampler, subject)
-    # Taken before operations are counted, which forgoes fused attention and so takes more.
-    seconds, peak = time.perf_counter() - started, peak_mb(device)
-    image = read_volume(pet)
-    normalised = parameters["scaling"]["mode"] == "min_max"
-    scale = 1.0 if normalised else parameters["scales"].get("standard_dose", parameters["scales"]["low_dose"])
-    restored = from_grid(scaled * scale, np.asarray(parameters["affine"]), image)
-    write_volume(out["image"], restored, like=image)
-    write_json(
-        out["sidecar"],
-        {
-            "Description": f"Restored by {description.module}; a research result, not for diagnosis",
-            **({"Units": "arbitrary", "Scale": "normalised: a PET image fills [0, 1]; no activity concentration"} if normalised else {}),
-            "Sources": [Path(pet).name],
-            "Weights": {"module": description.module, "dataset": description.dataset, "dose": description.dose, "fold": description.fold},
-            **complexity(restorer, _example(low_dose, mr, window, device)),
-            "restore_seconds": seconds,
-            "restore_peak_mb": peak,
-            "device": device_name(device),
-            **({} if sampler is None else {"sampler": sampler.label, "sampling_steps": sampler.steps}),
-        },
-    )
+    slices = None if settings.get("slices", SLICES) == "all" else slices_of(parameters, folder, image, evaluated)
+    identity: dict[str, Any] = {"weights": checksum(weights), "settings": settings, "prepared": parameters, "evaluated": evaluated}
+    identity |= {"subject": subject, "device": device, "code": code}
+    with resumable(partial, identity, (low_dose, mr), checkpoint_seconds) as progress:
+        scaled = stitch(
+            restorer,
+            low_dose,
+            mr,
+            window,
+            settings.get("stride", half(window)),
+            settings["batch_size"],
+            device,
+            sampler,
+            subject,
+            blend,
+            slices,
+            progress,
+        )
+        # Taken before operations are counted, which forgoes fused attention and so takes more.
+        seconds, peak = progress.seconds, peak_mb(device)
+        normalised = parameters["scaling"]["mode"] == "min_max"
+        scale = 1.0 if normalised else parameters["scales"].get("standard_dose", parameters["scales"]["low_dose"])
+        restored, extent = put_back(scaled * scale, np.asarray(parameters["affine"]), image, slices, blend)
+        write_volume(out["image"], restored, like=image)
+        write_json(
+            out["sidecar"],
+            {
+                "Description": f"Restored by {description.module}; a research result, not for diagnosis",
+                **(
+                    {"Units": "arbitrary", "Scale": "normalised: a PET image fills [0, 1]; no activity concentration"} if normalised else {}
+                ),
+                "Sources": [Path(pet).name],
+                "Weights": {
+                    "module": description.module,
+                    "dataset": description.dataset,
+                    "dose": description.dose,
+                    "fold": description.fold,
+                },
+                **extent,
+                "RestoredWindows": progress.windows,
+                **complexity(restorer, _example(low_dose, mr, window, device)),
+                "restore_seconds": seconds,
+                "restore_peak_mb": peak,
+                "device": device_name(device),
+                **({} if sampler is None else {"sampler": sampler.label, "sampling_steps": sampler.steps}),
+            },
+        )
+
+
+def slices_of(parameters: Mapping[str, Any], folder: Path, image: Image, evaluated: Mapping[str, Any] | None) -> Slices | None:
+    """Which slices of a prepared subject are restored: those with signal, of the evaluated ones, or else of those listed for training."""
+    axis = thin_axis(parameters["window"])
+    if axis is None:
+        return None
+    wanted = parameters["slices"] if isinstance(parameters["slices"], list) else None
+    if evaluated is not None and evaluated["axis"] == axis:
+        wanted = grid_slices(image, np.asarray(parameters["affine"]), axis, evaluated["slices"])
+    low_dose = open_array(folder / "low_dose.npy") if "low_dose" in parameters["scales"] else None
+    return slices_restored(low_dose, parameters["shape"], parameters["window"], parameters["empty_below"], wanted)
 
 
 def _check_fit(description: Description, parameters: Mapping[str, Any], weights: str, prepared: str) -> None:
-    trained = {"window": list(description.window), "scaling": description.preprocess["scaling"]}
+    found = {"window": parameters["window"], "scaling": UNSMOOTHED | parameters["scaling"]}
+    trained = {"window": list(description.window), "scaling": UNSMOOTHED | description.preprocess["scaling"]}
     for key, value in trained.items():
-        if parameters[key] != value:
+        if found[key] != value:
             raise InputError(
-                f"{weights}: was trained with {key} {value}, and {prepared} has {parameters[key]};"
-                f" give the data set the {key} of its weights."
+                f"{weights}: was trained with {key} {value}, and {prepared} has {found[key]}; give the data set the {key} of its weights."
             )
     if not np.allclose(parameters["voxel_mm"], description.voxel_mm, rtol=0.01):
         raise InputError(

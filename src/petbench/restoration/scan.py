@@ -4,6 +4,7 @@ import base64
 import io
 import tempfile
 from collections.abc import Mapping
+from dataclasses import asdict
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,11 @@ from petbench.errors import InputError
 from petbench.files import atomic, checksum, write_json
 from petbench.methods.base import Restorer
 from petbench.methods.diffusion import Diffusion, Sampler
-from petbench.preprocess.grid import from_grid
 from petbench.preprocess.prepare import normalise
 from petbench.preprocess.registration import overlay, register
+from petbench.preprocess.windows import EMPTY_BELOW, half
+from petbench.restoration.extent import BLEND, put_back, slices_restored
+from petbench.restoration.progress import resumable
 from petbench.restoration.restore import stitch
 from petbench.restoration.weights import Description, load_restorer
 
@@ -28,12 +31,22 @@ SLICES_AT_ONCE = 16
 
 
 def restore_scan(
-    pet: str, mr: str, weights: str, device: str, threads: int, out: Mapping[str, str], sampling_steps: int | None = None
+    pet: str,
+    mr: str,
+    weights: str,
+    device: str,
+    threads: int,
+    out: Mapping[str, str],
+    sampling_steps: int | None = None,
+    partial: str | Path | None = None,
+    checkpoint_seconds: float = 60.0,
+    code: str = "",
 ) -> None:
     """Restore one scan on the working grid that the weights were trained on, and bring it back to its own grid and units.
 
     The scan is registered, scaled and windowed as the training subjects were; its voxels are resampled where theirs differ in size.
-    A method that samples does so by DDIM without further noise, so that a scan always gives the same image.
+    A method that samples does so by DDIM without further noise, so that a scan always gives the same image. Slices without signal, which
+    training leaves out, and what lies outside the working grid stay the low dose, as the sidecar says.
 
     Args:
         pet: Low-dose PET (NIfTI).
@@ -43,9 +56,13 @@ def restore_scan(
         threads: CPU threads.
         out: Files to write: `image` (NIfTI), `sidecar` (JSON) and `page` (HTML).
         sampling_steps: Steps of a method that samples; 50, or as many as it was trained with if fewer, when left out.
+        partial: Folder where an interrupted restoration keeps its windows; none keeps nothing.
+        checkpoint_seconds: Time between writes to it.
+        code: Hash of the code: what other code kept is not gone on with.
 
     Raises:
-        InputError: a file is missing or damaged, the MR does not fit the PET, the weights are not petbench's, or give no units.
+        InputError: a file is missing or damaged, the MR does not fit the PET, the weights are not petbench's, or give no units, or another
+            process restores the same.
     """
     torch.set_num_threads(threads)
     restorer, description = load_restorer(weights, device)
@@ -65,20 +82,36 @@ def restore_scan(
     grid = description.preprocess["grid"] | {"voxel_mm": description.voxel_mm}
     names = {"low_dose": pet, "mr": mr}
     prepared = normalise({"low_dose": image, "mr": anatomy}, names, {"grid": grid, "scaling": description.preprocess["scaling"]})
-    stride = [max(1, size // 2) for size in description.window]
+    low_dose, anatomy_scaled = (prepared.volumes[kind] for kind in ("low_dose", "mr"))
+    slices = slices_restored(low_dose, low_dose.shape, description.window, description.domain.get("empty_below", EMPTY_BELOW))
     sampler = _sampler(restorer, sampling_steps)
     at_once = SLICES_AT_ONCE if 1 in description.window else 1
     subject = Path(pet).name.split("_")[0]
-    scaled = stitch(
-        restorer, prepared.volumes["low_dose"], prepared.volumes["mr"], description.window, stride, at_once, device, sampler, subject
-    )
-    restored = from_grid(scaled * prepared.scales["low_dose"], prepared.affine, image)
-    write_volume(out["image"], restored, like=image)
-    facts = _facts(description, image, weights, device)
-    if sampler is not None:
-        facts |= {"Sampler": sampler.label, "SamplingSteps": sampler.steps}
-    write_json(out["sidecar"], {"Description": "Restored PET; a research result, not for diagnosis", "Sources": [Path(pet).name], **facts})
-    _write_page(out["page"], image, anatomy, restored, facts)
+    identity = {"weights": checksum(weights), "sampler": None if sampler is None else asdict(sampler), "subject": subject}
+    with resumable(partial, identity | {"device": device, "code": code}, (low_dose, anatomy_scaled), checkpoint_seconds) as progress:
+        scaled = stitch(
+            restorer,
+            low_dose,
+            anatomy_scaled,
+            description.window,
+            half(description.window),
+            at_once,
+            device,
+            sampler,
+            subject,
+            slices=slices,
+            progress=progress,
+        )
+        restored, extent = put_back(scaled * prepared.scales["low_dose"], prepared.affine, image, slices, BLEND)
+        write_volume(out["image"], restored, like=image)
+        facts = _facts(description, image, weights, device) | extent
+        if isinstance(description.domain.get("slices"), list):
+            facts["TrainedOnSlices"] = description.domain["slices"]
+        if sampler is not None:
+            facts |= {"Sampler": sampler.label, "SamplingSteps": sampler.steps}
+        told = {"Description": "Restored PET; a research result, not for diagnosis", "Sources": [Path(pet).name]}
+        write_json(out["sidecar"], told | facts)
+        _write_page(out["page"], image, anatomy, restored, facts)
 
 
 def _sampler(restorer: Restorer, steps: int | None) -> Sampler | None:
@@ -108,7 +141,10 @@ def _write_page(path: str | Path, low_dose: Image, anatomy: Image, restored: NDA
         registration = picture.read_bytes()
     rows = "".join(f"<tr><th>{escape(key)}</th><td>{escape(str(value))}</td></tr>" for key, value in facts.items())
     pictures = [
-        (_planes(low_dose, np.asarray(low_dose.dataobj), restored), "Low dose, restored, and their difference, in three central planes."),
+        (
+            _planes(low_dose, np.asarray(low_dose.dataobj), restored),
+            "Low dose, restored, and their difference, in three central planes. What is not restored is the low dose: no difference.",
+        ),
         (registration, "Edges of the registered MR over the low-dose PET: they must follow the head."),
     ]
     figures = "".join(

@@ -3,7 +3,7 @@
 import json
 import struct
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,8 @@ class Description:
         dose: See `dataset`.
         fold: See `dataset`.
         code: Hash of the code that trained them.
+        domain: The data set's domain: `slices` and `empty_below` say which slices they were trained on. Empty for weights of before it was
+            written.
     """
 
     module: str
@@ -45,6 +47,13 @@ class Description:
     dose: str
     fold: str
     code: str
+    domain: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raises ValueError where `domain` is none: it decides what is restored."""
+        below = self.domain.get("empty_below", 0.0)
+        if isinstance(below, bool) or not isinstance(below, int | float) or not 0 <= below <= 1:
+            raise ValueError(f"domain/empty_below is {below!r}, not a number from 0 to 1")
 
 
 def save_weights(path: str | Path, state: Mapping[str, torch.Tensor], description: Description) -> None:
@@ -69,7 +78,7 @@ def read_description(path: str | Path) -> Description:
         return Description(**json.loads(header["__metadata__"][KEY]))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; give the path of a model.safetensors.") from None
-    except (KeyError, TypeError, ValueError, OSError, struct.error) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, OSError, struct.error) as error:
         raise InputError(f"{path}: is not a weights file of petbench ({error}); give a model.safetensors that it trained.") from None
 
 

@@ -12,20 +12,23 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils import get_total_norm
 from tqdm import tqdm
 
+from petbench.checkpoint import locked, random_state, restore_random_state
 from petbench.device import device_name, peak_mb, place
 from petbench.errors import InputError
 from petbench.files import atomic, checksum, digest, read_json, write_json
-from petbench.methods.base import Restorer, Trained
+from petbench.methods.base import Restorer, Step, Trained
 from petbench.methods.build import build
 from petbench.restoration.weights import Description, fill, save_weights
 from petbench.training.average import MovingAverage
-from petbench.training.checkpoint import locked, random_state, restore_random_state
 from petbench.training.data import Samples, batch_numbers, open_windows
 
 OPTIMISERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 HISTORY_ROWS = 200
+# So many updates in a row without any gradient are no accident, where there still is a loss: a judge that has won has none.
+QUIET_UPDATES, QUIET_LOSS = 20, 1e-6
 
 
 def fit(
@@ -53,7 +56,7 @@ def fit(
         checkpoint_seconds: Time between checkpoints.
 
     Raises:
-        InputError: another process trains this fold, starting weights do not fit, or the loss is no longer finite.
+        InputError: another process trains this fold, starting weights do not fit, the loss is no longer finite, or the gradient is gone.
     """
     windows = open_windows(prepared)
     identity = {
@@ -104,7 +107,7 @@ def fit_model(
         checkpoint_seconds: Time between checkpoints.
 
     Raises:
-        InputError: another process trains this, or the loss is no longer finite.
+        InputError: another process trains this, the loss is no longer finite, or the gradient is gone.
     """
     torch.set_num_threads(threads)
     precision = train["precision"] if device == "cuda" else "fp32"
@@ -143,7 +146,8 @@ class _Run:
         self.seconds = 0.0
         self.history: list[dict[str, float]] = []
         self.sums: dict[str, Tensor] = {}
-        self.since = 0
+        self.counts: dict[str, int] = {}
+        self.quiet = {name: torch.zeros((), device=device) for name in self.parameters}
 
     def advance(self, batch: Any) -> None:
         """Make one training step."""
@@ -159,30 +163,49 @@ class _Run:
             optimiser.param_groups[0]["lr"] = self.rates[update.optimiser] * factor
             optimiser.zero_grad(set_to_none=True)
             update.loss.backward()  # type: ignore[no-untyped-call]
+            self._listen(update)
             if "clip_gradient" in self.train:
                 torch.nn.utils.clip_grad_norm_(parameters, self.train["clip_gradient"])
             optimiser.step()
             for name, value in {f"loss_{update.optimiser}": update.loss.detach(), **update.logs}.items():
                 self.sums[name] = self.sums.get(name, torch.zeros((), device=value.device)) + value.float()
+                self.counts[name] = self.counts.get(name, 0) + 1
         if self.average is not None:
             self.average.update(self.restorer, self.step)
         self.step += 1
-        self.since += 1
+
+    def _listen(self, update: Step) -> None:
+        """Count, where the training runs, for how many updates in a row an optimiser's weights have had no gradient but a loss.
+
+        Biases do not count: with them alone a network whose units are dead still learns a constant.
+        """
+        weights = [parameter for parameter in self.parameters[update.optimiser] if parameter.ndim > 1] or self.parameters[update.optimiser]
+        gradients = [parameter.grad for parameter in weights if parameter.grad is not None]
+        largest = get_total_norm(gradients, norm_type=math.inf)
+        silent = (largest == 0) & (update.loss.detach().abs() > QUIET_LOSS)
+        self.quiet[update.optimiser] = (self.quiet[update.optimiser] + 1) * silent
 
     def record(self) -> None:
-        """Add the mean of each logged value since the last record to the history.
+        """Add the mean of each logged value over its updates since the last record to the history.
 
         Raises:
-            InputError: a value is not finite.
+            InputError: a value is not finite, or the gradient is gone.
         """
-        row = {"step": float(self.step)} | {name: float(value) / self.since for name, value in self.sums.items()}
+        row = {"step": float(self.step)} | {name: float(value) / self.counts[name] for name, value in self.sums.items()}
         for name, value in row.items():
             if not math.isfinite(value):
                 raise InputError(
                     f"training diverged: {name} is {value} before step {self.step}; lower train/optimiser/*/lr or clip_gradient."
                 )
+        for name, updates in self.quiet.items():
+            if updates >= QUIET_UPDATES:
+                raise InputError(
+                    f"training died: in its last {int(updates)} updates before step {self.step} the {name} had a gradient of 0"
+                    f" and a loss of {row[f'loss_{name}']:g}; lower train/optimiser/{name}/lr, take another train/seed, or give the network"
+                    " an output (train/network/output) that is nowhere flat."
+                )
         self.history.append(row)
-        self.sums, self.since = {}, 0
+        self.sums, self.counts = {}, {}
         print(" ".join(f"{name}={value:g}" for name, value in row.items()))
 
     def state(self) -> dict[str, Any]:
@@ -196,7 +219,8 @@ class _Run:
             "seconds": self.seconds,
             "history": self.history,
             "sums": self.sums,
-            "since": self.since,
+            "counts": self.counts,
+            "quiet": self.quiet,
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
@@ -207,9 +231,9 @@ class _Run:
         if self.average is not None:
             self.average.shadow = self.on_device(state["average"])
         restore_random_state(state["random"])
-        self.step, self.seconds, self.since = state["step"], state["seconds"], state["since"]
+        self.step, self.seconds, self.counts = state["step"], state["seconds"], dict(state["counts"])
         self.history = list(state["history"])
-        self.sums = self.on_device(state["sums"])
+        self.sums, self.quiet = self.on_device(state["sums"]), self.on_device(state["quiet"])
 
     def on_device(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The tensors where the training runs."""
@@ -255,11 +279,19 @@ def _optimiser(parameters: Sequence[torch.nn.Parameter], settings: Mapping[str, 
 
 
 def rate_factor(schedule: Mapping[str, Any] | None, step: int, steps: int) -> float:
-    """Factor on the learning rate at a step: `gamma` to the number of milestones passed, each a fraction of the training."""
+    """Factor on the learning rates at a step, counted from 0.
+
+    Args:
+        schedule: `warmup_steps`, over which it rises evenly to 1, the first step already having a rate; `milestones`, each a fraction of
+            the training, and `gamma`, by which it falls at each; or none.
+        step: The step to be made.
+        steps: Steps of the training.
+    """
     if schedule is None:
         return 1.0
-    passed = sum(step >= milestone * steps for milestone in schedule["milestones"])
-    return float(schedule["gamma"] ** passed)
+    passed = sum(step >= milestone * steps for milestone in schedule.get("milestones", ()))
+    rising = min(1.0, (step + 1) / schedule["warmup_steps"]) if "warmup_steps" in schedule else 1.0
+    return float(rising * schedule.get("gamma", 1.0) ** passed)
 
 
 def _write_history(path: str | Path, rows: Sequence[Mapping[str, float]]) -> None:

@@ -7,7 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from petbench.errors import InputError
-from petbench.evaluation.definitions import COSTS, DEFINITIONS, DIAGNOSTIC, MR_ALONE, REAL_PET, REGIONS, STUDIES
+from petbench.evaluation.definitions import (
+    COSTS,
+    DEFINITIONS,
+    DIAGNOSTIC,
+    MR_ALONE,
+    REAL_PET,
+    REGIONS,
+    RELIANCE,
+    STANDARD_ROW,
+    STUDIES,
+    VIEWS,
+    shown_in,
+)
 from petbench.evaluation.settings import LPIPS_EDGE
 from petbench.files import digest
 from petbench.preprocess.splits import folds, people_of, subjects_tested, train_subjects
@@ -19,9 +31,13 @@ from petbench.workflow.schema import check, read_yaml
 from petbench.workflow.subjects import with_subjects
 
 LOW_DOSE = "low_dose"
+UNRESTORED = (LOW_DOSE, STANDARD_ROW)
+"""Rows of a table that are images of the data set, not a method's."""
 STANDARD = "standard"
 NO_DOSE = "none"
 """The dose of data sets whose PET is made of MR alone."""
+VOLUMES = "volumes"
+"""The domain that every data set has: the whole working grid as one window."""
 
 
 def load(config: Mapping[str, Any], basedir: str | Path) -> Entry:
@@ -71,7 +87,10 @@ def load(config: Mapping[str, Any], basedir: str | Path) -> Entry:
             _check_windows(library, methods_of(experiment), methods, datasets[column["dataset"]], column["dataset"])
             if experiment["kind"] in STUDIES:
                 _check_study(classifiers[experiment["classifier"]], datasets[column["dataset"]], column, f"{where}: columns")
+            _check_known(experiment, datasets[column["dataset"]], column["dataset"], where)
         _check_distinct(methods_of(experiment), methods, where)
+        if experiment["kind"] == "reliance":
+            _check_reliance(experiment, methods, datasets, where)
         if "similarity" in experiment:
             _check_time_step(experiment, methods, where)
     scanners = {
@@ -110,19 +129,23 @@ def _check_experiment(experiment: Entry, basedir: Path, where: str) -> None:
 
     rows = experiment["rows"]
     is_study = experiment["kind"] in STUDIES
+    known = {"diagnosis": DIAGNOSTIC, "roc": DIAGNOSTIC, "reliance": RELIANCE}
+    of_images = [name for name in DEFINITIONS if name not in (*COSTS, *DIAGNOSTIC, *RELIANCE)]
     for metric in experiment.get("metrics", []):
-        one_of("metrics", metric, DIAGNOSTIC if is_study else [name for name in DEFINITIONS if name not in (*COSTS, *DIAGNOSTIC)])
-    if is_study and LOW_DOSE in rows:
-        raise InputError(f"{where}: rows: {LOW_DOSE!r} is no row of a diagnosis; its rows are {MR_ALONE}, {REAL_PET} and methods.")
+        one_of("metrics", metric, known.get(experiment["kind"], of_images))
+    for row in UNRESTORED:
+        if is_study and row in rows:
+            raise InputError(f"{where}: rows: {row!r} is no row of a diagnosis; its rows are {MR_ALONE}, {REAL_PET} and methods.")
     for metric in experiment.get("cost", []):
         one_of("cost", metric, COSTS)
     if "region" in experiment:
         one_of("region", experiment["region"], REGIONS)
+        _check_regions(experiment, where)
     if "statistics" in experiment:
         tested = experiment["statistics"]["metric"]
         for metric in [tested] if isinstance(tested, str) else tested:
             one_of("statistics/metric", metric, experiment["metrics"])
-        one_of("statistics/against", experiment["statistics"]["against"], rows)
+        one_of("statistics/against", experiment["statistics"]["against"], [row for row in rows if row != STANDARD_ROW])
     for panel in experiment.get("panels", []):
         for tick in panel["ticks"]:
             one_of("panels/ticks", tick["method"], rows)
@@ -132,6 +155,47 @@ def _check_experiment(experiment: Entry, basedir: Path, where: str) -> None:
         one_of("published_metrics", metric, [*experiment.get("metrics", []), *experiment.get("cost", [])])
     if "published" in experiment:
         one_of("published", experiment["published"], sorted(path.stem for path in (basedir / "resources" / "published").glob("*.tsv")))
+
+
+def _check_regions(experiment: Entry, where: str) -> None:
+    """Check that each column has a place of its own and shows some metric, and that each metric is shown."""
+    metrics, seen = experiment["metrics"], set()
+    for column in experiment["columns"]:
+        region = column.get("region", experiment["region"])
+        if region not in REGIONS:
+            raise InputError(f"{where}: columns/region: there is no {region!r}; give one of {', '.join(REGIONS)}.")
+        if not shown_in(metrics, region):
+            known = ", ".join(DEFINITIONS[metrics[0]].regions) or "single lesions only"
+            raise InputError(
+                f"{where}: region: {metrics[0]!r} is measured in {known}, not in {region!r}; name one of those, or other metrics."
+            )
+        place = (column["dataset"], column["dose"], region)
+        if place in seen:
+            raise InputError(f"{where}: columns: {'/'.join(place[:2])} stands twice in region {region!r}; keep one.")
+        seen.add(place)
+    shown = {name for *_, region in seen for name in shown_in(metrics, region)}
+    if lost := [name for name in metrics if name not in shown]:
+        known = ", ".join(DEFINITIONS[lost[0]].regions) or "single lesions only"
+        raise InputError(f"{where}: metrics: {lost[0]!r} is measured in {known}, in the region of no column; name one, or take it out.")
+    against_truth = [name for name in metrics if DEFINITIONS[name].truth]
+    if against_truth and experiment["reference"] != "true_activity":
+        raise InputError(f"{where}: reference: {against_truth[0]!r} is measured against true_activity alone; name that.")
+
+
+def _check_known(experiment: Entry, dataset: Entry, name: str, where: str) -> None:
+    """Check that a data set has what an experiment measures against and shows: the truth, lesions, the slices of its planes."""
+    phantom = dataset["source"] in ("phantom", "brainweb") and "structural" not in dataset["preprocess"]
+    if experiment.get("reference") == "true_activity" and not phantom:
+        raise InputError(f"{where}: reference: the true activity of data set {name!r} is not known; take standard_dose.")
+    views = experiment.get("views", {})
+    if not phantom and any("lesion" in place for place in views.get("through", [])):
+        raise InputError(f"{where}: views/through: lesions of data set {name!r} are not known; take head, or a place in mm.")
+    evaluation = dataset.get("evaluation", {})
+    axis = evaluation.get("slice_axis", 2)
+    if "slices" in evaluation and (beside := [plane for plane in views.get("planes", []) if VIEWS[plane] != axis]):
+        raise InputError(
+            f"{where}: views/planes: data set {name!r} evaluates some slices only, which {beside[0]} planes cut across; remove it."
+        )
 
 
 def _add_dataset(library: Library, name: str, where: str, datasets: dict[str, Entry]) -> None:
@@ -155,8 +219,10 @@ def _add_dataset(library: Library, name: str, where: str, datasets: dict[str, En
             raise InputError(f"{path}: preprocess/registration/fixed: there is no dose {fixed!r}; give one of {known}.")
         if "lpips" in entry.get("evaluation", {}):
             _check_lpips(entry, path)
+        shape = entry["preprocess"]["grid"]["shape"]
+        entry["domains"].setdefault(VOLUMES, {"window": shape, "stride": shape})
         for domain, spec in entry["domains"].items():
-            _check_domain(spec, entry["preprocess"]["grid"]["shape"], f"{path}: domains/{domain}")
+            _check_domain(spec, shape, f"{path}: domains/{domain}")
         datasets[name] = entry
 
 
@@ -247,6 +313,8 @@ def _check_windows(library: Library, rows: Sequence[str], methods: Mapping[str, 
             raise InputError(
                 f"{path}: restore/stride: {method['restore']['stride']} steps over voxels of {name!r}'s windows, {window}; shorten it."
             )
+        if "slices" in method["restore"] and thin_axis(window) is None:
+            raise InputError(f"{path}: restore/slices: {name!r}'s windows {window} are no slices; remove it.")
         _check_network(library, method, window, f"{path}: train/network", f"{name!r}'s domain {domain!r}")
         _check_fusion(method["train"].get("fusion"), window, f"{path}: train/fusion", f"{name!r}'s domain {domain!r}")
 
@@ -284,7 +352,7 @@ def _add_method(
 ) -> None:
     if name in above:
         raise InputError(f"{where}: methods refer to each other in a circle ({' -> '.join([*above, name])}); cut it.")
-    if name in methods or name == LOW_DOSE:
+    if name in methods or name in UNRESTORED:
         return
     entry = library.resolve_whole("methods", name, where)
     path = library.files["methods"][name]
@@ -377,7 +445,7 @@ def _check_wavelet(wavelet: str, path: Path) -> None:
 def _check_distinct(rows: Sequence[str], methods: Mapping[str, Entry], where: str) -> None:
     seen: dict[str, str] = {}
     for row in rows:
-        if row == LOW_DOSE:
+        if row in UNRESTORED:
             continue
         content = digest({key: value for key, value in methods[row].items() if key not in NOT_INHERITED})
         if content in seen:
@@ -398,6 +466,16 @@ def _check_time_step(experiment: Entry, methods: Mapping[str, Entry], where: str
             f"{where}: similarity/time_step: {experiment['similarity']['time_step']} is not among the {steps} steps of {row}"
             f" (0 to {steps - 1}); lower it."
         )
+
+
+def _check_reliance(experiment: Entry, methods: Mapping[str, Entry], datasets: Mapping[str, Entry], where: str) -> None:
+    """Check that each row restores by weights of its own fold, and each column has a low dose."""
+    for row in experiment["rows"]:
+        if row == LOW_DOSE or "ensemble" in methods[row]:
+            raise InputError(f"{where}: rows: {row} restores by no weights, so that nothing can be swapped; name methods that are trained.")
+    for column in experiment["columns"]:
+        if not datasets[column["dataset"]]["doses"]:
+            raise InputError(f"{where}: columns: data set {column['dataset']!r} has no low dose; choose one that has.")
 
 
 def wildcard_choice(names: Sequence[str]) -> str:

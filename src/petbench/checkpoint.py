@@ -1,4 +1,4 @@
-"""Resume checkpoints: beside the declared outputs, under the hash of all a training depends on, and under a lock."""
+"""Resume checkpoints: beside the declared outputs, under the hash of all that a training or a restoration depends on, and under a lock."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,19 +15,21 @@ from petbench.files import atomic
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One training's checkpoint file.
+    """The checkpoint file of one job.
 
     Attributes:
-        path: The file; its name is the hash of configuration, data, starting weights and code, so that a training only ever finds its own.
+        path: The file; its name is the hash of configuration, data, weights and code, so that a job only ever finds its own.
+        work: What the job does, for messages.
     """
 
     path: Path
+    work: str = "training"
 
     def load(self) -> dict[str, Any] | None:
-        """Read the checkpoint into main memory, or none if the training has not begun.
+        """Read the checkpoint into main memory, or none if the work has not begun.
 
         Raises:
-            InputError: the file is damaged, or was renamed and belongs to another training.
+            InputError: the file is damaged, or was renamed and belongs to another job.
         """
         if not self.path.exists():
             return None
@@ -35,10 +37,10 @@ class Checkpoint:
             state = dict(torch.load(self.path, map_location="cpu", weights_only=True))
         except Exception as error:  # torch raises many kinds for a damaged archive
             raise InputError(
-                f"{self.path}: the checkpoint is damaged ({type(error).__name__}); delete it to train from the start."
+                f"{self.path}: the checkpoint is damaged ({type(error).__name__}); delete it to begin the {self.work} anew."
             ) from None
         if state.get("key") != self.path.stem:
-            raise InputError(f"{self.path}: is a checkpoint of another training; delete it to train from the start.")
+            raise InputError(f"{self.path}: is a checkpoint of another {self.work}; delete it to begin anew.")
         return state
 
     def save(self, state: dict[str, Any]) -> None:
@@ -47,17 +49,22 @@ class Checkpoint:
             torch.save({**state, "key": self.path.stem}, temporary)
 
     def remove(self) -> None:
-        """Delete the checkpoint of a finished training, and those that an earlier configuration left."""
+        """Delete the checkpoint of what is finished, and those that an earlier configuration left."""
         for path in self.path.parent.glob("*.ckpt"):
             path.unlink()
 
 
 @contextmanager
-def locked(folder: str | Path, key: str) -> Iterator[Checkpoint]:
-    """Hold a training's checkpoint for one process.
+def locked(folder: str | Path, key: str, work: str = "training") -> Iterator[Checkpoint]:
+    """Hold a checkpoint for one process.
+
+    Args:
+        folder: Where it lies.
+        key: Hash of all that the result depends on.
+        work: What is done, for messages.
 
     Raises:
-        InputError: another process is training it.
+        InputError: another process is at it.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -65,9 +72,9 @@ def locked(folder: str | Path, key: str) -> Iterator[Checkpoint]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise InputError(f"{folder}: another process (started earlier) is training this; wait for it or end it.") from None
+        raise InputError(f"{folder}: another process (started earlier) is {work} this; wait for it or end it.") from None
     try:
-        yield Checkpoint(folder / f"{key}.ckpt")
+        yield Checkpoint(folder / f"{key}.ckpt", work)
     finally:
         lock.release()
 
