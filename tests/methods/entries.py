@@ -22,7 +22,15 @@ def entry(name: str) -> dict[str, Any]:
 TINY = {
     "m_unet": {"network": {"channels": [4, 8]}},
     "mak_gan": {
-        "network": {"channels": [4, 8], "decoder": [4, 4], "heads": 2, "expansion": 2},
+        "network": {
+            "channels": [4, 8],
+            "decoder": [4, 4],
+            "heads": 2,
+            "expansion": 2,
+            "prior_grid": [8, 4],
+            "prior_hidden": 4,
+            "image_features": 4,
+        },
         "discriminator": {"channels": 4, "layers": 2},
     },
     "pcsa_gan": {

@@ -34,6 +34,18 @@ def test_a_softmax_shares_out_weights_that_sum_to_the_channels_and_a_sigmoid_sta
     assert ((gates > 0) & (gates < 1)).all()
 
 
+@pytest.mark.parametrize("channels", [2, 4, 8])  # 4 and 8 as published
+def test_a_channel_attention_seldom_starts_dead(channels):
+    """Its inputs are not negative, so that a hidden unit which is off for one image is off for all."""
+    dead = 0
+    for seed in range(40):
+        torch.manual_seed(seed)
+        attention = ChannelAttention(channels, "softmax")
+        (attention.weights(torch.rand(3, channels, 4, 4, 4)) * torch.arange(channels)).sum().backward()
+        dead += not attention.average[0].weight.grad.any()
+    assert dead <= 0.25 * 40
+
+
 def test_attention_weighs_each_group_by_itself():
     block = PyramidBlock(1, (5, 3), (2, 3), "softmax", pyramid=True)
     features = torch.rand(2, 1, 8, 8, 8)

@@ -109,6 +109,7 @@ def content(metrics, volumes, tmp_path_factory) -> ReportContent:
         "mak_gan-c": "C: B + AKI",
     }
     titles |= {"gaussian": "Gaussian filter", "nlm": "Non-local means"}
+    titles |= {"mak_gan-guided": "MAK-GAN, guided"}
     titles |= {"mak_gan-d": "D: C + residual"} | {f"mak_gan-{ratio}": f"MAK-GAN, {ratio.replace('_', ' ')}" for ratio in RATIOS}
     drawn = folder / "mak_gan_figure3.svg"
     panels(experiment(names[2]), build_table(experiment(names[2]), metrics, (), titles), [drawn])

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 METHODS = ("low_dose", "m_unet", "mak_gan")
 FILTERS = {"gaussian": 1.2, "nlm": 0.8}
 """Trivial rows, and what they gain on the low dose: less than every other method."""
-ABLATIONS = ("mak_gan-a", "mak_gan-b", "mak_gan-c", "mak_gan-d")
+ABLATIONS = ("mak_gan-a", "mak_gan-b", "mak_gan-c", "mak_gan-d", "mak_gan-guided")
 RATIOS = ("mke_1_1_1", "mke_1_2_1", "mke_1_1_2", "aki_1_1_0", "aki_2_1_1", "aki_1_2_1", "aki_1_1_2")
 
 

@@ -31,9 +31,10 @@ def per_sample_convolution(features: Tensor, kernels: Tensor) -> Tensor:
 class AdaptiveKernelPredictor(nn.Module):
     """Predicts a convolution kernel from a kernel-prior feature (MAK-GAN, eq. 6 and 8: "multiple linear layers and a reshape").
 
-    The prior is averaged to a fixed grid, normalised over channels and positions together, and each channel's positions go through
-    linear layers with a row of weights for every tap and output channel, so that taps differ and where a thing stands counts. Weights are
-    divided by the square root of what a kernel sums over, so that features keep their scale through the convolution.
+    The prior is averaged to a fixed grid and normalised over channels and positions together. Linear layers follow: over the positions,
+    over the channels, so that a channel's kernel is not a function of that channel alone and in step with it, and one with a row of weights
+    for every tap and output channel. So taps differ and where a thing stands counts. Weights are divided by the square root of what a
+    kernel sums over, so that features keep their scale through the convolution.
 
     Args:
         spatial_dims: 2 or 3.
@@ -47,14 +48,19 @@ class AdaptiveKernelPredictor(nn.Module):
     def __init__(self, spatial_dims: int, channels: int, out_channels: int, kernel_size: int, prior_grid: int, hidden: int):
         super().__init__()
         self.shape = (out_channels, channels, *(kernel_size,) * spatial_dims)
+        self.prior_grid = prior_grid
         taps = kernel_size**spatial_dims
         self.pool = {2: nn.AdaptiveAvgPool2d, 3: nn.AdaptiveAvgPool3d}[spatial_dims](prior_grid)
         self.norm = joint_norm(channels)
         self.hidden = nn.Linear(prior_grid**spatial_dims, hidden)
+        self.mix = nn.Linear(channels, channels)
         self.weights = nn.Linear(hidden, out_channels * taps, bias=False)
         self.offset = nn.Parameter(torch.zeros(self.shape))  # the bias of the last layer, one for every weight of the kernel
-        self.scale = (channels * taps) ** -0.5
-        nn.init.kaiming_normal_(self.hidden.weight, nonlinearity="relu")
+        # Unit weights over the root of what is summed: neighbouring positions hold much the same, so that an optimiser's step on weights
+        # scaled for as many inputs would move all of them together, and kernels far.
+        self.scales = prior_grid ** (-spatial_dims / 2), (channels * taps) ** -0.5
+        nn.init.normal_(self.hidden.weight, std=2**0.5)
+        nn.init.kaiming_normal_(self.mix.weight, nonlinearity="linear")
         nn.init.kaiming_normal_(self.weights.weight, nonlinearity="linear")
 
     def forward(self, prior: Tensor) -> Tensor:
@@ -63,15 +69,16 @@ class AdaptiveKernelPredictor(nn.Module):
         Raises:
             InputError: a side of the grid is smaller than `prior_grid`.
         """
-        if min(prior.shape[2:]) < self.pool.output_size:
+        if min(prior.shape[2:]) < self.prior_grid:
             sides = "x".join(map(str, prior.shape[2:]))
-            raise InputError(
-                f"network/prior_grid: {self.pool.output_size} is finer than a stage's {sides}; take at most its smallest side."
-            )
-        channels = self.norm(self.pool(prior)).flatten(2)
-        weights: Tensor = self.weights(nn.functional.gelu(self.hidden(channels)))
-        kernels: Tensor = weights.unflatten(2, (self.shape[0], -1)).transpose(1, 2).reshape(-1, *self.shape)
-        return (kernels + self.offset) * self.scale
+            raise InputError(f"network/prior_grid: {self.prior_grid} is finer than a stage's {sides}; take at most its smallest side.")
+        first, last = self.scales
+        channels = self.norm(self.pool(prior)).flatten(2) * first
+        mixed = self.mix(self.hidden(channels).transpose(1, 2)).transpose(1, 2)
+        weights: Tensor = self.weights(nn.functional.gelu(mixed))
+        by_output = weights.reshape(*weights.shape[:2], self.shape[0], -1).transpose(1, 2)
+        kernels: Tensor = (by_output.reshape(-1, *self.shape) + self.offset) * last
+        return kernels
 
 
 class AdaptiveKernelInteraction(nn.Module):
@@ -117,8 +124,10 @@ class AdaptiveKernelInteraction(nn.Module):
         def predictor(made: int) -> AdaptiveKernelPredictor:
             return AdaptiveKernelPredictor(spatial_dims, channels, made, kernel_size, prior_grid, prior_hidden)
 
-        self.intra_attention, self.intra_kernel = (attention(), predictor(intra)) if intra else (None, None)
-        self.inter_attention, self.inter_kernel = (attention(), predictor(inter)) if inter else (None, None)
+        self.intra_attention = attention() if intra else None
+        self.intra_kernel = predictor(intra) if intra else None
+        self.inter_attention = attention() if inter else None
+        self.inter_kernel = predictor(inter) if inter else None
         self.static_kernel = nn.Parameter(torch.empty(static, channels, *(kernel_size,) * spatial_dims)) if static else None
         if self.static_kernel is not None:
             nn.init.normal_(self.static_kernel, std=self.static_kernel[0].numel() ** -0.5)

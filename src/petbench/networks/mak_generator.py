@@ -174,5 +174,6 @@ def keep_scale(network: Network, slope: float = 1.0) -> Network:
             # Each voxel that a transposed convolution as wide as its stride makes sees one voxel of its input.
             inputs = module.in_channels if module.transposed else module.weight[0].numel()
             nn.init.normal_(module.weight, std=(2 / (1 + slope**2) / inputs) ** 0.5)
-            nn.init.zeros_(module.bias)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
     return network

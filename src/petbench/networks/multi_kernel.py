@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from petbench.errors import InputError
-from petbench.networks.blocks import CONVOLUTION, convolution
+from petbench.networks.blocks import CONVOLUTION, convolution, initialise
 
 KERNEL_SIZES = (3, 5, 7)
 
@@ -53,9 +53,10 @@ class MultiKernelProjection(nn.Module):
         self.shares = [share for share, _ in used]
         self.paddings = [(kernel // 2,) * 2 * spatial_dims for _, kernel in used]
         layer = CONVOLUTION[spatial_dims]
-        self.kernels = nn.ModuleList(layer(share, share, kernel, stride=stride, groups=share) for share, kernel in used)
-        for kernel in self.kernels:
-            nn.init.kaiming_normal_(kernel.weight, nonlinearity="linear")
+        kernels = [layer(share, share, kernel, stride=stride, groups=share) for share, kernel in used]
+        for depthwise in kernels:
+            nn.init.kaiming_normal_(depthwise.weight, nonlinearity="linear")
+        self.kernels = nn.ModuleList(kernels)
         self.mix = nn.Linear(channels, channels)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -125,6 +126,8 @@ class MultiKernelExtraction(nn.Module):
             nn.GELU(),
             convolution(spatial_dims, expansion * channels, channels, kernel_size=1),
         )
+        # Small, so that a block starts by passing its features on.
+        initialise(nn.ModuleList([self.attention.output, self.feed_forward[-1]]), std=0.02)
 
     def forward(self, features: Tensor) -> Tensor:
         """Refine features (B, C, *grid)."""

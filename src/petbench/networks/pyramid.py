@@ -10,6 +10,8 @@ from petbench.errors import InputError
 from petbench.networks.blocks import convolution
 
 GATES = ("softmax", "sigmoid")
+# Of a perceptron with fewer units all are dead too often: what it sees is not negative, so that a ReLU is off for good by its sign.
+LEAST_HIDDEN = 4
 
 
 class ChannelAttention(nn.Module):
@@ -29,7 +31,7 @@ class ChannelAttention(nn.Module):
         if gate not in GATES:
             raise InputError(f"network/gate: {gate!r} is unknown; choose one of {', '.join(GATES)}.")
         self.gate, self.channels = gate, channels
-        hidden = max(1, channels // 4)
+        hidden = max(LEAST_HIDDEN, channels // 4)
         self.average, self.largest = (nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels)) for _ in range(2))
 
     def weights(self, features: Tensor) -> Tensor:
