@@ -10,7 +10,7 @@ from .pages import ROOT, rows
 
 SOURCES = ROOT / "src" / "petbench"
 # serve all
-SHARED = ("errors", "files", "device")
+SHARED = ("errors", "files", "checkpoint", "device")
 
 
 @cache

@@ -8,7 +8,7 @@ import pytest
 from petbench.files import digest
 from petbench.methods.build import build
 from petbench.training.probes import contract, lives, restores
-from petbench.workflow.entries import Library
+from petbench.workflow.library import Library
 from petbench.workflow.schema import read_yaml
 
 ROOT = Path(__file__).parents[2]
