@@ -1,6 +1,7 @@
 """What the raw data of a subject are made from: heads of phantoms, scanners, doses and the scans that they are reconstructed from."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from petbench.data.brainweb import FOLDER, hand_placed
@@ -15,18 +16,14 @@ from petbench.plan.subjects import Subjects
 from petbench.workflow.entries import STANDARD
 
 
+@dataclass(frozen=True, eq=False)
 class Acquisition:
-    """Phantoms and their scans, and the low doses that are simulated from a lab's images.
+    """Phantoms and their scans, and the low doses that are simulated from a lab's images."""
 
-    Args:
-        scale: What is run.
-        paths: Where it lies.
-        subjects: Who is who.
-        untimed: Marks a file whose time does not count.
-    """
-
-    def __init__(self, scale: Scale, paths: Paths, subjects: Subjects, untimed: Callable[[str], str]) -> None:
-        self.scale, self.paths, self.subjects, self.untimed = scale, paths, subjects, untimed
+    scale: Scale
+    paths: Paths
+    subjects: Subjects
+    untimed: Callable[[str], str]
 
     def check(self) -> None:
         """Check that every scanner can record and reconstruct all doses of its data sets.

@@ -1,6 +1,7 @@
 """What each method is measured by: the images and references of everybody tested, and weights that a metric takes."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,16 @@ from petbench.workflow.entries import UNRESTORED
 from petbench.workflow.runtime import evaluated_slices
 
 
+@dataclass(frozen=True, eq=False)
 class Evaluation:
     """Metrics of restored images and the similarity of a network's layers."""
 
-    def __init__(
-        self, scale: Scale, paths: Paths, subjects: Subjects, images: Images, trainings: Trainings, untimed: Callable[[str], str]
-    ) -> None:
-        self.scale, self.paths, self.subjects, self.images, self.trainings = scale, paths, subjects, images, trainings
-        self.untimed = untimed
+    scale: Scale
+    paths: Paths
+    subjects: Subjects
+    images: Images
+    trainings: Trainings
+    untimed: Callable[[str], str]
 
     def measured(self, dataset: str, dose: str, method: str) -> dict[str, list[str]]:
         """What a method's values are taken from, by kind."""

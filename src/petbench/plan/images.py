@@ -1,6 +1,7 @@
 """Images of a subject: the workflow's own, a lab's where they lie, and what methods read of them."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from petbench.data.bids import find_image
@@ -12,18 +13,14 @@ from petbench.plan.subjects import Subjects
 from petbench.workflow.entries import LOW_DOSE, STANDARD
 
 
+@dataclass(frozen=True, eq=False)
 class Images:
-    """Where the images of data sets are, raw, registered and prepared.
+    """Where the images of data sets are, raw, registered and prepared."""
 
-    Args:
-        scale: What is run.
-        paths: Where it lies.
-        subjects: Who is who.
-        untimed: Marks a file whose time does not count.
-    """
-
-    def __init__(self, scale: Scale, paths: Paths, subjects: Subjects, untimed: Callable[[str], str]) -> None:
-        self.scale, self.paths, self.subjects, self.untimed = scale, paths, subjects, untimed
+    scale: Scale
+    paths: Paths
+    subjects: Subjects
+    untimed: Callable[[str], str]
 
     def check(self) -> None:
         """Check that every image of a lab's data sets is there, and one only; those of a cohort were found with its labels.

@@ -1,6 +1,7 @@
 """Positron range: which runs of Monte Carlo, kernels and scans the experiments of DDConv are made from."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from petbench.plan.paths import Paths
@@ -10,11 +11,12 @@ from petbench.report.range_figures import FIGURES
 MEDIA_KEYS = ("materials", "size", "voxel_mm", "media")
 
 
+@dataclass(frozen=True, eq=False)
 class PositronRange:
     """PSF sets, predictors, torsos, and the experiments on them."""
 
-    def __init__(self, scale: Scale, paths: Paths) -> None:
-        self.scale, self.paths = scale, paths
+    scale: Scale
+    paths: Paths
 
     def of_kind(self, *kinds: str) -> list[str]:
         """Experiments of some kinds."""

@@ -26,18 +26,7 @@ OWN_RANGE_STAGES = {
 
 
 class Records:
-    """What each experiment's table depends on.
-
-    Args:
-        scale: What is run.
-        subjects: Who is who.
-        images: Where images are.
-        trainings: Who learns from whom.
-        diagnosis: Who trains and tests classifiers.
-        reliance: Whose images stand in for whose.
-        positron_range: What experiments on it are made from.
-        code: Hash of the code of a stage and of modules of methods.
-    """
+    """What each experiment's table depends on; `code` hashes a stage's script and modules of methods."""
 
     def __init__(
         self,

@@ -1,6 +1,7 @@
 """Which weights restore whom, and what they are trained on."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from petbench.plan.images import Images
@@ -12,11 +13,14 @@ from petbench.workflow.entries import UNRESTORED, methods_of
 from petbench.workflow.runtime import restoring_minutes
 
 
+@dataclass(frozen=True, eq=False)
 class Trainings:
     """Trainings and restorations of a scale: who learns from whom is worked out in `petbench.plan.lineage`."""
 
-    def __init__(self, scale: Scale, paths: Paths, subjects: Subjects, images: Images) -> None:
-        self.scale, self.paths, self.subjects, self.images = scale, paths, subjects, images
+    scale: Scale
+    paths: Paths
+    subjects: Subjects
+    images: Images
 
     def check(self) -> None:
         """Check that no subject of any table is restored by weights that saw it.
