@@ -19,6 +19,7 @@ from petbench.networks.unet import UNet
 from .entries import CONFIG, entry, merged, tiny
 
 NAMES = sorted(path.stem for path in (CONFIG / "methods").glob("*.yaml") if entry(path.stem).get("module") in ("mak_gan", "m_unet"))
+OF_MODULES = {entry(path.stem)["module"]: path.stem for path in (CONFIG / "methods").glob("*.yaml") if entry(path.stem).get("train")}
 TABLE_2 = ["mak_gan-a", "mak_gan-b", "mak_gan-c", "mak_gan-d", "mak_gan"]
 RATIOS = {
     "mke_ratio": {"mak_gan-mke_1_1_1": [1, 1, 1], "mak_gan-mke_1_2_1": [1, 2, 1], "mak_gan-mke_1_1_2": [1, 1, 2]},
@@ -91,6 +92,13 @@ def test_optimisers_are_those_of_the_method(name):
     assert set(optimised) == set(entry(name)["train"]["optimiser"])
     listed = [id(parameter) for parameters in optimised.values() for parameter in parameters]
     assert sorted(listed) == sorted(id(parameter) for parameter in method.parameters())
+
+
+@pytest.mark.parametrize(("module", "name"), sorted(OF_MODULES.items()))
+def test_schemas_name_the_optimisers_of_their_modules(module, name):
+    """An entry that lacks a block for one is then refused before anything runs."""
+    schema = yaml.safe_load((CONFIG / "schemas" / "methods" / f"{module}.yaml").read_text())
+    assert set(build(module, tiny(name)).optimised()) == set(schema.get("optimisers", ["restorer"]))
 
 
 @pytest.mark.parametrize(("name", "reported"), [("mak_gan", 30.08), ("m_unet", 40.50)])
