@@ -70,6 +70,11 @@ def test_an_ensemble_is_of_methods_that_keep_the_contract(name):
     assert all("ensemble" not in METHODS[member] for member in METHODS[name]["ensemble"])
 
 
+def test_improved_diffusion_alone_is_free_of_following_the_level():
+    trained = {entry["module"]: entry["train"] for entry in METHODS.values() if "train" in entry}
+    assert {module for module, train in trained.items() if not build(module, train).follows_level} == {"iddpm"}
+
+
 def cheapest(module):
     """The first entry of a module that has weights of its own."""
     return next(name for name, entry in METHODS.items() if entry.get("module") == module and "train" in entry)

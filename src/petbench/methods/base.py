@@ -70,7 +70,13 @@ class Trained(nn.Module):
 
 
 class Restorer(Trained):
-    """Restores standard-dose PET from low-dose PET, MR, or both; its batches are `Batch`."""
+    """Restores standard-dose PET from low-dose PET, MR, or both; its batches are `Batch`.
+
+    `follows_level` says that what it restores is as active as its low dose, which its contract holds it to; a method for which that is
+    not so by its own design says so.
+    """
+
+    follows_level: bool = True
 
     def optimised(self) -> dict[str, Iterable[nn.Parameter]]:
         """All parameters under one optimiser, `restorer`, unless a method says otherwise."""

@@ -21,6 +21,8 @@ class IDDPM(Diffusion):
         conditions: Images beside the noisy one, in order: `low_dose`, `mr`.
     """
 
+    follows_level = False  # improved diffusion's normalised head hides it where the clean image is predicted (docs/diffusion.md)
+
     def __init__(self, process: Process, network: DiffusionUNet, conditions: Sequence[str]):
         super().__init__(process)
         self.network = network
