@@ -131,7 +131,9 @@ class AdaptiveKernelInteraction(nn.Module):
         self.static_kernel = nn.Parameter(torch.empty(static, channels, *(kernel_size,) * spatial_dims)) if static else None
         if self.static_kernel is not None:
             nn.init.normal_(self.static_kernel, std=self.static_kernel[0].numel() ** -0.5)
-        self.prior_residual, self.identity = prior_residual, identity
+        self.prior_residual = prior_residual
+        # What is added starts small, as a residual branch's last layer does, channel by channel (Touvron et al. 2021).
+        self.gain = nn.Parameter(torch.full((channels, *(1,) * spatial_dims), 0.1)) if identity else None
 
     def kernels(self, pet: Tensor, mr: Tensor) -> Tensor:
         """The multi-level kernel (B, C, C, *kernel) of features (B, C, *grid) (MAK-GAN, eq. 9)."""
@@ -147,4 +149,4 @@ class AdaptiveKernelInteraction(nn.Module):
     def forward(self, pet: Tensor, mr: Tensor) -> Tensor:
         """Filter `pet` with the help of `mr`, both (B, C, *grid); returns (B, C, *grid)."""
         filtered = per_sample_convolution(pet, self.kernels(pet, mr))
-        return pet + filtered if self.identity else filtered
+        return filtered if self.gain is None else pet + self.gain * filtered
