@@ -53,35 +53,39 @@ onstart:
 rule all:
     default_target: True
     input:
-        "results/report/index.html",
-        experiment_files(RUN),
-        descriptions(),
+        PATHS.latest_page,
+        PLAN.report.files(SCALE.run),
+        PLAN.images.descriptions(),
     localrule: True
 
 
 rule tables:
     input:
-        experiment_files(RUN),
+        PLAN.report.files(SCALE.run),
     localrule: True
 
 
 rule report:
     input:
-        "results/report/index.html",
+        PATHS.latest_page,
     localrule: True
 
 
 rule restore:
     input:
-        own_scans,
+        or_stop(PLAN.scans.pages),
     localrule: True
 
 
-for name, members in TARGETS.items():
+for name, members in PLAN.targets.experiments().items():
 
     rule:
         name:
             name
         input:
-            experiment_files(members),
+            PLAN.report.files(members),
         localrule: True
+
+
+if workflow.is_main_process:
+    check_targets()

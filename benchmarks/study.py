@@ -27,10 +27,10 @@ from petbench.evaluation.complexity import complexity
 from petbench.evaluation.definitions import TRIVIAL
 from petbench.methods.build import build
 from petbench.physics.scanner import Scanner
+from petbench.plan.lineage import Training, training_samples, weights_of
 from petbench.preprocess.splits import folds, people_of
 from petbench.preprocess.windows import spatial_shape, window_starts
 from petbench.workflow.entries import load
-from petbench.workflow.lineage import Training, training_samples, weights_of
 from petbench.workflow.runtime import restored_windows
 
 ROOT = Path(__file__).parents[1]

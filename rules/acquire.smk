@@ -4,7 +4,7 @@
 # A model that is there and whole stays: `update` keeps Snakemake from deleting it when code or address change.
 rule fetch_brainweb:
     output:
-        update("results/downloads/brainweb/subject_{model}.bin.gz"),
+        update(PATHS.brainweb_model),
     log:
         "results/downloads/brainweb/logs/subject_{model}.log",
     benchmark:
@@ -19,7 +19,7 @@ rule fetch_brainweb:
         mem_mb=1_000,
         runtime=60,
     params:
-        source=brainweb_source,
+        source=or_stop(PLAN.acquisition.model_source),
         code=code_of("fetch_brainweb"),
     script:
         "../scripts/fetch_brainweb.py"
@@ -27,23 +27,23 @@ rule fetch_brainweb:
 
 rule acquire:
     input:
-        model=model_file,
+        model=or_stop(PLAN.acquisition.model_file),
     output:
-        t1w="<results>/{dataset}/bids/sub-{subject}/anat/sub-{subject}_T1w.nii.gz",
-        t1w_sidecar="<results>/{dataset}/bids/sub-{subject}/anat/sub-{subject}_T1w.json",
-        activity="<results>/{dataset}/truth/sub-{subject}/sub-{subject}_activity.nii.gz",
-        activity_sidecar="<results>/{dataset}/truth/sub-{subject}/sub-{subject}_activity.json",
-        attenuation="<results>/{dataset}/truth/sub-{subject}/sub-{subject}_mumap.nii.gz",
-        attenuation_sidecar="<results>/{dataset}/truth/sub-{subject}/sub-{subject}_mumap.json",
-        labels="<results>/{dataset}/truth/sub-{subject}/sub-{subject}_dseg.nii.gz",
-        labels_sidecar="<results>/{dataset}/truth/sub-{subject}/sub-{subject}_dseg.json",
-        truth="<results>/{dataset}/truth/sub-{subject}/sub-{subject}_truth.json",
+        t1w=PATHS.t1w,
+        t1w_sidecar=PATHS.t1w_sidecar,
+        activity=PATHS.activity,
+        activity_sidecar=PATHS.activity_sidecar,
+        attenuation=PATHS.attenuation,
+        attenuation_sidecar=PATHS.attenuation_sidecar,
+        labels=PATHS.labels,
+        labels_sidecar=PATHS.labels_sidecar,
+        truth=PATHS.truth,
     log:
         "<logs>/acquire/{dataset}/sub-{subject}.log",
     benchmark:
         "<benchmarks>/acquire/{dataset}/sub-{subject}.tsv"
     wildcard_constraints:
-        dataset=wildcard_choice(PHANTOMS),
+        dataset=wildcard_choice(SCALE.phantoms),
     priority: EARLY
     conda:
         "../envs/petbench.yaml"
@@ -52,12 +52,12 @@ rule acquire:
         mem_mb=scaled(8_000),
         runtime=scaled(30),
     params:
-        phantom=head_of,
-        model=model_of,
-        rotation_deg=lambda wildcards: copy_of(wildcards)["rotation_deg"],
-        image=lambda wildcards: scanner_of(wildcards)["image"],
-        group=group_of,
-        seed=phantom_seed,
+        phantom=PLAN.acquisition.head,
+        model=PLAN.acquisition.model,
+        rotation_deg=PLAN.subjects.rotation_deg,
+        image=PLAN.acquisition.head_image,
+        group=PLAN.subjects.group,
+        seed=PLAN.subjects.head_seed,
         code=code_of("acquire"),
     script:
         "../scripts/acquire.py"
@@ -65,14 +65,14 @@ rule acquire:
 
 rule describe:
     output:
-        description="<results>/{dataset}/bids/dataset_description.json",
-        participants="<results>/{dataset}/bids/participants.tsv",
+        description=PATHS.description,
+        participants=PATHS.participants,
     log:
         "<logs>/describe/{dataset}.log",
     benchmark:
         "<benchmarks>/describe/{dataset}.tsv"
     wildcard_constraints:
-        dataset=wildcard_choice(PHANTOMS),
+        dataset=wildcard_choice(SCALE.phantoms),
     localrule: True
     conda:
         "../envs/petbench.yaml"
@@ -81,11 +81,11 @@ rule describe:
         mem_mb=500,
         runtime=5,
     params:
-        name=of_dataset("title"),
-        source=of_dataset("source"),
-        subjects=everybody,
-        labels=lambda wildcards: DATASETS[wildcards.dataset].get("labels", {}),
-        copies=lambda wildcards: DATASETS[wildcards.dataset].get("phantoms", {}),
+        name=SCALE.of("dataset", "title"),
+        source=SCALE.of("dataset", "source"),
+        subjects=PLAN.subjects.everybody,
+        labels=SCALE.of("dataset", "labels", default={}),
+        copies=SCALE.of("dataset", "phantoms", default={}),
         code=code_of("describe"),
     script:
         "../scripts/describe.py"
@@ -93,10 +93,10 @@ rule describe:
 
 rule preflight:
     input:
-        images=preflight_images,
-        alone=preflight_alone,
+        images=PLAN.images.to_check,
+        alone=PLAN.images.alone,
     output:
-        "<results>/{dataset}/preflight.json",
+        PATHS.preflight,
     log:
         "<logs>/preflight/{dataset}.log",
     benchmark:
@@ -109,8 +109,8 @@ rule preflight:
         mem_mb=scaled(4_000),
         runtime=scaled(30),
     params:
-        subjects=of_dataset("subjects"),
-        mr_only=lambda wildcards: DATASETS[wildcards.dataset].get("mr_only", []),
+        subjects=SCALE.of("dataset", "subjects"),
+        mr_only=SCALE.of("dataset", "mr_only", default=[]),
         code=code_of("preflight"),
     script:
         "../scripts/preflight.py"

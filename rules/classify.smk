@@ -3,16 +3,16 @@
 
 rule classify:
     input:
-        unpack(classifying_inputs),
+        unpack(PLAN.diagnosis.to_classify),
     output:
-        scores="<results>/{dataset}/{dose}/diagnosis/{classifier}/fold-{fold}/scores.tsv",
-        history="<results>/{dataset}/{dose}/diagnosis/{classifier}/fold-{fold}/history.tsv",
+        scores=PATHS.scores,
+        history=PATHS.scores_history,
     log:
         "<logs>/classify/{dataset}/{dose}/{classifier}/fold-{fold}.log",
     benchmark:
         "<benchmarks>/classify/{dataset}/{dose}/{classifier}/fold-{fold}.tsv"
     wildcard_constraints:
-        dataset=wildcard_choice(SYNTHETIC),
+        dataset=wildcard_choice(SCALE.synthetic),
     conda:
         "../envs/petbench.yaml"
     threads: at_most(8)
@@ -21,34 +21,34 @@ rule classify:
         mem_mb=scaled(16_000),
         runtime=scaled(720),
     params:
-        classifier=classifier_of,
-        plan=classifying_plan,
-        code=code_of("classify", modules=diagnosed_modules),
+        classifier=PLAN.diagnosis.classifier,
+        plan=PLAN.diagnosis.roles,
+        code=code_of("classify", modules=PLAN.diagnosis.modules),
     script:
         "../scripts/classify.py"
 
 
 rule diagnosis:
     input:
-        scores=lambda wildcards: scores_of([wildcards.experiment]),
-        published=published_file,
-        images=images_behind,
+        scores=PLAN.diagnosis.scored,
+        published=PLAN.report.published,
+        images=PLAN.records.images_behind,
     output:
         tsv=report(
-            "<results>/tables/{experiment}.tsv",
+            PATHS.table,
             caption="../resources/captions/table.rst",
             category="Tables",
             labels={"experiment": "{experiment}"},
         ),
-        markdown="<results>/tables/{experiment}.md",
-        latex="<results>/tables/{experiment}.tex",
-        record="<results>/tables/{experiment}.json",
+        markdown=PATHS.table_markdown,
+        latex=PATHS.table_latex,
+        record=PATHS.record,
     log:
         "<logs>/diagnosis/{experiment}.log",
     benchmark:
         "<benchmarks>/diagnosis/{experiment}.tsv"
     wildcard_constraints:
-        experiment=wildcard_choice(DIAGNOSES),
+        experiment=wildcard_choice(SCALE.diagnoses),
     localrule: True
     conda:
         "../envs/petbench.yaml"
@@ -57,14 +57,14 @@ rule diagnosis:
         mem_mb=1_000,
         runtime=10,
     params:
-        experiment=lambda wildcards: EXPERIMENTS[wildcards.experiment],
-        bootstrap=bootstrap_of,
-        titles=titles_of,
-        notes=notes_of,
-        published=published_checksum,
-        images=names_behind,
-        configuration=configuration_behind,
-        stages=code_behind,
+        experiment=SCALE.of("experiment"),
+        bootstrap=PLAN.diagnosis.bootstrap,
+        titles=PLAN.report.titles,
+        notes=PLAN.report.notes,
+        published=PLAN.report.published_checksum,
+        images=PLAN.records.names_behind,
+        configuration=PLAN.records.configuration,
+        stages=PLAN.records.stages,
         code=code_of("diagnosis"),
     script:
         "../scripts/diagnosis.py"
@@ -72,21 +72,21 @@ rule diagnosis:
 
 rule roc:
     input:
-        scores=lambda wildcards: scores_of([wildcards.experiment]),
+        scores=PLAN.diagnosis.scored,
     output:
         png=report(
-            "<results>/figures/{experiment}.png",
+            PATHS.figure,
             caption="../resources/captions/figure.rst",
             category="Figures",
             labels={"experiment": "{experiment}"},
         ),
-        svg="<results>/figures/{experiment}.svg",
+        svg=PATHS.figure_svg,
     log:
         "<logs>/roc/{experiment}.log",
     benchmark:
         "<benchmarks>/roc/{experiment}.tsv"
     wildcard_constraints:
-        experiment=wildcard_choice(set(FIGURES) & set(DIAGNOSES)),
+        experiment=wildcard_choice(set(SCALE.figures) & set(SCALE.diagnoses)),
     localrule: True
     conda:
         "../envs/petbench.yaml"
@@ -95,8 +95,8 @@ rule roc:
         mem_mb=1_000,
         runtime=10,
     params:
-        experiment=lambda wildcards: EXPERIMENTS[wildcards.experiment],
-        titles=titles_of,
+        experiment=SCALE.of("experiment"),
+        titles=PLAN.report.titles,
         code=code_of("roc"),
     script:
         "../scripts/roc.py"

@@ -4,7 +4,7 @@
 # Named by what it must hold: a file that is there and whole is kept, whatever address it came from.
 rule fetch_weights:
     output:
-        update("results/downloads/weights/{sha256}.pth"),
+        update(PATHS.lpips_weights),
     log:
         "results/downloads/logs/weights/{sha256}.log",
     benchmark:
@@ -19,7 +19,7 @@ rule fetch_weights:
         mem_mb=500,
         runtime=60,
     params:
-        url=weights_address,
+        url=PLAN.evaluation.lpips_address,
         code=code_of("fetch_weights"),
     script:
         "../scripts/fetch_weights.py"
@@ -27,9 +27,9 @@ rule fetch_weights:
 
 rule evaluate:
     input:
-        unpack(evaluation_inputs),
+        unpack(or_stop(PLAN.evaluation.to_measure)),
     output:
-        "<results>/{dataset}/{dose}/{method}/metrics.tsv",
+        PATHS.metrics,
     log:
         "<logs>/evaluate/{dataset}/{dose}/{method}.log",
     benchmark:
@@ -41,12 +41,12 @@ rule evaluate:
         mem_mb=scaled(8_000),
         runtime=scaled(120),
     params:
-        subjects=tested_of,
-        people=people_tested,
-        folds=folds_of,
-        grid=of_dataset("preprocess", "grid"),
-        settings=evaluation_settings,
-        weights=lambda wildcards: lpips_checksums(wildcards.dataset),
+        subjects=PLAN.subjects.those_tested,
+        people=PLAN.subjects.people_tested,
+        folds=PLAN.subjects.folds_tested,
+        grid=SCALE.of("dataset", "preprocess", "grid"),
+        settings=PLAN.evaluation.settings,
+        weights=PLAN.evaluation.lpips_checksums,
         code=code_of("evaluate"),
     script:
         "../scripts/evaluate.py"
@@ -54,41 +54,39 @@ rule evaluate:
 
 rule reliance:
     input:
-        unpack(reliance_inputs),
+        unpack(PLAN.reliance.inputs),
     output:
-        "<results>/reliance/{experiment}/{dataset}/{dose}/{method}/fold-{fold}.tsv",
+        PATHS.reliance,
     log:
         "<logs>/reliance/{experiment}/{dataset}/{dose}/{method}/fold-{fold}.log",
     benchmark:
         "<benchmarks>/reliance/{experiment}/{dataset}/{dose}/{method}/fold-{fold}.tsv"
     wildcard_constraints:
-        experiment=wildcard_choice(RELIANCES),
+        experiment=wildcard_choice(SCALE.reliances),
     conda:
         "../envs/petbench.yaml"
     threads: at_most(4)
     resources:
         gpu=1,
         mem_mb=scaled(16_000),
-        runtime=reliance_runtime,
+        runtime=scaled(PLAN.reliance.minutes),
     params:
-        subjects=relying,
-        people=people_relying,
-        restoring=of_method("restore"),
-        grid=of_dataset("preprocess", "grid"),
-        settings=lambda wildcards: {
-            key: value for key, value in evaluation_settings(wildcards).items() if key != "lpips"
-        },
-        code=code_of("reliance", modules=method_module),
+        subjects=PLAN.reliance.subjects_of,
+        people=PLAN.reliance.people_of,
+        restoring=SCALE.of("method", "restore"),
+        grid=SCALE.of("dataset", "preprocess", "grid"),
+        settings=PLAN.reliance.settings,
+        code=code_of("reliance", modules=PLAN.trainings.own_module),
     script:
         "../scripts/reliance.py"
 
 
 rule similarity:
     input:
-        unpack(similarity_inputs),
+        unpack(PLAN.evaluation.to_compare),
     output:
         report(
-            "<results>/tables/{experiment}.tsv",
+            PATHS.table,
             caption="../resources/captions/similarity.rst",
             category="Tables",
             labels={"experiment": "{experiment}"},
@@ -98,7 +96,7 @@ rule similarity:
     benchmark:
         "<benchmarks>/similarity/{experiment}.tsv"
     wildcard_constraints:
-        experiment=wildcard_choice(MAPS),
+        experiment=wildcard_choice(SCALE.maps),
     conda:
         "../envs/petbench.yaml"
     threads: at_most(4)
@@ -107,8 +105,8 @@ rule similarity:
         mem_mb=scaled(16_000),
         runtime=scaled(60),
     params:
-        settings=lambda wildcards: EXPERIMENTS[wildcards.experiment]["similarity"],
-        code=code_of("similarity", modules=lambda wildcards: [METHODS[compared(wildcards).method]["module"]]),
+        settings=SCALE.of("experiment", "similarity"),
+        code=code_of("similarity", modules=PLAN.evaluation.compared_module),
     script:
         "../scripts/similarity.py"
 
@@ -125,10 +123,10 @@ rule verify:
         mem_mb=8_000,
         runtime=120,
     params:
-        measured=measured,
-        reconstructed=reconstructed,
-        summarised=summarised,
-        tables=tabulated,
+        measured=PLAN.verification.measured,
+        reconstructed=PLAN.verification.reconstructed,
+        summarised=PLAN.verification.summarised,
+        tables=PLAN.verification.tables,
         code=code_of("verify"),
     script:
         "../scripts/verify.py"

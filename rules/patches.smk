@@ -3,19 +3,21 @@
 
 rule prepare:
     input:
-        unpack(subject_images),
+        low_dose=PLAN.images.low_dose,
+        standard_dose=PLAN.images.standard_dose,
+        mr=PATHS.registered_mr,
     output:
-        low_dose="<results>/{dataset}/{dose}/prepared/{domain}/sub-{subject}/low_dose.npy",
-        standard_dose="<results>/{dataset}/{dose}/prepared/{domain}/sub-{subject}/standard_dose.npy",
-        mr="<results>/{dataset}/{dose}/prepared/{domain}/sub-{subject}/mr.npy",
-        index="<results>/{dataset}/{dose}/prepared/{domain}/sub-{subject}/index.npy",
-        parameters="<results>/{dataset}/{dose}/prepared/{domain}/sub-{subject}/prepared.json",
+        low_dose=PATHS.prepared_low_dose,
+        standard_dose=PATHS.prepared_standard_dose,
+        mr=PATHS.prepared_mr,
+        index=PATHS.prepared_index,
+        parameters=PATHS.prepared,
     log:
         "<logs>/prepare/{dataset}/{dose}/{domain}/sub-{subject}.log",
     benchmark:
         "<benchmarks>/prepare/{dataset}/{dose}/{domain}/sub-{subject}.tsv"
     wildcard_constraints:
-        dataset=wildcard_choice(set(DATASETS) - set(SYNTHETIC)),
+        dataset=wildcard_choice(set(SCALE.datasets) - set(SCALE.synthetic)),
     priority: EARLY
     conda:
         "../envs/petbench.yaml"
@@ -24,8 +26,8 @@ rule prepare:
         mem_mb=scaled(4_000),
         runtime=scaled(10),
     params:
-        preprocess=of_dataset("preprocess"),
-        domain=of_dataset("domains", "{domain}"),
+        preprocess=SCALE.of("dataset", "preprocess"),
+        domain=SCALE.domain_of,
         code=code_of("prepare"),
     script:
         "../scripts/prepare.py"
@@ -34,9 +36,9 @@ rule prepare:
 rule split:
     input:
         # no training starts before the MR of every subject that matters is known to fit its PET
-        registered=all_registered,
+        registered=PLAN.images.registered,
     output:
-        "<results>/{dataset}/split.json",
+        PATHS.split,
     log:
         "<logs>/split/{dataset}.log",
     benchmark:
@@ -50,8 +52,8 @@ rule split:
         mem_mb=500,
         runtime=5,
     params:
-        people=lambda wildcards: people_of(DATASETS[wildcards.dataset]),
-        split=of_dataset("split"),
+        people=PLAN.subjects.people_shown,
+        split=SCALE.of("dataset", "split"),
         code=code_of("split"),
     script:
         "../scripts/split.py"

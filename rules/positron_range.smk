@@ -3,7 +3,7 @@
 
 rule media:
     output:
-        "<results>/positron_range/psf_sets/{psf_set}/media.h5",
+        PATHS.media,
     log:
         "<logs>/media/{psf_set}.log",
     benchmark:
@@ -17,7 +17,7 @@ rule media:
         mem_mb=2_000,
         runtime=10,
     params:
-        media=lambda wildcards: {key: value for key, value in PSF_SETS[wildcards.psf_set].items() if key in MEDIA_KEYS},
+        media=PLAN.positron_range.media,
         code=code_of("media"),
     script:
         "../scripts/media.py"
@@ -25,9 +25,9 @@ rule media:
 
 rule gate:
     input:
-        "<results>/positron_range/psf_sets/{psf_set}/media.h5",
+        PATHS.media,
     output:
-        "<results>/positron_range/psf_sets/{psf_set}/chunk-{chunk}.h5",
+        PATHS.psf_chunk,
     log:
         "<logs>/gate/{psf_set}/{chunk}.log",
     benchmark:
@@ -40,9 +40,9 @@ rule gate:
         mem_mb=scaled(3_000),
         runtime=scaled(240),
     params:
-        gate=lambda wildcards: PSF_SETS[wildcards.psf_set]["gate"],
-        seed=lambda wildcards: PSF_SETS[wildcards.psf_set]["seed"],
-        chunks=lambda wildcards: PSF_SETS[wildcards.psf_set]["chunks"],
+        gate=SCALE.of("psf_set", "gate"),
+        seed=SCALE.of("psf_set", "seed"),
+        chunks=SCALE.of("psf_set", "chunks"),
         code=code_of("gate"),
     script:
         "../scripts/gate.py"
@@ -50,9 +50,9 @@ rule gate:
 
 rule merge_psf:
     input:
-        psf_chunks,
+        PLAN.positron_range.psf_chunks,
     output:
-        "<results>/positron_range/psf_sets/{psf_set}/psf.h5",
+        PATHS.psf,
     log:
         "<logs>/merge_psf/{psf_set}.log",
     benchmark:
@@ -73,11 +73,11 @@ rule merge_psf:
 
 rule train_predictor:
     input:
-        psf_sets=predictor_psfs,
+        psf_sets=PLAN.positron_range.psf_sets,
     output:
-        weights=ensure("<results>/positron_range/predictors/{predictor}/model.safetensors", non_empty=True),
-        history="<results>/positron_range/predictors/{predictor}/history.tsv",
-        cost="<results>/positron_range/predictors/{predictor}/cost.json",
+        weights=ensure(PATHS.predictor, non_empty=True),
+        history=PATHS.predictor_history,
+        cost=PATHS.predictor_cost,
     log:
         "<logs>/train_predictor/{predictor}.log",
     benchmark:
@@ -91,7 +91,7 @@ rule train_predictor:
         mem_mb=scaled(8_000),
         runtime=scaled(720),
     params:
-        train=lambda wildcards: PREDICTORS[wildcards.predictor]["train"],
+        train=SCALE.of("predictor", "train"),
         code=code_of("train_predictor"),
     script:
         "../scripts/train_predictor.py"
@@ -99,12 +99,12 @@ rule train_predictor:
 
 rule torso:
     input:
-        supplied_volumes,
+        PLAN.positron_range.supplied,
     output:
-        activity="<results>/positron_range/torsos/{torso}/activity.nii.gz",
-        mu="<results>/positron_range/torsos/{torso}/mu.nii.gz",
-        lesions="<results>/positron_range/torsos/{torso}/lesions.nii.gz",
-        table="<results>/positron_range/torsos/{torso}/lesions.tsv",
+        activity=PATHS.torso_activity,
+        mu=PATHS.torso_mu,
+        lesions=PATHS.torso_lesions,
+        table=PATHS.torso_table,
     log:
         "<logs>/torso/{torso}.log",
     benchmark:
@@ -117,8 +117,8 @@ rule torso:
         mem_mb=scaled(4_000),
         runtime=10,
     params:
-        torso=lambda wildcards: TORSOS[wildcards.torso]["torso"],
-        scanner=lambda wildcards: ENTRIES["scanners"][TORSOS[wildcards.torso]["scanner"]],
+        torso=SCALE.of("torso", "torso"),
+        scanner=PLAN.positron_range.torso_scanner,
         code=code_of("torso"),
     script:
         "../scripts/torso.py"
@@ -126,9 +126,9 @@ rule torso:
 
 rule annihilate:
     input:
-        unpack(lambda wildcards: torso_volumes(wildcards.torso)),
+        unpack(PLAN.positron_range.torso),
     output:
-        "<results>/positron_range/torsos/{torso}/chunk-{chunk}.h5",
+        PATHS.annihilation_chunk,
     log:
         "<logs>/annihilate/{torso}/{chunk}.log",
     benchmark:
@@ -141,9 +141,9 @@ rule annihilate:
         mem_mb=scaled(6_000),
         runtime=scaled(240),
     params:
-        gate=lambda wildcards: TORSOS[wildcards.torso]["gate"],
-        seed=lambda wildcards: TORSOS[wildcards.torso]["seed"],
-        chunks=lambda wildcards: TORSOS[wildcards.torso]["chunks"],
+        gate=SCALE.of("torso", "gate"),
+        seed=SCALE.of("torso", "seed"),
+        chunks=SCALE.of("torso", "chunks"),
         code=code_of("annihilate"),
     script:
         "../scripts/annihilate.py"
@@ -151,9 +151,9 @@ rule annihilate:
 
 rule merge_annihilations:
     input:
-        annihilation_chunks,
+        PLAN.positron_range.annihilation_chunks,
     output:
-        "<results>/positron_range/torsos/{torso}/annihilations-{part}.h5",
+        PATHS.annihilations,
     log:
         "<logs>/merge_annihilations/{torso}/{part}.log",
     benchmark:
@@ -176,17 +176,17 @@ rule merge_annihilations:
 
 rule compare_kernels:
     input:
-        unpack(kernel_comparison),
+        unpack(PLAN.positron_range.kernels_compared),
     output:
-        distances="<results>/positron_range/{experiment}/kernels/{predictor}/distances.tsv",
-        profiles="<results>/positron_range/{experiment}/kernels/{predictor}/profiles.tsv",
-        kernels="<results>/positron_range/{experiment}/kernels/{predictor}/kernels.h5",
+        distances=PATHS.kernel_distances,
+        profiles=PATHS.kernel_profiles,
+        kernels=PATHS.kernels,
     log:
         "<logs>/compare_kernels/{experiment}/{predictor}.log",
     benchmark:
         "<benchmarks>/compare_kernels/{experiment}/{predictor}.tsv"
     wildcard_constraints:
-        experiment=wildcard_choice(of_kind("range_accuracy")),
+        experiment=wildcard_choice(PLAN.positron_range.of_kind("range_accuracy")),
     conda:
         "../envs/petbench.yaml"
     threads: at_most(2)
@@ -194,7 +194,7 @@ rule compare_kernels:
         mem_mb=scaled(4_000),
         runtime=scaled(60),
     params:
-        options=kernel_options,
+        options=PLAN.positron_range.kernel_options,
         code=code_of("compare_kernels"),
     script:
         "../scripts/compare_kernels.py"
@@ -202,17 +202,17 @@ rule compare_kernels:
 
 rule compare_torso:
     input:
-        unpack(torso_comparison),
+        unpack(PLAN.positron_range.torsos_compared),
     output:
-        distances="<results>/positron_range/{experiment}/torso/distances.tsv",
-        profiles="<results>/positron_range/{experiment}/torso/profiles.tsv",
-        images="<results>/positron_range/{experiment}/torso/images.h5",
+        distances=PATHS.torso_distances,
+        profiles=PATHS.torso_profiles,
+        images=PATHS.torso_images,
     log:
         "<logs>/compare_torso/{experiment}.log",
     benchmark:
         "<benchmarks>/compare_torso/{experiment}.tsv"
     wildcard_constraints:
-        experiment=wildcard_choice(of_kind("range_accuracy")),
+        experiment=wildcard_choice(PLAN.positron_range.of_kind("range_accuracy")),
     conda:
         "../envs/petbench.yaml"
     threads: at_most(4)
@@ -220,8 +220,8 @@ rule compare_torso:
         mem_mb=scaled(16_000),
         runtime=scaled(120),
     params:
-        options=of_range("epsilon", "interface_mm"),
-        settings=applied,
+        options=PLAN.positron_range.given("epsilon", "interface_mm"),
+        settings=PLAN.positron_range.applied,
         code=code_of("compare_torso"),
     script:
         "../scripts/compare_torso.py"
@@ -229,15 +229,15 @@ rule compare_torso:
 
 rule truncation:
     input:
-        lambda wildcards: psf_file(PREDICTORS[RANGE[wildcards.experiment]["predictors"][0]]["kernels"]),
+        PLAN.positron_range.materials,
     output:
-        "<results>/positron_range/{experiment}/truncation.tsv",
+        PATHS.truncation,
     log:
         "<logs>/truncation/{experiment}.log",
     benchmark:
         "<benchmarks>/truncation/{experiment}.tsv"
     wildcard_constraints:
-        experiment=wildcard_choice(of_kind("range_accuracy")),
+        experiment=wildcard_choice(PLAN.positron_range.of_kind("range_accuracy")),
     localrule: True
     conda:
         "../envs/petbench.yaml"
@@ -246,7 +246,7 @@ rule truncation:
         mem_mb=1_000,
         runtime=5,
     params:
-        options=of_range("sizes"),
+        options=PLAN.positron_range.given("sizes"),
         code=code_of("truncation"),
     script:
         "../scripts/truncation.py"
@@ -254,15 +254,15 @@ rule truncation:
 
 rule scan_torso:
     input:
-        unpack(scanned_torso),
+        unpack(PLAN.positron_range.to_scan),
     output:
-        "<results>/positron_range/{experiment}/realisation-{realisation}.h5",
+        PATHS.torso_scan,
     log:
         "<logs>/scan_torso/{experiment}/{realisation}.log",
     benchmark:
         "<benchmarks>/scan_torso/{experiment}/{realisation}.tsv"
     wildcard_constraints:
-        experiment=wildcard_choice([*of_kind("range_reconstruction"), *of_kind("range_scan")]),
+        experiment=wildcard_choice(PLAN.positron_range.of_kind("range_reconstruction", "range_scan")),
     conda:
         "../envs/petbench.yaml"
     threads: at_most(4)
@@ -270,9 +270,9 @@ rule scan_torso:
         mem_mb=scaled(32_000),
         runtime=scaled(60),
     params:
-        scanner=range_scanner,
-        simulation=lambda wildcards: scanned(wildcards.experiment)["simulation"],
-        seed=lambda wildcards: scanned(wildcards.experiment)["seed"],
+        scanner=PLAN.positron_range.scanner,
+        simulation=PLAN.positron_range.of_scan("simulation"),
+        seed=PLAN.positron_range.of_scan("seed"),
         code=code_of("scan_torso"),
     script:
         "../scripts/scan_torso.py"
@@ -280,9 +280,9 @@ rule scan_torso:
 
 rule predict_kernels:
     input:
-        unpack(kernels_to_predict),
+        unpack(PLAN.positron_range.to_predict),
     output:
-        "<results>/positron_range/torsos/{torso}/kernels-{predictor}.h5",
+        PATHS.predicted_kernels,
     log:
         "<logs>/predict_kernels/{torso}/{predictor}.log",
     benchmark:
@@ -296,8 +296,8 @@ rule predict_kernels:
         mem_mb=scaled(16_000),
         runtime=scaled(60),
     params:
-        isotope=lambda wildcards: TORSOS[wildcards.torso]["gate"]["isotope"],
-        settings=lambda wildcards: PREDICTORS[wildcards.predictor].get("apply", {}),
+        isotope=SCALE.of("torso", "gate", "isotope"),
+        settings=SCALE.of("predictor", "apply", default={}),
         code=code_of("predict_kernels"),
     script:
         "../scripts/predict_kernels.py"
@@ -305,16 +305,16 @@ rule predict_kernels:
 
 rule reconstruct_torso:
     input:
-        unpack(scanned_realisation),
+        unpack(PLAN.positron_range.to_reconstruct),
     output:
-        images="<results>/positron_range/{experiment}/{strategy}/realisation-{realisation}.nii.gz",
-        sidecar="<results>/positron_range/{experiment}/{strategy}/realisation-{realisation}.json",
+        images=PATHS.corrected,
+        sidecar=PATHS.corrected_sidecar,
     log:
         "<logs>/reconstruct_torso/{experiment}/{strategy}/{realisation}.log",
     benchmark:
         "<benchmarks>/reconstruct_torso/{experiment}/{strategy}/{realisation}.tsv"
     wildcard_constraints:
-        experiment=wildcard_choice(of_kind("range_reconstruction")),
+        experiment=wildcard_choice(PLAN.positron_range.of_kind("range_reconstruction")),
     conda:
         "../envs/petbench.yaml"
     threads: at_most(8)
@@ -323,9 +323,9 @@ rule reconstruct_torso:
         mem_mb=scaled(32_000),
         runtime=scaled(720),
     params:
-        scanner=range_scanner,
-        reconstruction=lambda wildcards: RANGE[wildcards.experiment]["reconstruction"],
-        settings=applied,
+        scanner=PLAN.positron_range.scanner,
+        reconstruction=SCALE.of("experiment", "reconstruction"),
+        settings=PLAN.positron_range.applied,
         code=code_of("reconstruct_torso"),
     script:
         "../scripts/reconstruct_torso.py"
@@ -333,18 +333,18 @@ rule reconstruct_torso:
 
 rule measure_torso:
     input:
-        unpack(lambda wildcards: torso_volumes(RANGE[wildcards.experiment]["torso"])),
-        images="<results>/positron_range/{experiment}/{strategy}/realisation-{realisation}.nii.gz",
-        sidecar="<results>/positron_range/{experiment}/{strategy}/realisation-{realisation}.json",
+        unpack(PLAN.positron_range.reconstructed),
+        images=PATHS.corrected,
+        sidecar=PATHS.corrected_sidecar,
     output:
-        measures="<results>/positron_range/{experiment}/{strategy}/measures-{realisation}.tsv",
-        profiles="<results>/positron_range/{experiment}/{strategy}/profiles-{realisation}.tsv",
+        measures=PATHS.measures,
+        profiles=PATHS.profiles,
     log:
         "<logs>/measure_torso/{experiment}/{strategy}/{realisation}.log",
     benchmark:
         "<benchmarks>/measure_torso/{experiment}/{strategy}/{realisation}.tsv"
     wildcard_constraints:
-        experiment=wildcard_choice(of_kind("range_reconstruction")),
+        experiment=wildcard_choice(PLAN.positron_range.of_kind("range_reconstruction")),
     localrule: True
     conda:
         "../envs/petbench.yaml"
@@ -353,7 +353,7 @@ rule measure_torso:
         mem_mb=scaled(4_000),
         runtime=10,
     params:
-        options=of_range("background_mm", "profiled"),
+        options=PLAN.positron_range.given("background_mm", "profiled"),
         code=code_of("measure_torso"),
     script:
         "../scripts/measure_torso.py"
@@ -361,15 +361,15 @@ rule measure_torso:
 
 rule summarise_torso:
     input:
-        range_measures,
+        PLAN.positron_range.all_measures,
     output:
-        "<results>/positron_range/{experiment}/summary.tsv",
+        PATHS.summary,
     log:
         "<logs>/summarise_torso/{experiment}.log",
     benchmark:
         "<benchmarks>/summarise_torso/{experiment}.tsv"
     wildcard_constraints:
-        experiment=wildcard_choice(of_kind("range_reconstruction")),
+        experiment=wildcard_choice(PLAN.positron_range.of_kind("range_reconstruction")),
     localrule: True
     conda:
         "../envs/petbench.yaml"
@@ -385,16 +385,16 @@ rule summarise_torso:
 
 rule correct_scan:
     input:
-        unpack(corrected_scan),
+        unpack(PLAN.positron_range.to_correct),
     output:
-        image="<results>/positron_range/{experiment}/{strategy}/scan.nii.gz",
-        sidecar="<results>/positron_range/{experiment}/{strategy}/scan.json",
+        image=PATHS.corrected_scan,
+        sidecar=PATHS.corrected_scan_sidecar,
     log:
         "<logs>/correct_scan/{experiment}/{strategy}.log",
     benchmark:
         "<benchmarks>/correct_scan/{experiment}/{strategy}.tsv"
     wildcard_constraints:
-        experiment=wildcard_choice(of_kind("range_scan")),
+        experiment=wildcard_choice(PLAN.positron_range.of_kind("range_scan")),
     conda:
         "../envs/petbench.yaml"
     threads: at_most(8)
@@ -403,10 +403,10 @@ rule correct_scan:
         mem_mb=scaled(32_000),
         runtime=scaled(720),
     params:
-        scanner=range_scanner,
-        reconstruction=lambda wildcards: RANGE[wildcards.experiment]["reconstruction"],
-        resample=lambda wildcards: RANGE[wildcards.experiment]["scan"].get("resample", False),
-        settings=applied,
+        scanner=PLAN.positron_range.scanner,
+        reconstruction=SCALE.of("experiment", "reconstruction"),
+        resample=SCALE.of("experiment", "scan", "resample", default=False),
+        settings=PLAN.positron_range.applied,
         code=code_of("correct_scan"),
     script:
         "../scripts/correct_scan.py"
@@ -414,15 +414,15 @@ rule correct_scan:
 
 rule profile_scan:
     input:
-        lambda wildcards: range_inputs(wildcards)["images"],
+        PLAN.positron_range.corrected_scans,
     output:
-        "<results>/positron_range/{experiment}/profiles.tsv",
+        PATHS.scan_profiles,
     log:
         "<logs>/profile_scan/{experiment}.log",
     benchmark:
         "<benchmarks>/profile_scan/{experiment}.tsv"
     wildcard_constraints:
-        experiment=wildcard_choice(of_kind("range_scan")),
+        experiment=wildcard_choice(PLAN.positron_range.of_kind("range_scan")),
     localrule: True
     conda:
         "../envs/petbench.yaml"
@@ -431,8 +431,8 @@ rule profile_scan:
         mem_mb=scaled(4_000),
         runtime=10,
     params:
-        strategies=lambda wildcards: RANGE[wildcards.experiment]["strategies"],
-        place_mm=lambda wildcards: RANGE[wildcards.experiment]["place_mm"],
+        strategies=SCALE.of("experiment", "strategies"),
+        place_mm=SCALE.of("experiment", "place_mm"),
         code=code_of("profile_scan"),
     script:
         "../scripts/profile_scan.py"
@@ -440,23 +440,23 @@ rule profile_scan:
 
 rule range_table:
     input:
-        unpack(range_inputs),
+        unpack(PLAN.positron_range.shown),
     output:
         tsv=report(
-            "<results>/tables/{experiment}.tsv",
+            PATHS.table,
             caption="../resources/captions/table.rst",
             category="Tables",
             labels={"experiment": "{experiment}"},
         ),
-        markdown="<results>/tables/{experiment}.md",
-        latex="<results>/tables/{experiment}.tex",
-        record="<results>/tables/{experiment}.json",
+        markdown=PATHS.table_markdown,
+        latex=PATHS.table_latex,
+        record=PATHS.record,
     log:
         "<logs>/range_table/{experiment}.log",
     benchmark:
         "<benchmarks>/range_table/{experiment}.tsv"
     wildcard_constraints:
-        experiment=wildcard_choice(RANGE),
+        experiment=wildcard_choice(SCALE.ranges),
     localrule: True
     conda:
         "../envs/petbench.yaml"
@@ -465,11 +465,11 @@ rule range_table:
         mem_mb=1_000,
         runtime=10,
     params:
-        experiment=lambda wildcards: RANGE[wildcards.experiment],
-        titles=predictor_titles,
+        experiment=SCALE.of("experiment"),
+        titles=PLAN.positron_range.titles,
         note=config.get("note", ""),
-        configuration=range_configuration,
-        stages=range_code,
+        configuration=PLAN.records.range_configuration,
+        stages=PLAN.records.range_stages,
         code=code_of("range_table"),
     script:
         "../scripts/range_table.py"
@@ -477,21 +477,21 @@ rule range_table:
 
 rule range_figure:
     input:
-        unpack(range_inputs),
+        unpack(PLAN.positron_range.shown),
     output:
         png=report(
-            "<results>/figures/{experiment}-{figure}.png",
+            PATHS.range_figure,
             caption="../resources/captions/figure.rst",
             category="Figures",
             labels={"experiment": "{experiment}", "figure": "{figure}"},
         ),
-        svg="<results>/figures/{experiment}-{figure}.svg",
+        svg=PATHS.range_figure_svg,
     log:
         "<logs>/range_figure/{experiment}/{figure}.log",
     benchmark:
         "<benchmarks>/range_figure/{experiment}/{figure}.tsv"
     wildcard_constraints:
-        experiment=wildcard_choice(RANGE),
+        experiment=wildcard_choice(SCALE.ranges),
         figure="[a-z_]+",
     localrule: True
     conda:
@@ -501,8 +501,8 @@ rule range_figure:
         mem_mb=2_000,
         runtime=10,
     params:
-        experiment=lambda wildcards: RANGE[wildcards.experiment],
-        titles=predictor_titles,
+        experiment=SCALE.of("experiment"),
+        titles=PLAN.positron_range.titles,
         code=code_of("range_figure"),
     script:
         "../scripts/range_figure.py"

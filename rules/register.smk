@@ -3,11 +3,13 @@
 
 rule register:
     input:
-        unpack(registration_images),
+        pet=PLAN.images.fixed,
+        mr=PLAN.images.mr,
+        preflight=PLAN.images.checked,
     output:
-        mr="<results>/{dataset}/registered/sub-{subject}/sub-{subject}_space-pet_T1w.nii.gz",
-        transform="<results>/{dataset}/registered/sub-{subject}/sub-{subject}_from-pet_to-T1w_xfm.h5",
-        picture="<results>/{dataset}/registered/sub-{subject}/sub-{subject}_registration.png",
+        mr=PATHS.registered_mr,
+        transform=PATHS.pet_to_t1w,
+        picture=PATHS.registration_picture,
     log:
         "<logs>/register/{dataset}/sub-{subject}.log",
     benchmark:
@@ -20,7 +22,7 @@ rule register:
         mem_mb=scaled(4_000),
         runtime=scaled(30),
     params:
-        settings=of_dataset("preprocess", "registration"),
+        settings=SCALE.of("dataset", "preprocess", "registration"),
         code=code_of("register"),
     script:
         "../scripts/register.py"

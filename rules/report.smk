@@ -3,26 +3,26 @@
 
 rule table:
     input:
-        unpack(cost_files),
-        metrics=values_of,
-        published=published_file,
-        images=images_behind,
+        unpack(PLAN.report.costs),
+        metrics=PLAN.report.values,
+        published=PLAN.report.published,
+        images=PLAN.records.images_behind,
     output:
         tsv=report(
-            "<results>/tables/{experiment}.tsv",
+            PATHS.table,
             caption="../resources/captions/table.rst",
             category="Tables",
             labels={"experiment": "{experiment}"},
         ),
-        markdown="<results>/tables/{experiment}.md",
-        latex="<results>/tables/{experiment}.tex",
-        record="<results>/tables/{experiment}.json",
+        markdown=PATHS.table_markdown,
+        latex=PATHS.table_latex,
+        record=PATHS.record,
     log:
         "<logs>/table/{experiment}.log",
     benchmark:
         "<benchmarks>/table/{experiment}.tsv"
     wildcard_constraints:
-        experiment=wildcard_choice(TABULATED),
+        experiment=wildcard_choice(SCALE.tabulated),
     localrule: True
     conda:
         "../envs/petbench.yaml"
@@ -31,13 +31,13 @@ rule table:
         mem_mb=1_000,
         runtime=10,
     params:
-        experiment=lambda wildcards: EXPERIMENTS[wildcards.experiment],
-        titles=titles_of,
-        notes=notes_of,
-        published=published_checksum,
-        images=names_behind,
-        configuration=configuration_behind,
-        stages=code_behind,
+        experiment=SCALE.of("experiment"),
+        titles=PLAN.report.titles,
+        notes=PLAN.report.notes,
+        published=PLAN.report.published_checksum,
+        images=PLAN.records.names_behind,
+        configuration=PLAN.records.configuration,
+        stages=PLAN.records.stages,
         code=code_of("table"),
     script:
         "../scripts/table.py"
@@ -45,21 +45,21 @@ rule table:
 
 rule figure:
     input:
-        unpack(figure_inputs),
+        unpack(PLAN.report.drawn),
     output:
         png=report(
-            "<results>/figures/{experiment}.png",
+            PATHS.figure,
             caption="../resources/captions/figure.rst",
             category="Figures",
             labels={"experiment": "{experiment}"},
         ),
-        svg="<results>/figures/{experiment}.svg",
+        svg=PATHS.figure_svg,
     log:
         "<logs>/figure/{experiment}.log",
     benchmark:
         "<benchmarks>/figure/{experiment}.tsv"
     wildcard_constraints:
-        experiment=wildcard_choice(set(FIGURES) - set(DIAGNOSES)),
+        experiment=wildcard_choice(set(SCALE.figures) - set(SCALE.diagnoses)),
     localrule: True
     conda:
         "../envs/petbench.yaml"
@@ -68,9 +68,9 @@ rule figure:
         mem_mb=3_000,
         runtime=10,
     params:
-        experiment=lambda wildcards: EXPERIMENTS[wildcards.experiment],
-        titles=titles_of,
-        datasets=drawn_of,
+        experiment=SCALE.of("experiment"),
+        titles=PLAN.report.titles,
+        datasets=PLAN.report.pictured,
         code=code_of("figure"),
     script:
         "../scripts/figure.py"
@@ -78,10 +78,10 @@ rule figure:
 
 rule page:
     input:
-        unpack(page_inputs),
+        unpack(PLAN.page.inputs),
     output:
         report(
-            "<results>/report/index.html",
+            PATHS.page,
             caption="../resources/captions/page.rst",
             category="Report",
         ),
@@ -99,8 +99,8 @@ rule page:
     params:
         entries=ENTRIES,
         note=config.get("note", ""),
-        plan=page_plan(),
-        parts=page_parts(),
+        plan=PLAN.page.content(),
+        parts=PLAN.page.parts(),
         code=code_of("page"),
     script:
         "../scripts/page.py"
@@ -108,9 +108,9 @@ rule page:
 
 rule latest:
     input:
-        "<results>/report/index.html",
+        PATHS.page,
     output:
-        "results/report/index.html",
+        PATHS.latest_page,
     log:
         "<logs>/latest.log",
     benchmark:

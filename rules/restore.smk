@@ -3,44 +3,43 @@
 
 rule restore_subject:
     input:
-        unpack(restoring_inputs),
+        unpack(or_stop(PLAN.trainings.to_restore)),
     output:
-        image="<results>/{dataset}/{dose}/{method}/restored/sub-{subject}/pet/sub-{subject}_rec-{dose}_desc-restored_pet.nii.gz",
-        sidecar="<results>/{dataset}/{dose}/{method}/restored/sub-{subject}/pet/sub-{subject}_rec-{dose}_desc-restored_pet.json",
+        image=PATHS.restored,
+        sidecar=PATHS.restored_sidecar,
     log:
         "<logs>/restore/{dataset}/{dose}/{method}/sub-{subject}.log",
     benchmark:
         "<benchmarks>/restore/{dataset}/{dose}/{method}/sub-{subject}.tsv"
     wildcard_constraints:
-        method=wildcard_choice(set(METHODS) - set(FUSED)),
+        method=wildcard_choice(set(SCALE.methods) - set(SCALE.fused)),
     conda:
         "../envs/petbench.yaml"
     threads: at_most(4)
     resources:
         gpu=1,
         mem_mb=scaled(16_000),
-        runtime=restoring_runtime,
+        runtime=scaled(PLAN.trainings.minutes),
     params:
-        settings=of_method("restore"),
-        evaluated=lambda wildcards: evaluated_slices(DATASETS[wildcards.dataset]),
-        code=code_of("restore_subject", modules=method_module),
+        settings=SCALE.of("method", "restore"),
+        evaluated=PLAN.evaluation.slices,
+        code=code_of("restore_subject", modules=PLAN.trainings.restoring_module),
     script:
         "../scripts/restore_subject.py"
 
 
 rule fuse:
     input:
-        images=fused_parts(".nii.gz"),
-        sidecars=fused_parts(".json"),
+        unpack(PLAN.trainings.to_fuse),
     output:
-        image="<results>/{dataset}/{dose}/{method}/restored/sub-{subject}/pet/sub-{subject}_rec-{dose}_desc-restored_pet.nii.gz",
-        sidecar="<results>/{dataset}/{dose}/{method}/restored/sub-{subject}/pet/sub-{subject}_rec-{dose}_desc-restored_pet.json",
+        image=PATHS.restored,
+        sidecar=PATHS.restored_sidecar,
     log:
         "<logs>/fuse/{dataset}/{dose}/{method}/sub-{subject}.log",
     benchmark:
         "<benchmarks>/fuse/{dataset}/{dose}/{method}/sub-{subject}.tsv"
     wildcard_constraints:
-        method=wildcard_choice(FUSED),
+        method=wildcard_choice(SCALE.fused),
     conda:
         "../envs/petbench.yaml"
     threads: 1
@@ -48,7 +47,7 @@ rule fuse:
         mem_mb=scaled(4_000),
         runtime=scaled(10),
     params:
-        settings=of_method("restore"),
+        settings=SCALE.of("method", "restore"),
         code=code_of("fuse"),
     script:
         "../scripts/fuse.py"
@@ -56,11 +55,11 @@ rule fuse:
 
 rule restore_scan:
     input:
-        unpack(own_scan),
+        unpack(or_stop(PLAN.scans.inputs)),
     output:
-        image="results/restored/sub-{subject}/pet/sub-{subject}_desc-restored_pet.nii.gz",
-        sidecar="results/restored/sub-{subject}/pet/sub-{subject}_desc-restored_pet.json",
-        page="results/restored/sub-{subject}/sub-{subject}.html",
+        image=PATHS.restored_scan,
+        sidecar=PATHS.restored_scan_sidecar,
+        page=PATHS.restored_scan_page,
     log:
         "results/restored/logs/sub-{subject}.log",
     benchmark:
@@ -74,14 +73,14 @@ rule restore_scan:
         runtime=scaled(scan_minutes(config.get("sampling_steps"))),
     params:
         sampling_steps=config.get("sampling_steps"),
-        code=code_of("restore_scan", modules=any_module),
+        code=code_of("restore_scan", modules=PLAN.scans.modules),
     script:
         "../scripts/restore_scan.py"
 
 
 rule describe_restored:
     output:
-        "results/restored/dataset_description.json",
+        PATHS.restored_description,
     log:
         "results/restored/logs/description.log",
     benchmark:

@@ -3,16 +3,16 @@
 
 rule simulate:
     input:
-        activity="<results>/{dataset}/truth/sub-{subject}/sub-{subject}_activity.nii.gz",
-        attenuation="<results>/{dataset}/truth/sub-{subject}/sub-{subject}_mumap.nii.gz",
+        activity=PATHS.activity,
+        attenuation=PATHS.attenuation,
     output:
-        "<results>/{dataset}/acquisition/sub-{subject}_acq-{dose}.h5",
+        PATHS.acquisition,
     log:
         "<logs>/simulate/{dataset}/{dose}/sub-{subject}.log",
     benchmark:
         "<benchmarks>/simulate/{dataset}/{dose}/sub-{subject}.tsv"
     wildcard_constraints:
-        dataset=wildcard_choice(PHANTOMS),
+        dataset=wildcard_choice(SCALE.phantoms),
     priority: EARLY
     conda:
         "../envs/petbench.yaml"
@@ -21,10 +21,10 @@ rule simulate:
         mem_mb=scaled(6_000),
         runtime=scaled(30),
     params:
-        dose=dose_of,
-        simulation=of_dose("simulation"),
-        scanner=scanner_of,
-        seed=subject_seed,
+        dose=PLAN.acquisition.dose,
+        simulation=PLAN.acquisition.simulation,
+        scanner=PLAN.acquisition.scanner,
+        seed=PLAN.subjects.scan_seed,
         code=code_of("simulate"),
     script:
         "../scripts/simulate.py"
@@ -32,29 +32,29 @@ rule simulate:
 
 rule reconstruct:
     input:
-        acquisition_of,
+        PLAN.acquisition.acquired,
     output:
-        image="<results>/{dataset}/bids/sub-{subject}/pet/sub-{subject}_rec-{dose}_pet.nii.gz",
-        sidecar="<results>/{dataset}/bids/sub-{subject}/pet/sub-{subject}_rec-{dose}_pet.json",
+        image=PATHS.pet,
+        sidecar=PATHS.pet_sidecar,
     log:
         "<logs>/reconstruct/{dataset}/{dose}/sub-{subject}.log",
     benchmark:
         "<benchmarks>/reconstruct/{dataset}/{dose}/sub-{subject}.tsv"
     wildcard_constraints:
-        dataset=wildcard_choice(PHANTOMS),
+        dataset=wildcard_choice(SCALE.phantoms),
     priority: EARLY
     conda:
         "../envs/petbench.yaml"
     threads: at_most(2)
     resources:
-        gpu=gpu_of_reconstruction,
+        gpu=PLAN.acquisition.gpus,
         mem_mb=scaled(6_000),
         runtime=scaled(60),
     params:
-        dose=dose_of,
-        reconstruction=of_dose("reconstruction"),
-        scanner=scanner_of,
-        seed=subject_seed,
+        dose=PLAN.acquisition.dose,
+        reconstruction=PLAN.acquisition.reconstruction,
+        scanner=PLAN.acquisition.scanner,
+        seed=PLAN.subjects.scan_seed,
         code=code_of("reconstruct"),
     script:
         "../scripts/reconstruct.py"
@@ -62,31 +62,31 @@ rule reconstruct:
 
 rule simulate_from_image:
     input:
-        image=lambda wildcards: pet_image(wildcards.dataset, wildcards.subject, STANDARD),
-        preflight=lambda wildcards: preflight_of(wildcards.dataset),
+        image=PLAN.images.standard_dose,
+        preflight=PLAN.images.checked,
     output:
-        image="<results>/{dataset}/bids/sub-{subject}/pet/sub-{subject}_rec-{dose}_pet.nii.gz",
-        sidecar="<results>/{dataset}/bids/sub-{subject}/pet/sub-{subject}_rec-{dose}_pet.json",
+        image=PATHS.pet,
+        sidecar=PATHS.pet_sidecar,
     log:
         "<logs>/simulate_from_image/{dataset}/{dose}/sub-{subject}.log",
     benchmark:
         "<benchmarks>/simulate_from_image/{dataset}/{dose}/sub-{subject}.tsv"
     wildcard_constraints:
-        dataset=wildcard_choice(LABS),
+        dataset=wildcard_choice(SCALE.labs),
     priority: EARLY
     conda:
         "../envs/petbench.yaml"
     threads: at_most(2)
     resources:
-        gpu=gpu_of_reconstruction,
+        gpu=PLAN.acquisition.gpus,
         mem_mb=scaled(8_000),
         runtime=scaled(240),
     params:
-        dose=dose_of,
-        simulation=of_dose("simulation"),
-        reconstruction=of_dose("reconstruction"),
-        scanner=scanner_of,
-        seed=subject_seed,
+        dose=PLAN.acquisition.dose,
+        simulation=PLAN.acquisition.simulation,
+        reconstruction=PLAN.acquisition.reconstruction,
+        scanner=PLAN.acquisition.scanner,
+        seed=PLAN.subjects.scan_seed,
         code=code_of("simulate_from_image"),
     script:
         "../scripts/simulate_from_image.py"

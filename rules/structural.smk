@@ -3,21 +3,21 @@
 
 rule normalise_mr:
     input:
-        unpack(structural_inputs),
+        unpack(PLAN.images.to_normalise),
     output:
-        map="<results>/{dataset}/structural/sub-{subject}/sub-{subject}_space-MNI152_label-GM_probseg.nii.gz",
-        sidecar="<results>/{dataset}/structural/sub-{subject}/sub-{subject}_space-MNI152_label-GM_probseg.json",
-        t1w="<results>/{dataset}/structural/sub-{subject}/sub-{subject}_space-ACPC_T1w.nii.gz",
-        tissues="<results>/{dataset}/structural/sub-{subject}/sub-{subject}_space-ACPC_dseg.nii.gz",
-        rigid="<results>/{dataset}/structural/sub-{subject}/sub-{subject}_from-ACPC_to-T1w_xfm.mat",
-        warp="<results>/{dataset}/structural/sub-{subject}/sub-{subject}_from-MNI152_to-ACPC_xfm.h5",
-        picture="<results>/{dataset}/structural/sub-{subject}/sub-{subject}_space-MNI152_label-GM.png",
+        map=PATHS.grey_matter,
+        sidecar=PATHS.grey_matter_sidecar,
+        t1w=PATHS.acpc_t1w,
+        tissues=PATHS.acpc_tissues,
+        rigid=PATHS.acpc_to_t1w,
+        warp=PATHS.mni_to_acpc,
+        picture=PATHS.grey_matter_picture,
     log:
         "<logs>/normalise_mr/{dataset}/sub-{subject}.log",
     benchmark:
         "<benchmarks>/normalise_mr/{dataset}/sub-{subject}.tsv"
     wildcard_constraints:
-        dataset=wildcard_choice(SYNTHETIC),
+        dataset=wildcard_choice(SCALE.synthetic),
     priority: EARLY
     conda:
         "../envs/petbench.yaml"
@@ -26,8 +26,8 @@ rule normalise_mr:
         mem_mb=scaled(8_000),
         runtime=scaled(60),
     params:
-        settings=of_dataset("preprocess", "structural"),
-        grid=of_dataset("preprocess", "grid"),
+        settings=SCALE.of("dataset", "preprocess", "structural"),
+        grid=SCALE.of("dataset", "preprocess", "grid"),
         code=code_of("normalise_mr"),
     script:
         "../scripts/normalise_mr.py"
@@ -35,16 +35,19 @@ rule normalise_mr:
 
 rule normalise_pet:
     input:
-        unpack(structural_pet_inputs),
+        pet=PLAN.images.standard_dose,
+        to_t1w=PATHS.pet_to_t1w,
+        rigid=PATHS.acpc_to_t1w,
+        warp=PATHS.mni_to_acpc,
     output:
-        pet="<results>/{dataset}/structural/sub-{subject}/sub-{subject}_space-MNI152_pet.nii.gz",
-        sidecar="<results>/{dataset}/structural/sub-{subject}/sub-{subject}_space-MNI152_pet.json",
+        pet=PATHS.mni_pet,
+        sidecar=PATHS.mni_pet_sidecar,
     log:
         "<logs>/normalise_pet/{dataset}/sub-{subject}.log",
     benchmark:
         "<benchmarks>/normalise_pet/{dataset}/sub-{subject}.tsv"
     wildcard_constraints:
-        dataset=wildcard_choice(SYNTHETIC),
+        dataset=wildcard_choice(SCALE.synthetic),
     priority: EARLY
     conda:
         "../envs/petbench.yaml"
@@ -53,8 +56,8 @@ rule normalise_pet:
         mem_mb=scaled(4_000),
         runtime=scaled(10),
     params:
-        settings=of_dataset("preprocess", "structural"),
-        grid=of_dataset("preprocess", "grid"),
+        settings=SCALE.of("dataset", "preprocess", "structural"),
+        grid=SCALE.of("dataset", "preprocess", "grid"),
         code=code_of("normalise_pet"),
     script:
         "../scripts/normalise_pet.py"
@@ -62,19 +65,19 @@ rule normalise_pet:
 
 rule prepare_pair:
     input:
-        mr=lambda wildcards: grey_matter_map(wildcards.dataset, wildcards.subject),
-        standard_dose=lambda wildcards: reference_image(wildcards.dataset, wildcards.subject),
+        mr=PATHS.grey_matter,
+        standard_dose=PATHS.mni_pet,
     output:
-        standard_dose="<results>/{dataset}/{dose}/prepared/{domain}/sub-{subject}/standard_dose.npy",
-        mr="<results>/{dataset}/{dose}/prepared/{domain}/sub-{subject}/mr.npy",
-        index="<results>/{dataset}/{dose}/prepared/{domain}/sub-{subject}/index.npy",
-        parameters="<results>/{dataset}/{dose}/prepared/{domain}/sub-{subject}/prepared.json",
+        standard_dose=PATHS.prepared_standard_dose,
+        mr=PATHS.prepared_mr,
+        index=PATHS.prepared_index,
+        parameters=PATHS.prepared,
     log:
         "<logs>/prepare_pair/{dataset}/{dose}/{domain}/sub-{subject}.log",
     benchmark:
         "<benchmarks>/prepare_pair/{dataset}/{dose}/{domain}/sub-{subject}.tsv"
     wildcard_constraints:
-        dataset=wildcard_choice(SYNTHETIC),
+        dataset=wildcard_choice(SCALE.synthetic),
     priority: EARLY
     conda:
         "../envs/petbench.yaml"
@@ -83,8 +86,8 @@ rule prepare_pair:
         mem_mb=scaled(1_000),
         runtime=scaled(10),
     params:
-        preprocess=of_dataset("preprocess"),
-        domain=of_dataset("domains", "{domain}"),
+        preprocess=SCALE.of("dataset", "preprocess"),
+        domain=SCALE.domain_of,
         code=code_of("prepare_maps"),
     script:
         "../scripts/prepare_maps.py"
@@ -92,17 +95,17 @@ rule prepare_pair:
 
 rule prepare_mr_only:
     input:
-        mr=lambda wildcards: grey_matter_map(wildcards.dataset, wildcards.subject),
+        mr=PATHS.grey_matter,
     output:
-        mr="<results>/{dataset}/{dose}/prepared/{domain}/mr_only/sub-{subject}/mr.npy",
-        index="<results>/{dataset}/{dose}/prepared/{domain}/mr_only/sub-{subject}/index.npy",
-        parameters="<results>/{dataset}/{dose}/prepared/{domain}/mr_only/sub-{subject}/prepared.json",
+        mr=PATHS.mr_only_mr,
+        index=PATHS.mr_only_index,
+        parameters=PATHS.mr_only,
     log:
         "<logs>/prepare_mr_only/{dataset}/{dose}/{domain}/sub-{subject}.log",
     benchmark:
         "<benchmarks>/prepare_mr_only/{dataset}/{dose}/{domain}/sub-{subject}.tsv"
     wildcard_constraints:
-        dataset=wildcard_choice(SYNTHETIC),
+        dataset=wildcard_choice(SCALE.synthetic),
     priority: EARLY
     conda:
         "../envs/petbench.yaml"
@@ -111,8 +114,8 @@ rule prepare_mr_only:
         mem_mb=scaled(1_000),
         runtime=scaled(10),
     params:
-        preprocess=of_dataset("preprocess"),
-        domain=of_dataset("domains", "{domain}"),
+        preprocess=SCALE.of("dataset", "preprocess"),
+        domain=SCALE.domain_of,
         code=code_of("prepare_maps"),
     script:
         "../scripts/prepare_maps.py"

@@ -3,19 +3,19 @@
 
 rule train:
     input:
-        split="<results>/{dataset}/split.json",
-        data=training_data,
-        init=starting_weights,
+        split=PATHS.split,
+        data=PLAN.trainings.data,
+        init=PLAN.trainings.start,
     output:
-        weights=ensure("<results>/{dataset}/{dose}/{method}/fold-{fold}/model.safetensors", non_empty=True),
-        history="<results>/{dataset}/{dose}/{method}/fold-{fold}/history.tsv",
-        cost="<results>/{dataset}/{dose}/{method}/fold-{fold}/cost.json",
+        weights=ensure(PATHS.weights, non_empty=True),
+        history=PATHS.history,
+        cost=PATHS.cost,
     log:
         "<logs>/train/{dataset}/{dose}/{method}/fold-{fold}.log",
     benchmark:
         "<benchmarks>/train/{dataset}/{dose}/{method}/fold-{fold}.tsv"
     wildcard_constraints:
-        method=wildcard_choice(TRAINED),
+        method=wildcard_choice(SCALE.trained),
     priority: EARLY
     conda:
         "../envs/petbench.yaml"
@@ -25,10 +25,10 @@ rule train:
         mem_mb=scaled(16_000),
         runtime=scaled(2_880),
     params:
-        method=of_method("train"),
-        module=module_of,
-        preprocess=of_dataset("preprocess"),
-        domain=lambda wildcards: domain_of(own_training(wildcards)),
-        code=code_of("train", modules=method_module),
+        method=SCALE.of("method", "train"),
+        module=PLAN.trainings.own_module,
+        preprocess=SCALE.of("dataset", "preprocess"),
+        domain=PLAN.trainings.seen_domain,
+        code=code_of("train", modules=PLAN.trainings.own_module),
     script:
         "../scripts/train.py"

@@ -1,6 +1,5 @@
 """What the pages say exists: links, files, rules, packages, keys, targets and commands."""
 
-import ast
 import re
 from pathlib import Path
 from typing import Any
@@ -55,18 +54,24 @@ def test_architecture_names_every_rule():
     assert said == set(re.findall(r"^rule (\w+):", text, flags=re.MULTILINE))
 
 
-def test_architecture_tells_which_package_imports_which():
-    told = {row[0].strip("`"): set(re.findall(r"`(\w+)`", row[2])) for row in rows(ARCHITECTURE, "Packages")}
-    package = ROOT / "src/petbench"
-    assert set(told) == {path.parent.name for path in package.glob("*/__init__.py")}
-    for path in package.glob("*/**/*.py"):
-        own = path.relative_to(package).parts[0]
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("petbench."):
-                other = node.module.split(".")[1]
-                assert other in told[own] | {own, "errors", "files", "checkpoint", "device"}, (
-                    f"{path.relative_to(ROOT)} imports {node.module}"
-                )
+def test_architecture_follows_one_subject_by_functions_that_its_rules_take():
+    rules = {}
+    for path in (ROOT / "rules").glob("*.smk"):
+        rules |= {block.partition(":")[0]: block for block in re.split(r"^rule ", path.read_text(), flags=re.MULTILINE)[1:]}
+    steps = rows(ARCHITECTURE, "The way of one subject")
+    assert len(steps) == 9
+    for _, rule, function, planned in steps:
+        text = rules[rule.strip("`")]
+        module, name = function.strip("`").rsplit(".", 1)
+        script = ROOT / "scripts" / re.search(r"scripts/(\w+\.py)", text)[1]
+        assert re.search(rf"^from {re.escape(module)} import .*\b{name}\b", script.read_text(), flags=re.MULTILINE), function
+        for method in re.findall(r"`plan\.([\w.]+)`", planned):
+            assert f"PLAN.{method}" in text, method
+
+
+def test_architecture_names_every_module_of_the_plan():
+    told = {module for row in rows(ARCHITECTURE, "The plan") for module in re.findall(r"`(\w+)\.py`", row[0])}
+    assert told == {path.stem for path in (ROOT / "src/petbench/plan").glob("[a-z]*.py")} - {"plan"}
 
 
 def keys(schema: Any, definitions: Any) -> set[str]:

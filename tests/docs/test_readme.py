@@ -59,8 +59,15 @@ def test_files_are_new():
     assert not [path for path in ADDED if (ROOT / path).exists()]
 
 
+@pytest.fixture
+def with_module(project, monkeypatch):
+    """The package with the README's module."""
+    monkeypatch.setattr(petbench.methods, "__path__", [*petbench.methods.__path__, str(project / "src/petbench/methods")])
+    importlib.invalidate_caches()
+
+
 @pytest.mark.parametrize("scale", ["config", "small", "paper"])
-def test_entries_load(project, scale):
+def test_entries_load(project, with_module, scale):
     config = yaml.safe_load((project / f"config/{scale}.yaml").read_text())
     entries = load(config, project)
     assert entries["methods"][METHOD]["train"]["network"] == {"width": 32}
@@ -103,9 +110,7 @@ def test_method_is_clean(project):
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_method_trains_and_restores(project, tmp_path, monkeypatch):
-    monkeypatch.setattr(petbench.methods, "__path__", [*petbench.methods.__path__, str(project / "src/petbench/methods")])
-    importlib.invalidate_caches()
+def test_method_trains_and_restores(project, with_module, tmp_path):
     assert METHOD in modules()
 
     random = np.random.default_rng(0)

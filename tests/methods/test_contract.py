@@ -13,7 +13,7 @@ from petbench.methods.build import build, modules
 from petbench.positron_range.predictor import make_network
 from petbench.positron_range.predictor_training import PsfTraining
 from petbench.training.probes import contract, every_part_moves, lives, restores, resumes, size, trains_unseen
-from petbench.workflow.entries import Library
+from petbench.workflow.library import Library
 from petbench.workflow.schema import read_yaml
 
 ROOT = Path(__file__).parents[2]

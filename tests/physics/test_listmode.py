@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from petbench.errors import InputError
 from petbench.physics import listmode
 from petbench.physics.listmode import ListModeProjector
-from petbench.physics.projector import projector_of
+from petbench.physics.projectors import projector_of
 from petbench.physics.scanner import Scanner
 
 Array = NDArray[np.float32]

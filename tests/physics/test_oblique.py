@@ -10,7 +10,8 @@ from petbench.errors import InputError
 from petbench.physics.lines import lines_of_bins
 from petbench.physics.oblique import ObliqueProjector
 from petbench.physics.planes import planes_of
-from petbench.physics.projector import DirectProjector, projector_of
+from petbench.physics.projector import DirectProjector
+from petbench.physics.projectors import projector_of
 from petbench.physics.scanner import Scanner, field_of_view, radial_positions, view_angles
 
 Array = NDArray[np.float32]

@@ -16,7 +16,7 @@ from petbench.physics.doses import STANDARD, resolve_dose
 from petbench.physics.events import Events, Sinogram, sinogram_from_events
 from petbench.physics.operators import ForwardModel
 from petbench.physics.planes import planes_of
-from petbench.physics.projector import projector_of
+from petbench.physics.projectors import projector_of
 from petbench.physics.scanner import Scanner, image_affine
 from petbench.physics.simulate import acquire, resolution, simulate
 

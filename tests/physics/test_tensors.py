@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from petbench.physics import device_samples
-from petbench.physics.device_operators import device_operator
 from petbench.physics.linear import LinearOperator
 from petbench.physics.listmode import ListModeProjector
 from petbench.physics.oblique import ObliqueProjector
 from petbench.physics.operators import ForwardModel, GaussianBlur
 from petbench.physics.projector import DirectProjector
 from petbench.physics.scanner import Scanner, TimeOfFlight
+from petbench.physics.tensors import device_operator
 
 Array = NDArray[np.float32]
 

@@ -9,10 +9,10 @@ from scipy.signal import convolve
 
 from petbench.errors import InputError
 from petbench.networks.psf_predictor import PSFPredictor
-from petbench.physics.device_operators import device_operator
 from petbench.physics.operators import ForwardModel, GaussianBlur
 from petbench.physics.projector import DirectProjector
 from petbench.physics.scanner import Scanner
+from petbench.physics.tensors import device_operator
 from petbench.positron_range.ddconv import DDConvSettings, ddconv
 from petbench.positron_range.material_kernels import MaterialKernels
 from petbench.positron_range.operators import NoCorrection

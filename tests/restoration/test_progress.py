@@ -21,7 +21,16 @@ PATCHES = {"inputs": ["low_dose", "mr"], "stride": [12, 12, 12], "batch_size": 8
 DIFFUSION = {"timesteps": 20, "prediction": "x0", "variance": "fixed_large", "vlb_weight": 0.0, "range": [0.0, 1.0]}
 TRAIN = {
     "diffusion": DIFFUSION | {"schedule": {"name": "linear", "betas": [1e-3, 0.5]}},
-    "network": {"spatial_dims": 2, "width": 4, "multipliers": [1, 2], "blocks": 1, "attention": [], "heads": 1, "dropout": 0.0},
+    "network": {
+        "spatial_dims": 2,
+        "width": 4,
+        "multipliers": [1, 2],
+        "blocks": 1,
+        "attention": [],
+        "heads": 1,
+        "dropout": 0.0,
+        "head": "normalised",
+    },
     "conditions": ["low_dose"],
 }
 SLICES = {"inputs": ["low_dose"], "batch_size": 7, "sampler": {"name": "ancestral", "steps": 3, "clip": [0.0, 2.0], "seed": 1}}

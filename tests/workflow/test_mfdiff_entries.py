@@ -5,9 +5,10 @@ from repo import ROOT
 
 from petbench.errors import InputError
 from petbench.physics.doses import resolve_dose
+from petbench.plan.lineage import Training, check_unseen, starting_point, training_samples
 from petbench.preprocess.splits import folds, people_of, train_subjects
-from petbench.workflow.entries import load, merge
-from petbench.workflow.lineage import Training, check_unseen, starting_point, training_samples
+from petbench.workflow.entries import load
+from petbench.workflow.library import merge
 from petbench.workflow.schema import read_yaml
 
 

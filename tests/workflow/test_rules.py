@@ -1,5 +1,6 @@
 """What every rule declares, and what a light job does not import."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -57,6 +58,26 @@ def test_rules_hold_no_logic():
     for path in FILES:
         if path.name != "common.smk":
             assert not re.search(r"^\s*(def|for|if|run:)\b", path.read_text(), re.MULTILINE), path.name
+
+
+def test_the_plan_knows_nothing_of_snakemake_and_is_in_small_pieces():
+    assert len((ROOT / "rules/common.smk").read_text().splitlines()) < 150
+    for path in (ROOT / "src/petbench/plan").glob("*.py"):
+        text = path.read_text()
+        assert len(text.splitlines()) <= 350, path.name
+        for node in ast.walk(ast.parse(text)):
+            assert not (isinstance(node, ast.ImportFrom) and node.module.startswith("snakemake")), path.name
+            assert not (isinstance(node, ast.FunctionDef) and node.end_lineno - node.lineno >= 40), f"{path.name}: {node.name}"
+
+
+def test_every_part_of_the_plan_is_named_by_some_rule():
+    """A function that no rule and no other part takes would be dead."""
+    texts = [path.read_text() for path in [*FILES, ROOT / "Snakefile", *(ROOT / "src/petbench/plan").glob("*.py")]]
+    everything = "\n".join(texts)
+    for path in (ROOT / "src/petbench/plan").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef) and not node.name.startswith("__"):
+                assert len(re.findall(rf"\b{node.name}\b", everything)) > 1, f"{path.name}: {node.name} is never used"
 
 
 def test_scripts_are_thin():

@@ -6,7 +6,8 @@ from repo import ROOT
 from petbench.errors import InputError
 from petbench.evaluation.definitions import TRIVIAL
 from petbench.methods.build import build
-from petbench.workflow.entries import load, merge
+from petbench.workflow.entries import load
+from petbench.workflow.library import merge
 from petbench.workflow.schema import read_yaml
 
 SCALES = ["config/config.yaml", "config/small.yaml", "config/paper.yaml", "tests/config/tiny.yaml"]

@@ -7,7 +7,6 @@ each direction with the other.
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,20 +18,15 @@ from torch.nn import functional
 from petbench.physics.device_samples import Events, Grid, Lines, Samples, Timing
 from petbench.physics.lines import half_chords
 from petbench.physics.planes import Segment, planes_of
-from petbench.physics.projector import DirectProjector
 from petbench.physics.scanner import Scanner, radial_positions, view_angles
-
-if TYPE_CHECKING:
-    from petbench.physics.listmode import ListModeProjector
-    from petbench.physics.oblique import ObliqueProjector
 
 
 class DeviceDirectProjector:
     """The direct planes: one sparse matrix of lines by pixels for all planes, and its transpose, times rows of axial values."""
 
-    def __init__(self, projector: DirectProjector, device: torch.device) -> None:
-        matrix = _joseph_matrix(projector.scanner, projector.views)
-        self._image_shape, self._sinogram_shape = projector.scanner.image_shape, projector.sinogram_shape
+    def __init__(self, scanner: Scanner, views: NDArray[np.int64], device: torch.device) -> None:
+        matrix = _joseph_matrix(scanner, views)
+        self._image_shape, self._sinogram_shape = scanner.image_shape, (scanner.radial_bins, views.size, scanner.planes)
         self._forward, self._back = _sparse(matrix, device), _sparse(matrix.T.tocsr(), device)
 
     def __call__(self, image: Tensor) -> Tensor:
@@ -53,17 +47,18 @@ class DeviceObliqueProjector:
     """Oblique planes, TOF or not.
 
     All planes of a segment run parallel, a whole number of slices apart. So at one sample of a transaxial line they read one run of the
-    axial row there, with two weights; the transpose reads runs of the sinogram in the same way.
+    axial row there, with two weights; the transpose reads runs of the sinogram in the same way. A fourth axis of the sinogram is TOF.
     """
 
-    def __init__(self, projector: "ObliqueProjector", device: torch.device) -> None:
-        scanner = projector.scanner
-        self._image_shape, self._sinogram_shape = scanner.image_shape, projector.sinogram_shape
-        self._segments = planes_of(scanner, projector.geometry).segments
+    def __init__(
+        self, scanner: Scanner, geometry: str, views: NDArray[np.int64], sinogram_shape: tuple[int, ...], device: torch.device
+    ) -> None:
+        self._image_shape, self._sinogram_shape = scanner.image_shape, sinogram_shape
+        self._segments = planes_of(scanner, geometry).segments
         self._slice_mm = scanner.voxel_mm[2]
         self._grid = Grid.of(scanner, device)
-        self._timing = Timing.of(scanner, device) if projector.tof else None
-        angles = view_angles(scanner)[projector.views]
+        self._timing = Timing.of(scanner, device) if len(sinogram_shape) > 3 else None
+        angles = view_angles(scanner)[views]
         radial, chord = radial_positions(scanner) / scanner.voxel_mm[0], half_chords(scanner) / scanner.voxel_mm[0]
         columns = np.broadcast_arrays(radial, np.cos(angles)[:, None], np.sin(angles)[:, None], chord)
         self._lines = Lines(*(torch.tensor(column, device=device).reshape(-1) for column in columns))
@@ -136,26 +131,40 @@ class DeviceObliqueProjector:
 
 
 class DeviceListModeProjector:
-    """Single lines, TOF or not: four voxels a sample, gathered, and scattered by the transpose."""
+    """Single lines, TOF or not: four voxels a sample, gathered, and scattered by the transpose.
 
-    def __init__(self, projector: "ListModeProjector", device: torch.device) -> None:
-        scanner = projector.scanner
-        planes = planes_of(scanner, projector.geometry)
-        self._image_shape, self._events = scanner.image_shape, projector.sinogram_shape
+    Args:
+        scanner: The geometry.
+        geometry: `direct` or `oblique`, which says what planes are counted.
+        bins: Radial bin, view and plane of every event, each of shape (events,).
+        tof_bin: TOF bin of every event; None for a projection without TOF.
+        device: Where tensors will be.
+    """
+
+    def __init__(
+        self,
+        scanner: Scanner,
+        geometry: str,
+        bins: tuple[NDArray[np.integer], NDArray[np.integer], NDArray[np.integer]],
+        tof_bin: NDArray[np.integer] | None,
+        device: torch.device,
+    ) -> None:
+        planes, (radial, view, plane) = planes_of(scanner, geometry), bins
+        self._image_shape, self._events = scanner.image_shape, radial.shape
         self._grid = Grid.of(scanner, device)
-        self._timing = None if projector.tof_bin is None else Timing.of(scanner, device)
+        self._timing = None if tof_bin is None else Timing.of(scanner, device)
         edge_mm, slice_mm = scanner.voxel_mm[0], scanner.voxel_mm[2]
-        angle, chord_mm = view_angles(scanner)[projector.view], half_chords(scanner)[projector.radial]
-        half_mm = planes.difference_mm[projector.plane] / 2
+        angle, chord_mm = view_angles(scanner)[view], half_chords(scanner)[radial]
+        half_mm = planes.difference_mm[plane] / 2
         columns = (
-            radial_positions(scanner)[projector.radial] / edge_mm,
+            radial_positions(scanner)[radial] / edge_mm,
             np.cos(angle),
             np.sin(angle),
             chord_mm / edge_mm,
-            planes.middle_mm[projector.plane] / slice_mm + (scanner.planes - 1) / 2,
+            planes.middle_mm[plane] / slice_mm + (scanner.planes - 1) / 2,
             half_mm / slice_mm / (chord_mm / edge_mm),
             np.sqrt(1.0 + (half_mm / chord_mm) ** 2),
-            np.zeros(angle.size, dtype=np.int64) if projector.tof_bin is None else projector.tof_bin.astype(np.int64),
+            np.zeros(angle.size, dtype=np.int64) if tof_bin is None else tof_bin.astype(np.int64),
         )
         self._lines = Events(*(torch.from_numpy(column).to(device) for column in columns))
 

@@ -7,8 +7,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from petbench.physics.projector import MM_PER_CM
-from petbench.physics.scanner import TOF_SIGMAS, Scanner, field_of_view
+from petbench.physics.scanner import MM_PER_CM, TOF_SIGMAS, Scanner, field_of_view
 
 ELEMENTS = 1 << 26  # of the largest temporary array; lines are worked on in pieces that need no more
 

@@ -14,7 +14,7 @@ from petbench.physics.acquisition import Acquisition, read_acquisition
 from petbench.physics.doses import Block, Dose, derived_seed, is_independent, resolve_dose
 from petbench.physics.events import Sinogram, thinned
 from petbench.physics.operators import ForwardModel, Operator
-from petbench.physics.projector import projector_of
+from petbench.physics.projectors import projector_of
 from petbench.physics.reconstruction import listmode_osem, osem, post_filter
 from petbench.physics.scanner import Scanner, image_affine
 from petbench.physics.simulate import resolution

@@ -94,7 +94,7 @@ class ListModeProjector(LinearOperator):
         """See `LinearOperator`."""
         from petbench.physics.device_projectors import DeviceListModeProjector
 
-        return DeviceListModeProjector(self, device)
+        return DeviceListModeProjector(self.scanner, self.geometry, (self.radial, self.view, self.plane), self.tof_bin, device)
 
     def _forward(self, image: NDArray[np.floating], /) -> Array:
         from petbench.physics import kernels_listmode

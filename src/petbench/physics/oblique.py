@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from petbench.errors import InputError
 from petbench.physics.lines import half_chords
 from petbench.physics.planes import Segment, planes_of
-from petbench.physics.projector import CELLS_PER_VOXEL, MM_PER_CM, SinogramProjector, bin_table, check_shape, numba_threads
-from petbench.physics.scanner import TOF_SIGMAS, Scanner, TimeOfFlight, field_of_view, radial_positions, view_angles
+from petbench.physics.projector import CELLS_PER_VOXEL, SinogramProjector, bin_table, check_shape, numba_threads
+from petbench.physics.scanner import MM_PER_CM, TOF_SIGMAS, Scanner, TimeOfFlight, field_of_view, radial_positions, view_angles
 
 if TYPE_CHECKING:
     from petbench.physics.kernels_oblique import Grid, Lines, Runs, Timing
@@ -61,7 +61,7 @@ class ObliqueProjector(SinogramProjector):
         """See `LinearOperator`."""
         from petbench.physics.device_projectors import DeviceObliqueProjector
 
-        return DeviceObliqueProjector(self, device)
+        return DeviceObliqueProjector(self.scanner, self.geometry, self.views, self.sinogram_shape, device)
 
     def _forward(self, image: NDArray[np.floating], /) -> Array:
         from petbench.physics import kernels_oblique

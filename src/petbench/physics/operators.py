@@ -74,9 +74,9 @@ class GaussianBlur(LinearOperator):
 
     def on_device(self, device: Any, /) -> Any:
         """See `LinearOperator`."""
-        from petbench.physics.device_operators import DeviceBlur
+        from petbench.physics.device_blur import DeviceBlur
 
-        return DeviceBlur(self)
+        return DeviceBlur(self.kernels() if self.fwhm_mm > 0 else [])
 
     def _forward(self, image: NDArray[np.floating]) -> Array:
         from petbench.physics.blur import separable

@@ -9,13 +9,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from petbench.errors import InputError
 from petbench.physics.linear import LinearOperator
-from petbench.physics.scanner import Scanner, field_of_view, radial_positions, view_angles
+from petbench.physics.scanner import MM_PER_CM, Scanner, field_of_view, radial_positions, view_angles
 
 Array = NDArray[np.float32]
 
-MM_PER_CM = 10.0
 CELLS_PER_VOXEL = 8  # of the table that finds a pixel's bins; finer costs memory, coarser a few more comparisons
 
 
@@ -89,7 +87,7 @@ class DirectProjector(SinogramProjector):
         """See `LinearOperator`."""
         from petbench.physics.device_projectors import DeviceDirectProjector
 
-        return DeviceDirectProjector(self, device)
+        return DeviceDirectProjector(self.scanner, self.views, device)
 
     def _forward(self, image: NDArray[np.floating], /) -> Array:
         from petbench.physics import kernels
@@ -133,29 +131,6 @@ class DirectProjector(SinogramProjector):
         """Bins that feed one pixel over all views, at most: those closer than a voxel on either side."""
         beyond = np.searchsorted(radial, radial + 2.0, side="right")
         return int((beyond - np.arange(radial.size)).max() + 1) * self.views.size
-
-
-def projector_of(scanner: Scanner, geometry: str = "direct", tof: bool = False, threads: int | None = None) -> SinogramProjector:
-    """The projector of a scanner's sinograms.
-
-    Args:
-        scanner: The geometry.
-        geometry: `direct` or `oblique`.
-        tof: Whether sinograms have TOF bins.
-        threads: Threads to run on, None for numba's own number.
-
-    Raises:
-        InputError: the geometry is unknown, or the scanner has no oblique planes or no time of flight.
-    """
-    # Oblique projectors build on this module.
-    from petbench.physics.oblique import ObliqueProjector
-    from petbench.physics.planes import GEOMETRIES
-
-    if geometry not in GEOMETRIES:
-        raise InputError(f"geometry: {geometry!r} is unknown; choose direct or oblique.")
-    if geometry == "direct" and not tof:
-        return DirectProjector(scanner, threads=threads)
-    return ObliqueProjector(scanner, tof=tof, threads=threads, geometry=geometry)
 
 
 def bin_table(radial: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -11,6 +11,7 @@ from petbench.errors import InputError
 
 LIGHT_MM_PER_PS = 0.299792458
 
+MM_PER_CM = 10.0
 TOF_SIGMAS = 3.0
 """Where the Gaussian of the timing resolution is cut off."""
 

@@ -16,7 +16,7 @@ from petbench.physics.events import Events, Sinogram, events_from_sinogram
 from petbench.physics.isotopes import isotope
 from petbench.physics.operators import ForwardModel, GaussianBlur, attenuation_factors
 from petbench.physics.planes import planes_of
-from petbench.physics.projector import projector_of
+from petbench.physics.projectors import projector_of
 from petbench.physics.scanner import Scanner, field_of_view, image_affine
 
 Array = NDArray[np.float32]

@@ -1,15 +1,56 @@
 """Linear operators on torch tensors, differentiable: the gradient of an operator is its adjoint."""
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, Protocol, cast
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from petbench.physics.linear import LinearOperator
+
+class DeviceOperator(Protocol):
+    """A linear map of tensors on one device, and its transpose."""
+
+    def __call__(self, tensor: Tensor, /) -> Tensor:
+        """Apply the operator."""
+        ...
+
+    def adjoint(self, tensor: Tensor, /) -> Tensor:
+        """Apply its transpose."""
+        ...
 
 
-def apply(operator: "LinearOperator", tensor: Tensor, transposed: bool) -> Tensor:
+class Operator(Protocol):
+    """A linear map of NumPy arrays, and its transpose; `petbench.physics.linear.LinearOperator` is one."""
+
+    def __call__(self, array: Any, /) -> Any:
+        """Apply the operator."""
+        ...
+
+    def adjoint(self, array: Any, /) -> Any:
+        """Apply its transpose."""
+        ...
+
+    def on_device(self, device: Any, /) -> Any:
+        """Make its torch counterpart."""
+        ...
+
+
+_MADE: WeakKeyDictionary[Operator, dict[torch.device, DeviceOperator]] = WeakKeyDictionary()
+
+
+def device_operator(operator: Operator, device: torch.device) -> DeviceOperator:
+    """The torch counterpart of an operator, made at its first use on a device and kept as long as the operator lives.
+
+    Raises:
+        TypeError: the operator has none.
+    """
+    made = _MADE.setdefault(operator, {})
+    if device not in made:
+        made[device] = operator.on_device(device)
+    return made[device]
+
+
+def apply(operator: Operator, tensor: Tensor, transposed: bool) -> Tensor:
     """Apply a linear operator, or its transpose, to a tensor of its input's shape.
 
     On the CPU the operator's compiled loops read and write the tensors' own memory. On any other device its torch counterpart runs,
@@ -28,13 +69,11 @@ def apply(operator: "LinearOperator", tensor: Tensor, transposed: bool) -> Tenso
 
 class _Apply(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, tensor: Tensor, operator: "LinearOperator", transposed: bool) -> Tensor:
+    def forward(ctx: Any, tensor: Tensor, operator: Operator, transposed: bool) -> Tensor:
         ctx.operator, ctx.transposed = operator, transposed
         if tensor.device.type == "cpu":
             array = tensor.detach().numpy()
             return torch.from_numpy(operator.adjoint(array) if transposed else operator(array))
-        from petbench.physics.device_operators import device_operator
-
         on_device = device_operator(operator, tensor.device)
         return on_device.adjoint(tensor) if transposed else on_device(tensor)
 

@@ -131,7 +131,9 @@ class DDConv(LinearOperator):
         """See `LinearOperator`."""
         from petbench.positron_range.device_range import DeviceDDConv
 
-        return DeviceDDConv(self, device)
+        shared = [(part.box, part.mask, part.convolution) for part in self.shared]
+        anew = None if self.unstored is None else self.unstored.blocks
+        return DeviceDDConv(self.image_shape, self.margin, self.blocks, anew, shared, device)
 
     def _forward(self, image: NDArray[np.floating], /) -> Array:
         image = self._checked(image)

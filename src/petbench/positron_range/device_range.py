@@ -1,16 +1,15 @@
 """Positron-range operators on torch tensors: what runs when an image lies on an accelerator."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from petbench.positron_range.convolution import Convolution
-from petbench.positron_range.ddconv import DDConv
 from petbench.positron_range.stored_kernels import LARGEST_CODE, Block, padded_indices, window_offsets
-from petbench.positron_range.svtd import SVTD
 
 # Elements of stored kernels expanded at a time; each takes some 16 bytes on the way.
 EXPANDED = 2**26
@@ -90,18 +89,33 @@ class DeviceBlock:
 
 
 class DeviceDDConv:
-    """DDConv; the order of a scattered sum, and so its last digits, may vary from run to run on a GPU."""
+    """DDConv; the order of a scattered sum, and so its last digits, may vary from run to run on a GPU.
 
-    def __init__(self, operator: DDConv, device: torch.device) -> None:
-        self.operator, self.device = operator, device
-        self.blocks = [self._moved(block) for block in operator.blocks]
-        self.shared = [
-            (part.box, torch.from_numpy(part.mask).to(device), DeviceConvolution(part.convolution, device)) for part in operator.shared
-        ]
+    Args:
+        image_shape: Of the images, (x, y, z).
+        margin: By which kernels reach beyond them.
+        blocks: Stored kernels.
+        anew: Gives those that are predicted at every use, None where all are stored.
+        shared: Box, mask and convolution of each medium of one kernel.
+        device: Where tensors will be.
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, ...],
+        margin: int,
+        blocks: Iterable[Block],
+        anew: Callable[[], Iterator[Block]] | None,
+        shared: Iterable[tuple[tuple[slice, ...], NDArray[np.bool_], Convolution]],
+        device: torch.device,
+    ) -> None:
+        self.image_shape, self.margin, self.anew, self.device = image_shape, margin, anew, device
+        self.blocks = [self._moved(block) for block in blocks]
+        self.shared = [(box, torch.from_numpy(mask).to(device), DeviceConvolution(own, device)) for box, mask, own in shared]
 
     def __call__(self, image: Tensor) -> Tensor:
         """Scatter an image (x, y, z)."""
-        margin, shape = self.operator.margin, self.operator.image_shape
+        margin, shape = self.margin, self.image_shape
         padded = image.new_zeros([size + 2 * margin for size in shape])
         for block in self._all_blocks():
             block.scatter(padded.view(-1), image.reshape(-1))
@@ -112,7 +126,7 @@ class DeviceDDConv:
 
     def adjoint(self, image: Tensor) -> Tensor:
         """Gather from an image (x, y, z)."""
-        padded = torch.nn.functional.pad(image, (self.operator.margin,) * 6).reshape(-1)
+        padded = torch.nn.functional.pad(image, (self.margin,) * 6).reshape(-1)
         out = torch.zeros_like(image).reshape(-1)
         for block in self._all_blocks():
             block.gather(padded, out)
@@ -123,20 +137,26 @@ class DeviceDDConv:
 
     def _all_blocks(self) -> Iterator[DeviceBlock]:
         yield from self.blocks
-        if self.operator.unstored is not None:
-            yield from (self._moved(block) for block in self.operator.unstored.blocks())
+        if self.anew is not None:
+            yield from (self._moved(block) for block in self.anew())
 
     def _moved(self, block: Block) -> DeviceBlock:
-        return DeviceBlock.of(block, self.operator.image_shape, self.operator.margin, self.device)
+        return DeviceBlock.of(block, self.image_shape, self.margin, self.device)
 
 
 class DeviceSVTD:
-    """SVTD."""
+    """SVTD, of masks and convolutions a material and of weights (x, y, z)."""
 
-    def __init__(self, operator: SVTD, device: torch.device) -> None:
-        self.masks = [torch.from_numpy(mask).to(device) for mask in operator.masks]
-        self.convolutions = [DeviceConvolution(convolution, device) for convolution in operator.convolutions]
-        self.weights = torch.from_numpy(operator.weights).to(device)
+    def __init__(
+        self,
+        masks: Sequence[NDArray[np.bool_]],
+        convolutions: Sequence[Convolution],
+        weights: NDArray[np.float32],
+        device: torch.device,
+    ) -> None:
+        self.masks = [torch.from_numpy(mask).to(device) for mask in masks]
+        self.convolutions = [DeviceConvolution(convolution, device) for convolution in convolutions]
+        self.weights = torch.from_numpy(weights).to(device)
 
     def __call__(self, image: Tensor) -> Tensor:
         """Scatter an image (x, y, z)."""

@@ -15,7 +15,7 @@ from petbench.physics.acquisition import Acquisition, read_acquisition, write_ac
 from petbench.physics.doses import STANDARD, Block, resolve_dose
 from petbench.physics.events import Sinogram
 from petbench.physics.operators import ForwardModel
-from petbench.physics.projector import projector_of
+from petbench.physics.projectors import projector_of
 from petbench.physics.scanner import Scanner
 from petbench.physics.simulate import acquire, resolution
 from petbench.positron_range.annihilation_images import AnnihilationImage, check_torso, read_annihilations

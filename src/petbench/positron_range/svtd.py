@@ -40,7 +40,7 @@ class SVTD(LinearOperator):
         """See `LinearOperator`."""
         from petbench.positron_range.device_range import DeviceSVTD
 
-        return DeviceSVTD(self, device)
+        return DeviceSVTD(self.masks, self.convolutions, self.weights, device)
 
     def _forward(self, image: NDArray[np.floating], /) -> Array:
         image = self._checked(image)

@@ -2,21 +2,17 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from petbench.errors import InputError
-
-if TYPE_CHECKING:
-    from petbench.workflow.entries import Library
-
-Entry = dict[str, Any]
+from petbench.workflow.library import Entry, Library
 
 RANGE_KINDS = ("range_accuracy", "range_reconstruction", "range_scan")
 # Kinds of entries that only these experiments need, and the scanners they may share with data sets.
 OWN = ("psf_sets", "predictors", "torsos")
 
 
-def add_range_experiment(library: "Library", experiment: Mapping[str, Any], where: str, found: dict[str, dict[str, Entry]]) -> None:
+def add_range_experiment(library: Library, experiment: Mapping[str, Any], where: str, found: dict[str, dict[str, Entry]]) -> None:
     """Resolve all that an experiment on positron range needs into `found`, by kind and name, and check that it fits together.
 
     Args:

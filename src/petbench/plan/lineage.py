@@ -132,29 +132,27 @@ def study_of(entries: Mapping[str, Any], dataset: str, dose: str, rows: Sequence
     """
     entry = entries["datasets"][dataset]
     people, split = people_of(entry), entry["split"]
-    fold_by_subject = {subject: own for own, tests in folds(people, split).items() for subject in tests}
     train = train_subjects(people, split, fold)
     test = list(entry["mr_only"]) if fold == ALL else folds(people, split)[fold]
+    tested_by = {subject: own for own, tests in folds(people, split).items() for subject in tests}
 
-    def generator(method: str, subject: str) -> Training | None:
-        if subject in test:
-            return weights_of(entries, Training(dataset, dose, method, fold))
-        if train_pet == "real":
+    def maker(row: str, subject: str) -> Training | None:
+        if row == REAL_PET or (train_pet == "real" and subject not in test):
             return None
-        if subject not in fold_by_subject:
+        if subject not in test and subject not in tested_by:
             raise InputError(
                 f"config/datasets/{dataset}.yaml: split: no fold tests {subject!r}, so that no PET of it is generated out of fold;"
                 " split by k_fold, or give the classifier train_pet: real."
             )
-        own = fold_by_subject[subject]
-        return weights_of(entries, Training(dataset, dose, method, own if fold == ALL else pair_of(fold, own)))
+        return weights_of(entries, Training(dataset, dose, row, fold if subject in test else _other(fold, tested_by[subject])))
 
-    pet = {
-        row: {subject: None if row == REAL_PET else generator(row, subject) for subject in [*train, *test]}
-        for row in rows
-        if row != MR_ALONE and not (row == REAL_PET and fold == ALL)
-    }
-    return Study(train, test, pet)
+    with_pet = [row for row in rows if row != MR_ALONE and not (row == REAL_PET and fold == ALL)]
+    return Study(train, test, {row: {subject: maker(row, subject) for subject in [*train, *test]} for row in with_pet})
+
+
+def _other(fold: str, own: str) -> str:
+    """The fold of the generator that makes the PET of a subject of fold `own`, on which a classifier of `fold` trains."""
+    return own if fold == ALL else pair_of(fold, own)
 
 
 def check_study(entries: Mapping[str, Any], dataset: str, dose: str, study: Study) -> None:

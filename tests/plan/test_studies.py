@@ -2,16 +2,18 @@
 
 import copy
 from itertools import product
+from pathlib import Path
 
 import pytest
-from repo import ROOT
 
 from petbench.errors import InputError
+from petbench.plan.lineage import Training, check_study, check_unseen, seen, study_of
 from petbench.preprocess.splits import ALL, folds, people_of
-from petbench.workflow.entries import load, merge
-from petbench.workflow.lineage import Training, check_study, check_unseen, seen, study_of
+from petbench.workflow.entries import load
+from petbench.workflow.library import merge
 from petbench.workflow.schema import read_yaml
 
+ROOT = Path(__file__).parents[2]
 ROWS = ["mr", "real_pet", "pcsa_gan"]
 SMALL = {"override": {"datasets": {"ad_mni": {"subjects": 12, "mr_only": 4, "split": {"folds": 3}}}}}
 

@@ -1,14 +1,16 @@
 """Where weights come from, and that none saw the subject they restore."""
 
 import copy
+from pathlib import Path
 
 import pytest
-from repo import ROOT
 
 from petbench.errors import InputError
+from petbench.plan.lineage import Sample, Training, check_unseen, seen, starting_point, training_samples, weights_of
 from petbench.workflow.entries import load
-from petbench.workflow.lineage import Sample, Training, check_unseen, seen, starting_point, training_samples, weights_of
 from petbench.workflow.schema import read_yaml
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

@@ -1,0 +1,133 @@
+"""What each method is measured by: the images and references of everybody tested, and weights that a metric takes."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from petbench.errors import InputError
+from petbench.files import checksum
+from petbench.plan.images import Images
+from petbench.plan.lineage import Training, weights_of
+from petbench.plan.paths import Paths
+from petbench.plan.scale import Scale, Wildcards
+from petbench.plan.subjects import Subjects
+from petbench.plan.trainings import Trainings
+from petbench.workflow.entries import UNRESTORED
+from petbench.workflow.runtime import evaluated_slices
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Metrics of restored images and the similarity of a network's layers."""
+
+    scale: Scale
+    paths: Paths
+    subjects: Subjects
+    images: Images
+    trainings: Trainings
+    untimed: Callable[[str], str]
+
+    def measured(self, dataset: str, dose: str, method: str) -> dict[str, list[str]]:
+        """What a method's values are taken from, by kind."""
+        subjects = self.subjects.tested(dataset)
+        files = {
+            "restored": [self.images.restored(dataset, dose, method, subject) for subject in subjects],
+            "standard_dose": [self.images.reference(dataset, subject) for subject in subjects],
+        }
+        if self.images.has_truth(dataset):
+            truths = [self.images.truth(dataset, subject) for subject in subjects]
+            files |= {kind: [truth[kind] for truth in truths] for kind in ("activity", "labels", "truth")}
+        if method not in UNRESTORED:
+            files["restore_costs"] = [self.images.sidecar(dataset, dose, method, subject) for subject in subjects]
+            files["train_costs"] = [self.trainings.cost(training) for training in self.trainings.behind(dataset, dose, method)]
+        return files
+
+    def metrics(self, experiments: Iterable[str]) -> list[str]:
+        """Metric tables of every method in every column of some experiments, each once; other kinds have none."""
+        return list(self.rows(experiments))
+
+    def rows(self, experiments: Iterable[str]) -> dict[str, tuple[str, str, str]]:
+        """Those tables, sorted, with the data set, dose and method that each is of."""
+        columns = [
+            column
+            for name in experiments
+            if name in self.scale.tabulated and name not in self.scale.reliances
+            for column in self.scale.columns(name)
+        ]
+        rows = {(dataset, dose, row) for dataset, dose, rows in columns for row in rows}
+        return dict(sorted((self.paths.metrics.format(dataset=row[0], dose=row[1], method=row[2]), row) for row in rows))
+
+    def lpips(self, dataset: str) -> dict[str, str]:
+        """The weights that LPIPS takes, where the data set names some: a lab's own files, or those to fetch.
+
+        Raises:
+            InputError: a lab's own file is not there.
+        """
+        files = {}
+        for name, source in self._lpips(dataset).items():
+            if not isinstance(source, str):
+                files[name] = self.paths.lpips_weights.format(sha256=source["sha256"])
+            elif Path(source).is_file():
+                files[name] = source
+            else:
+                where = f"data set {dataset}: evaluation/lpips/{name}: {source}"
+                raise InputError(f"{where}: no such file; correct the path, or remove lpips.")
+        return files
+
+    def _lpips(self, dataset: str) -> dict[str, Any]:
+        block: dict[str, Any] = self.scale.datasets[dataset].get("evaluation", {}).get("lpips", {})
+        return block
+
+    # what rules name
+    def to_measure(self, wildcards: Wildcards) -> dict[str, Any]:
+        """Everything a method is measured by on a data set at a dose; the times of records and of weights do not count."""
+        return self.measured(wildcards.dataset, wildcards.dose, wildcards.method) | {
+            "preflight": self.images.preflight(wildcards.dataset),
+            "lpips": [self.untimed(path) for path in self.lpips(wildcards.dataset).values()],
+        }
+
+    def settings(self, wildcards: Wildcards) -> dict[str, Any]:
+        """The data set's choices for its metrics, with the files of weights that it names."""
+        return self.settings_of(wildcards.dataset)
+
+    def settings_of(self, dataset: str) -> dict[str, Any]:
+        """The choices of a data set."""
+        files = self.lpips(dataset)
+        return dict(self.scale.datasets[dataset].get("evaluation", {})) | ({"lpips": files} if files else {})
+
+    def lpips_checksums(self, wildcards: Wildcards) -> list[str]:
+        """Checksums of the weights that LPIPS takes: what a value depends on, wherever they came from."""
+        self.lpips(wildcards.dataset)
+        sources = self._lpips(wildcards.dataset).values()
+        return [checksum(source) if isinstance(source, str) else source["sha256"] for source in sources]
+
+    def lpips_address(self, wildcards: Wildcards) -> str:
+        """Where weights of a checksum are fetched from: the first address that a data set gives."""
+        sources = [source for dataset in self.scale.datasets for source in self._lpips(dataset).values()]
+        fetched = [source for source in sources if not isinstance(source, str)]
+        return next(str(source["url"]) for source in fetched if source["sha256"] == wildcards.sha256)
+
+    def slices(self, wildcards: Wildcards) -> dict[str, Any] | None:
+        """The slices of a data set that are evaluated; none where all are."""
+        return evaluated_slices(self.scale.datasets[wildcards.dataset])
+
+    def compared(self, wildcards: Wildcards) -> Training:
+        """The training whose layers a map of similarity compares: that of the first fold."""
+        ((dataset, dose, rows), *_) = self.scale.columns(wildcards.experiment)
+        return weights_of(self.scale.entries, Training(dataset, dose, rows[0], next(iter(self.subjects.folds(dataset)))))
+
+    def to_compare(self, wildcards: Wildcards) -> dict[str, Any]:
+        """What a map of similarity takes: weights, and the prepared volumes of subjects that they have not seen."""
+        training, (dataset, dose, _) = self.compared(wildcards), self.scale.columns(wildcards.experiment)[0]
+        domain = self.trainings.domain(training)
+        return {
+            "weights": self.trainings.weights(training),
+            "prepared": [
+                self.images.prepared(dataset, dose, domain, subject) for subject in next(iter(self.subjects.folds(dataset).values()))
+            ],
+        }
+
+    def compared_module(self, wildcards: Wildcards) -> str:
+        """The module of the method that a map of similarity looks into."""
+        return self.trainings.module(self.compared(wildcards))

@@ -1,0 +1,148 @@
+"""Which weights restore whom, and what they are trained on."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from petbench.plan.images import Images
+from petbench.plan.lineage import Training, check_unseen, starting_point, training_samples, weights_of
+from petbench.plan.paths import Paths
+from petbench.plan.scale import Entry, Scale, Wildcards
+from petbench.plan.subjects import Subjects
+from petbench.workflow.entries import UNRESTORED, methods_of
+from petbench.workflow.runtime import restoring_minutes
+
+
+@dataclass(frozen=True, eq=False)
+class Trainings:
+    """Trainings and restorations of a scale: who learns from whom is worked out in `petbench.plan.lineage`."""
+
+    scale: Scale
+    paths: Paths
+    subjects: Subjects
+    images: Images
+
+    def check(self) -> None:
+        """Check that no subject of any table is restored by weights that saw it.
+
+        Raises:
+            InputError: one is.
+        """
+        for experiment in self.scale.experiments.values():
+            for column in experiment["columns"]:
+                for method in set(methods_of(experiment)).difference(UNRESTORED):
+                    check_unseen(self.scale.entries, method, column["dataset"], column["dose"])
+
+    def weights_for(self, dataset: str, dose: str, method: str, subject: str) -> Training:
+        """The training whose weights restore a subject: of the fold that tests it, through `weights_of`.
+
+        Raises:
+            InputError: no fold tests it.
+        """
+        return weights_of(self.scale.entries, Training(dataset, dose, method, self.subjects.fold_of(dataset, subject)))
+
+    def behind(self, dataset: str, dose: str, method: str) -> list[Training]:
+        """The trainings behind a method's restored volumes, by fold; an ensemble's are those of its parts."""
+        entry = self.scale.methods[method]
+        if "ensemble" in entry:
+            return [training for part in entry["ensemble"] for training in self.behind(dataset, dose, part)]
+        return [weights_of(self.scale.entries, Training(dataset, dose, method, fold)) for fold in self.subjects.folds(dataset)]
+
+    def with_starts(self, trainings: Iterable[Training]) -> set[Training]:
+        """Trainings, and all that they start from."""
+        waiting, found = list(trainings), set[Training]()
+        while waiting:
+            training = waiting.pop()
+            if training not in found:
+                found.add(training)
+                start = starting_point(self.scale.entries, training)
+                waiting += [] if start is None else [start]
+        return found
+
+    def weights(self, training: Training) -> str:
+        """Path of a training's weights."""
+        return self._file(self.paths.weights, training)
+
+    def history(self, training: Training) -> str:
+        """Path of a training's losses."""
+        return self._file(self.paths.history, training)
+
+    def cost(self, training: Training) -> str:
+        """Path of what a training cost."""
+        return self._file(self.paths.cost, training)
+
+    def _file(self, path: str, training: Training) -> str:
+        return path.format(dataset=training.dataset, dose=training.dose, method=training.method, fold=training.fold)
+
+    def domain(self, training: Training) -> str:
+        """The domain of a data set that a training reads."""
+        return str(self.scale.methods[training.method]["train"]["domain"])
+
+    def module(self, training: Training) -> str:
+        """The module of a training's method."""
+        return str(self.scale.methods[training.method]["module"])
+
+    # what rules name
+    def own(self, wildcards: Wildcards) -> Training:
+        """The training that a job makes, or whose weights it takes."""
+        return weights_of(self.scale.entries, Training(wildcards.dataset, wildcards.dose, wildcards.method, wildcards.fold))
+
+    def seen_domain(self, wildcards: Wildcards) -> Entry:
+        """The domain of its data set that a job's training sees."""
+        training = self.own(wildcards)
+        domain: Entry = self.scale.datasets[training.dataset]["domains"][self.domain(training)]
+        return domain
+
+    def data(self, wildcards: Wildcards) -> list[str]:
+        """Parameters of each training subject's normalised volumes."""
+        training = self.own(wildcards)
+        domain, samples = self.domain(training), training_samples(self.scale.entries, training)
+        return [self.images.prepared(sample.dataset, sample.dose, domain, sample.subject) for sample in samples]
+
+    def start(self, wildcards: Wildcards) -> list[str]:
+        """Weights that a training begins with: none or one."""
+        start = starting_point(self.scale.entries, self.own(wildcards))
+        return [] if start is None else [self.weights(start)]
+
+    def own_module(self, wildcards: Wildcards) -> str:
+        """The module of the method that a job trains."""
+        return self.module(self.own(wildcards))
+
+    def restoring(self, wildcards: Wildcards) -> Training:
+        """The training whose weights restore a job's subject."""
+        return self.weights_for(wildcards.dataset, wildcards.dose, wildcards.method, wildcards.subject)
+
+    def restoring_module(self, wildcards: Wildcards) -> str:
+        """The module of the method that restores a job's subject."""
+        return self.module(self.restoring(wildcards))
+
+    def minutes(self, wildcards: Wildcards) -> int:
+        """Minutes of restoring a subject, as they follow from its windows and the steps of the sampler."""
+        return self.minutes_of(wildcards.dataset, wildcards.method, self.restoring(wildcards))
+
+    def minutes_of(self, dataset: str, method: str, training: Training) -> int:
+        """Minutes of restoring one subject of a data set by the weights of a training."""
+        entry = self.scale.datasets[dataset]
+        return restoring_minutes(entry, entry["domains"][self.domain(training)], self.scale.methods[method]["restore"])
+
+    def to_restore(self, wildcards: Wildcards) -> dict[str, Any]:
+        """What restores a subject: its prepared volumes, its low dose, the weights of the fold that did not see it.
+
+        Raises:
+            InputError: no fold tests it.
+        """
+        dataset, dose, subject, training = wildcards.dataset, wildcards.dose, wildcards.subject, self.restoring(wildcards)
+        return {
+            "prepared": self.images.prepared(dataset, dose, self.domain(training), subject),
+            "image": self.images.source(dataset, subject, dose),
+            "weights": self.weights(training),
+        }
+
+    def to_fuse(self, wildcards: Wildcards) -> dict[str, list[str]]:
+        """The restored images that an ensemble fuses, and what is said of them."""
+        place, subject = (wildcards.dataset, wildcards.dose), wildcards.subject
+        parts = self.scale.methods[wildcards.method]["ensemble"]
+        return {
+            "images": [self.images.restored(*place, part, subject) for part in parts],
+            "sidecars": [self.images.sidecar(*place, part, subject) for part in parts],
+        }
