@@ -12,7 +12,7 @@ from petbench.files import digest
 from petbench.methods.build import build, modules
 from petbench.positron_range.predictor import make_network
 from petbench.positron_range.predictor_training import PsfTraining
-from petbench.training.probes import contract, every_part_moves, lives, restores, resumes, size
+from petbench.training.probes import contract, every_part_moves, lives, restores, resumes, size, trains_unseen
 from petbench.workflow.library import Library
 from petbench.workflow.schema import read_yaml
 
@@ -23,7 +23,8 @@ METHODS = {name: LIBRARY.resolve_whole("methods", name) for name in sorted(LIBRA
 PUBLISHED = Library(FOLDERS, {}, "published")
 SIZES = {name: entry for name in METHODS if "size" in (entry := PUBLISHED.resolve_whole("methods", name))}
 PREDICTORS = sorted(LIBRARY.files["predictors"])
-# Windows by domain, as small as the networks take: attention at the coarsest grid still has two places to attend to.
+# Windows by domain: as large as the papers', and as small as the networks take, with two places to attend to on the coarsest grid.
+FULL = {"patches": (64, 64, 64), "volumes": (64, 64, 64), "axial": (256, 256), "coronal": (256, 128), "sagittal": (256, 128)}
 WINDOWS = {"patches": (16, 8, 8), "volumes": (32, 16, 16), "axial": (16, 16), "coronal": (16, 16), "sagittal": (16, 16)}
 # Of `train`, what a probe has its own of.
 REPLACED = ("domain", "steps", "epochs", "batch_size", "schedule")
@@ -85,6 +86,12 @@ def test_a_method_starts_alive_at_ten_seeds(name):
     entry = METHODS[name]
     make = lambda: build(entry["module"], entry["train"])  # noqa: E731
     assert broken(lives(make, entry["restore"], WINDOWS[entry["train"]["domain"]])) == []
+
+
+@pytest.mark.parametrize("name", [name for name, entry in METHODS.items() if entry.get("train", {}).get("optimiser")])
+def test_a_method_runs_at_its_own_widths_on_any_device(name):
+    entry = PUBLISHED.resolve_whole("methods", name)
+    trains_unseen(entry["module"], entry["train"], entry["restore"], FULL[entry["train"]["domain"]])
 
 
 @pytest.mark.parametrize("name", SIZES)

@@ -73,7 +73,8 @@ class M2Diff(Diffusion):
         """
         noised = self.process.noised(batch["standard_dose"])
         low_dose, mr = self.condition(batch["low_dose"], batch.get("mr"))
-        known = self._known(len(noised.time)).to(noised.noisy.device)
+        drawn = self._known(len(noised.time))  # on the CPU: looking there is no waiting for a GPU
+        known = drawn.to(noised.noisy.device)
         counted = {"pet": torch.ones(len(known), device=known.device), "mr": known.float()}
         sees_all = self.mr_head == "trained"
         if sees_all:
@@ -82,7 +83,7 @@ class M2Diff(Diffusion):
             noised.noisy,
             noised.time.to(known.device),
             low_dose,
-            mr if sees_all or bool(known.any()) else None,
+            mr if sees_all or bool(drawn.any()) else None,
             known if self.mr_dropout else None,
             mr_decoder_sees_all=sees_all,
         )

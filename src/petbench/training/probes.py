@@ -404,6 +404,26 @@ def contract(
     return method, phantoms, findings
 
 
+def trains_unseen(module: str, train: Mapping[str, Any], restore: Mapping[str, Any], spatial: Sequence[int]) -> None:
+    """Run losses, gradients and restoring on the `meta` device, which knows shapes and devices but holds nothing: at any size, in a second.
+
+    Args:
+        module: An entry's `module`.
+        train: Its block `train`.
+        restore: Its block `restore`.
+        spatial: Window in voxels, two or three sides.
+
+    Raises:
+        RuntimeError: shapes do not fit, a part is made on the CPU where the method is not, or a value is looked at.
+    """
+    with torch.device("meta"):
+        method, image = build(module, train), torch.empty(2, 1, *spatial)
+    images = dict.fromkeys((*restore["inputs"], "standard_dose"), image)
+    for step in method.losses(images):
+        step.loss.backward()  # type: ignore[no-untyped-call]
+    draw(method, images, restore["inputs"], short_sampler(restore))
+
+
 def size(module: str, train: Mapping[str, Any], inputs: Sequence[str], window: Sequence[int]) -> dict[str, float]:
     """What `complexity` counts of a method on one window, without computing or holding anything.
 
