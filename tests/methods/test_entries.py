@@ -5,7 +5,6 @@ from typing import Any
 
 import jsonschema
 import pytest
-import torch
 import yaml
 
 from petbench.errors import InputError
