@@ -110,3 +110,9 @@ def test_the_paper_scale_is_as_published():
 )
 def test_what_does_not_fit_is_said_before_any_job(override, said):
     assert said in refused(**override)
+
+
+def test_sets_that_extend_another_keep_the_size_of_its_media():
+    """A method's `size` is a statement of its own network, which no ablation inherits; a medium's is its edge."""
+    sets = load(scale(), ROOT)["psf_sets"]
+    assert {entry.get("size") for entry in sets.values()} == {31}

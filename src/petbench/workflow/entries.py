@@ -24,7 +24,7 @@ from petbench.evaluation.settings import LPIPS_EDGE
 from petbench.files import digest
 from petbench.preprocess.splits import folds, people_of, subjects_tested, train_subjects
 from petbench.preprocess.windows import slice_positions, thin_axis
-from petbench.workflow.library import NOT_INHERITED, Entry, Library
+from petbench.workflow.library import MEASURED, NOT_INHERITED, Entry, Library
 from petbench.workflow.modules import check_module
 from petbench.workflow.range_entries import OWN, RANGE_KINDS, add_range_experiment
 from petbench.workflow.schema import check, read_yaml
@@ -447,7 +447,7 @@ def _check_distinct(rows: Sequence[str], methods: Mapping[str, Entry], where: st
     for row in rows:
         if row in UNRESTORED:
             continue
-        content = digest({key: value for key, value in methods[row].items() if key not in NOT_INHERITED})
+        content = digest({key: value for key, value in methods[row].items() if key not in (*NOT_INHERITED, MEASURED)})
         if content in seen:
             raise InputError(
                 f"{where}: rows {seen[content]!r} and {row!r} are the same at this scale; keep their difference in the override."

@@ -29,7 +29,9 @@ KINDS = {
 }
 # Schemas that take definitions of config/schemas/range.yaml.
 SHARED_DEFINITIONS = ("psf_sets", "predictors", "torsos", "experiments")
-NOT_INHERITED = ("title", "citation", "size", "extends")
+NOT_INHERITED = ("title", "citation", "extends")
+MEASURED = "size"
+"""What a method's entry states of its own network; an ablation has another. The `size` of other kinds is inherited."""
 
 
 def merge(base: Any, over: Any) -> Any:
@@ -167,7 +169,8 @@ class Library:
         check(override, schema, f"{self.scale_name}: override/{kind}/{name}", partial=True)
         if "extends" in own:
             base = self.resolve(kind, own["extends"], f"{path}: extends", (*above, name))
-            base = {key: value for key, value in base.items() if key not in NOT_INHERITED}
+            own_only = (*NOT_INHERITED, MEASURED) if kind == "methods" else NOT_INHERITED
+            base = {key: value for key, value in base.items() if key not in own_only}
             own = {key: value for key, value in own.items() if key != "extends"}
             return dict(merge(merge(base, own), override))
         everywhere = self.overrides.get(kind, {}).get("*", {})
