@@ -113,7 +113,8 @@ def test_lesions_have_a_table_by_kind_and_pictures(tiny, results):
         "shared_lesions": {"contrast_recovery", "lesions_used"},
         "mr_only_lesions": {"false_contrast", "lesions_used"},
     }
-    assert list(dict.fromkeys(table["title"])) == ["Standard dose", "Low dose", "M-UNet", "MFdiff"]
+    filters = ["Gaussian filter of the low dose", "Non-local means of the low dose"]
+    assert list(dict.fromkeys(table["title"])) == ["Standard dose", "Low dose", *filters, "M-UNet", "MFdiff"]
     images = (tiny.path / "results/tiny/figures/mfdiff_figure3.svg").read_text()
     for words in ("MR", "Standard dose", "Low dose", "M-UNet", "MFdiff", "enlarged"):
         assert f"<!-- {words} -->" in images, words
