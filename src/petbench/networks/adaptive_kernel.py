@@ -56,12 +56,12 @@ class AdaptiveKernelPredictor(nn.Module):
         self.mix = nn.Linear(channels, channels)
         self.weights = nn.Linear(hidden, out_channels * taps, bias=False)
         self.offset = nn.Parameter(torch.zeros(self.shape))  # the bias of the last layer, one for every weight of the kernel
-        # Unit weights over the root of what is summed: positions, and patches, hold much the same, so that an optimiser's steps on weights
-        # scaled for as many inputs would move all of them together, and kernels far and alike for all patches.
-        self.scales = prior_grid ** (-spatial_dims / 2), hidden**-0.5, (channels * taps) ** -0.5
+        # Unit weights over the root of what is summed: neighbouring positions hold much the same, so that an optimiser's step on weights
+        # scaled for as many inputs would move all of them together, and kernels far.
+        self.scales = prior_grid ** (-spatial_dims / 2), (channels * taps) ** -0.5
         nn.init.normal_(self.hidden.weight, std=2**0.5)
         nn.init.kaiming_normal_(self.mix.weight, nonlinearity="linear")
-        nn.init.normal_(self.weights.weight)
+        nn.init.kaiming_normal_(self.weights.weight, nonlinearity="linear")
 
     def forward(self, prior: Tensor) -> Tensor:
         """Kernels (B, out_channels, C, *kernel) from priors (B, C, *grid).
@@ -72,10 +72,10 @@ class AdaptiveKernelPredictor(nn.Module):
         if min(prior.shape[2:]) < self.prior_grid:
             sides = "x".join(map(str, prior.shape[2:]))
             raise InputError(f"network/prior_grid: {self.prior_grid} is finer than a stage's {sides}; take at most its smallest side.")
-        first, second, last = self.scales
+        first, last = self.scales
         channels = self.norm(self.pool(prior)).flatten(2) * first
         mixed = self.mix(self.hidden(channels).transpose(1, 2)).transpose(1, 2)
-        weights: Tensor = self.weights(nn.functional.gelu(mixed) * second)
+        weights: Tensor = self.weights(nn.functional.gelu(mixed))
         by_output = weights.reshape(*weights.shape[:2], self.shape[0], -1).transpose(1, 2)
         kernels: Tensor = (by_output.reshape(-1, *self.shape) + self.offset) * last
         return kernels
