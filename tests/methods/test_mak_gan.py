@@ -21,18 +21,21 @@ def heads(size: int, seed: int) -> dict[str, torch.Tensor]:
         coarse = torch.randn(size, 1, *[12 // width + 2] * 3, generator=draw)
         return torch.nn.functional.interpolate(coarse, size=(12, 12, 12), mode="trilinear")
 
+    axes = torch.stack(torch.meshgrid(*[torch.linspace(-1, 1, 12)] * 3, indexing="ij"))
+    towards = torch.randn(size, 3, 1, 1, 1, generator=draw)
+    inside = ((axes * towards).sum(1, keepdim=True) > -0.3).float()  # a patch at the border of a head
     structure = (field(3) > 0).float()
-    standard_dose = 0.2 + 0.6 * avg_pool3d(structure, 3, 1, 1, count_include_pad=False) + 0.1 * field(6)
-    noise = 0.4 * torch.randn(standard_dose.shape, generator=draw)
-    return {"low_dose": standard_dose + noise, "mr": 1 - 0.6 * structure, "standard_dose": standard_dose}
+    standard_dose = inside * (0.2 + 0.6 * avg_pool3d(structure, 3, 1, 1, count_include_pad=False) + 0.1 * field(6))
+    noise = 0.4 * inside * torch.randn(standard_dose.shape, generator=draw)
+    return {"low_dose": standard_dose + noise, "mr": inside * (1 - 0.6 * structure), "standard_dose": standard_dose}
 
 
 @cache
 def trained(name: str):
     torch.manual_seed(0)
     method = make(name, network=WIDTHS)
-    optimised = optimisers(method, rate=4e-3)
-    for step in range(120):
+    optimised = optimisers(method, rate=3e-3)
+    for step in range(150):
         train_step(method, heads(4, seed=step), optimised)
     return method.eval()
 
@@ -49,7 +52,7 @@ def test_lower_levels_carry_a_tenth_of_what_training_changed(name):
     handle = method.generator.decoder.ups[-1].register_forward_hook(lambda module, inputs, output: torch.zeros_like(output))
     shallow = method.restore(unseen["low_dose"], unseen["mr"])
     handle.remove()
-    assert size(whole - unseen["standard_dose"]) < 0.5 * size(unseen["low_dose"] - unseen["standard_dose"])
+    assert size(whole - unseen["standard_dose"]) < 0.6 * size(unseen["low_dose"] - unseen["standard_dose"])
     assert size(whole - shallow) > 0.1 * size(whole - unseen["low_dose"])
 
 

@@ -68,8 +68,8 @@ def test_a_block_learns_to_pass_real_features(identity):
     (pet, unseen), (mr, other) = (smooth(20, 6, 8, dims=2).split(16) for _ in range(2))
     interact = block(dims=2, channels=6, identity=identity)
     optimiser = torch.optim.Adam(interact.parameters(), lr=1e-1)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, 400)
-    for _ in range(400):
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, 500)
+    for _ in range(500):
         optimiser.zero_grad()
         (interact(pet, mr) - pet).square().mean().backward()
         optimiser.step()

@@ -52,15 +52,15 @@ class AdaptiveKernelPredictor(nn.Module):
         taps = kernel_size**spatial_dims
         self.pool = {2: nn.AdaptiveAvgPool2d, 3: nn.AdaptiveAvgPool3d}[spatial_dims](prior_grid)
         self.norm = joint_norm(channels)
-        self.hidden = nn.Linear(prior_grid**spatial_dims, hidden)
-        self.mix = nn.Linear(channels, channels)
+        self.hidden = nn.Linear(prior_grid**spatial_dims, hidden, bias=False)
+        self.mix = nn.Linear(channels, channels, bias=False)
         self.weights = nn.Linear(hidden, out_channels * taps, bias=False)
         self.offset = nn.Parameter(torch.zeros(self.shape))  # the bias of the last layer, one for every weight of the kernel
         # Unit weights over the root of what is summed: positions, and patches, hold much the same, so that an optimiser's steps on weights
         # scaled for as many inputs would move all of them together, and kernels far and alike for all patches.
-        self.scales = prior_grid ** (-spatial_dims / 2), hidden**-0.5, (channels * taps) ** -0.5
+        self.scales = (prior_grid**spatial_dims * channels) ** -0.5, hidden**-0.5, (channels * taps) ** -0.5
         nn.init.normal_(self.hidden.weight, std=2**0.5)
-        nn.init.kaiming_normal_(self.mix.weight, nonlinearity="linear")
+        nn.init.normal_(self.mix.weight)
         nn.init.normal_(self.weights.weight)
 
     def forward(self, prior: Tensor) -> Tensor:
