@@ -18,6 +18,7 @@ from timing import report, seconds
 from torch import Tensor, nn
 
 from petbench.device import place
+from petbench.methods.base import Progress
 from petbench.methods.build import build
 from petbench.methods.diffusion import Sampler
 from petbench.methods.m2diff import M2Diff
@@ -52,7 +53,7 @@ def compare_training(train: dict[str, Any], batch: dict[str, Tensor], device: st
         method.zero_grad(set_to_none=True)
         for piece in zip(*(images.chunk(pieces) for images in batch.values()), strict=True):
             with torch.autocast(device, torch.bfloat16, enabled=fast and device == "cuda"):
-                (update,) = method.losses(dict(zip(batch, piece, strict=True)))
+                (update,) = method.losses(dict(zip(batch, piece, strict=True)), Progress(0, 1))
             (update.loss / pieces).backward()
         if device == "cuda":
             torch.cuda.synchronize()

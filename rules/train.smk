@@ -29,6 +29,8 @@ rule train:
         module=PLAN.trainings.own_module,
         preprocess=SCALE.of("dataset", "preprocess"),
         domain=PLAN.trainings.seen_domain,
+        kinds=PLAN.trainings.kinds,
+        part=PLAN.trainings.part,
         code=code_of("train", modules=PLAN.trainings.own_module),
     script:
         "../scripts/train.py"

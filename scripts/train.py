@@ -25,10 +25,12 @@ with job(snakemake) as run:
     fit(
         description,
         run.input.data,
+        kinds=run.params.kinds,
         checkpoints=Path(run.output.weights).parent / "checkpoints",
         device=run.device,
         threads=run.threads,
         out=dict(run.output.items()),
         init=next(iter(run.input.init), None),
+        part=run.params.part,
         checkpoint_seconds=run.config.get("checkpoint_seconds", 60.0),
     )

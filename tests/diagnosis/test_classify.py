@@ -6,6 +6,7 @@ import torch
 from petbench.diagnosis.classify import Classification, People, as_inputs, classify
 from petbench.errors import InputError
 from petbench.files import write_json
+from petbench.methods.base import Progress
 from petbench.methods.build import build
 from petbench.networks.volume_classifier import VolumeClassifier
 from petbench.preprocess.prepare import save_array
@@ -41,7 +42,7 @@ def cohort(tmp_path):
         files["train" if name in TRAIN else "test"].append(str(folder / "prepared.json"))
     train = {"epochs": 1, "batch_size": 1}
     mean = build("mean_pet", train)
-    list(mean.losses({"standard_dose": torch.full((1, 1, SIDE, SIDE, SIDE), 0.8)}))
+    list(mean.losses({"standard_dose": torch.full((1, 1, SIDE, SIDE, SIDE), 0.8)}, Progress(0, 1)))
     description = Description("mean_pet", train, {}, [SIDE] * 3, [6.0] * 3, "ad", "none", "0", "code")
     save_weights(tmp_path / "model.safetensors", mean.weights(), description)
     files["generators"] = [str(tmp_path / "model.safetensors")]
@@ -96,13 +97,13 @@ def test_a_study_that_trains_on_one_group_is_one_line_before_anything_is_read(tm
 def test_both_groups_weigh_the_same_whatever_their_size():
     people = People(np.ones((4, 1, SIDE, SIDE, SIDE), np.float32), np.array([1, 0, 0, 0], np.float32))
     training = Classification(VolumeClassifier(1, [SIDE] * 3, [2], "none", 0.0), patients=0.25)
-    (step,) = training.losses(people.batch([0, 1, 2, 3]))
+    (step,) = training.losses(people.batch([0, 1, 2, 3]), Progress(0, 1))
     step.loss.backward()
     # For one and the same volume the loss is least, its gradient zero, at even odds.
     torch.nn.init.zeros_(training.network.head.weight)
     torch.nn.init.zeros_(training.network.head.bias)
     training.zero_grad()
-    (step,) = training.losses(people.batch([0, 1, 2, 3]))
+    (step,) = training.losses(people.batch([0, 1, 2, 3]), Progress(0, 1))
     step.loss.backward()
     torch.testing.assert_close(training.network.head.bias.grad, torch.zeros(1))
 

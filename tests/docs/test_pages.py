@@ -89,7 +89,7 @@ def keys(schema: Any, definitions: Any) -> set[str]:
 def known_keys() -> set[str]:
     found: set[str] = set()
     shared: dict[str, Any] = {}
-    for kind in ("method", "range"):
+    for kind in ("method", "range", "engine"):
         shared |= yaml.safe_load((ROOT / f"config/schemas/{kind}.yaml").read_text())["$defs"]
     for kind in SCHEMAS:
         schema = yaml.safe_load((ROOT / f"config/schemas/{kind}.yaml").read_text())

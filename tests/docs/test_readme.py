@@ -124,7 +124,7 @@ def test_method_trains_and_restores(project, with_module, tmp_path):
     train["epochs"] = 1
     description = Description(METHOD, train, {}, WINDOW, [2.0, 2.0, 2.0], "mni", "drf4", "0", "code")
     out = {"weights": str(tmp_path / "model.safetensors"), "history": str(tmp_path / "history.tsv"), "cost": str(tmp_path / "cost.json")}
-    fit(description, [str(tmp_path / "prepared.json")], tmp_path / "checkpoints", "cpu", 1, out)
+    fit(description, [str(tmp_path / "prepared.json")], ["low_dose", "mr", "standard_dose"], tmp_path / "checkpoints", "cpu", 1, out)
 
     rows = (tmp_path / "history.tsv").read_text().splitlines()
     assert rows[0].split("\t") == ["step", "loss_restorer", "l1"]

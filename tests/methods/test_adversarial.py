@@ -5,6 +5,7 @@ import torch
 
 from petbench.errors import InputError
 from petbench.methods.adversarial import ImagePool
+from petbench.methods.base import Progress
 
 from .test_methods import a_batch, make, optimisers, train_step
 
@@ -12,7 +13,7 @@ from .test_methods import a_batch, make, optimisers, train_step
 def test_each_loss_reaches_its_own_network_only():
     method = make("mak_gan")
     networks = {"discriminator": method.discriminator, "generator": method.generator}
-    for step in method.losses(a_batch()):
+    for step in method.losses(a_batch(), Progress(0, 1)):
         method.zero_grad()
         step.loss.backward()
         for name, network in networks.items():
@@ -23,7 +24,7 @@ def test_each_loss_reaches_its_own_network_only():
 
 def test_the_generator_meets_the_updated_discriminator():
     method, batch = make("mak_gan", image_pool=0), a_batch()
-    steps = method.losses(batch)
+    steps = method.losses(batch, Progress(0, 1))
     next(steps)
     with torch.no_grad():
         for parameter in method.discriminator.parameters():

@@ -7,6 +7,7 @@ from scipy.ndimage import gaussian_filter
 from skimage.restoration import denoise_nl_means
 
 from petbench.errors import InputError
+from petbench.methods.base import Progress
 from petbench.methods.build import build
 from petbench.methods.nlm import noise_of
 
@@ -31,7 +32,7 @@ def trained(name, pairs, **change):
     """A method after it was shown each pair of low and standard dose once."""
     method = build(name, entry(name)["train"] | change)
     for low_dose, standard_dose in pairs:
-        assert list(method.losses({"low_dose": tensor(low_dose), "standard_dose": tensor(standard_dose)})) == []
+        assert list(method.losses({"low_dose": tensor(low_dose), "standard_dose": tensor(standard_dose)}, Progress(0, 1))) == []
     return method
 
 

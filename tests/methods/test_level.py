@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from petbench.methods.base import Progress
 from petbench.methods.build import build
 from petbench.methods.diffusion import Sampler
 
@@ -36,7 +37,7 @@ def test_a_restored_slice_follows_the_level_of_its_input(name, change):
     optimiser = torch.optim.Adam(method.parameters(), lr=3e-3)
     for _ in range(100):
         drawn = torch.randperm(32)[:8]
-        for step in method.losses({kind: images[drawn] for kind, images in data.items()}):
+        for step in method.losses({kind: images[drawn] for kind, images in data.items()}, Progress(0, 1)):
             optimiser.zero_grad()
             step.loss.backward()
             optimiser.step()

@@ -6,6 +6,7 @@ import torch
 import yaml
 
 from petbench.errors import InputError
+from petbench.methods.base import Progress
 from petbench.methods.build import build
 from petbench.methods.diffusion import Process, Sampler
 from petbench.methods.m2diff import M2Diff
@@ -118,7 +119,7 @@ def test_sampling_keeps_shape_whatever_the_batch(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_parameter_is_trained(name):
     method = make(name, mr_dropout=0.0) if name == "m2diff-mr70" else make(name)
-    for step in method.train().losses(batch(4)):
+    for step in method.train().losses(batch(4), Progress(0, 1)):
         step.loss.backward()
     assert [name for name, parameter in method.named_parameters() if parameter.grad is None or not parameter.grad.any()] == []
 
@@ -130,7 +131,7 @@ def test_without_mr_there_is_one_sentence(name):
         method.sample(data["low_dose"], None, SAMPLER, generators(2))
     del data["mr"]
     with pytest.raises(InputError, match="needs mr"):
-        next(iter(method.losses(data)))
+        next(iter(method.losses(data, Progress(0, 1))))
 
 
 @pytest.mark.parametrize("name", ["iddpm", "m2diff"])
@@ -180,7 +181,7 @@ def test_each_head_sees_the_other_image_through_fusion_only(name, shared):
 def test_the_loss_is_equation_12():
     method, data = make("m2diff"), batch(3)
     torch.manual_seed(1)
-    (step,) = method.losses(data)
+    (step,) = method.losses(data, Progress(0, 1))
     torch.manual_seed(1)
     noised = method.process.noised(data["standard_dose"])
     pet, mr = method.network(noised.noisy, noised.time, data["low_dose"], data["mr"])
@@ -196,7 +197,7 @@ def test_a_sample_without_mr_trains_the_pet_head_only(monkeypatch):
 
     def loss(mr):
         torch.manual_seed(1)
-        (step,) = method.losses(data | {"mr": mr})
+        (step,) = method.losses(data | {"mr": mr}, Progress(0, 1))
         return step
 
     step, mr = loss(data["mr"]), data["mr"].clone()
@@ -222,7 +223,7 @@ def test_without_mr_the_mr_branch_is_not_computed(hff):
         module.register_forward_hook(lambda *_: pytest.fail("a module of the MR branch ran"))
     restored = method.sample(data["low_dose"], None, SAMPLER, generators(2))
     assert torch.isfinite(restored).all()
-    (step,) = build("m2diff", merged(tiny("m2diff-mr70"), {"mr_dropout": 0.999999})).losses(batch())
+    (step,) = build("m2diff", merged(tiny("m2diff-mr70"), {"mr_dropout": 0.999999})).losses(batch(), Progress(0, 1))
     assert set(step.logs) == {"mse_pet"}
 
 
@@ -233,7 +234,7 @@ def test_in_the_transfer_the_mr_head_goes_on_training_on_its_mr(monkeypatch):
 
     def losses(mr):
         torch.manual_seed(1)
-        (step,) = method.losses(data | {"mr": mr})
+        (step,) = method.losses(data | {"mr": mr}, Progress(0, 1))
         return step
 
     step, other = losses(data["mr"]), losses(data["mr"] + 1)
@@ -260,9 +261,9 @@ def test_the_flag_is_one_of_a_batch_or_of_each_sample(name, alike):
 def test_a_term_of_weight_0_is_not_computed():
     """Nor is the bound of a fixed variance."""
     method, data = make("m2diff", loss={"consistency": 0.0}), batch()
-    (step,) = method.losses(data)
+    (step,) = method.losses(data, Progress(0, 1))
     assert set(step.logs) == {"mse_pet", "mse_mr"}
-    (step,) = make("iddpm").losses(data)
+    (step,) = make("iddpm").losses(data, Progress(0, 1))
     assert set(step.logs) == {"mse"}
 
 

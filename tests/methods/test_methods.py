@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from petbench.errors import InputError
-from petbench.methods.base import l1
+from petbench.methods.base import Progress, l1
 from petbench.methods.build import build
 
 from .entries import entry, merged, tiny
@@ -28,7 +28,7 @@ def optimisers(method, rate=2e-3):
 
 def train_step(method, batch, optimised):
     logs = {}
-    for step in method.losses(batch):
+    for step in method.losses(batch, Progress(0, 1)):
         optimised[step.optimiser].zero_grad()
         step.loss.backward()
         optimised[step.optimiser].step()
@@ -67,7 +67,7 @@ def test_without_mr_there_is_one_sentence(name):
         method.restore(batch["low_dose"], None)
     del batch["mr"]
     with pytest.raises(InputError, match="needs mr"):
-        next(iter(method.losses(batch)))
+        next(iter(method.losses(batch, Progress(0, 1))))
 
 
 @pytest.mark.parametrize("name", ["m_unet", "mak_gan"])
@@ -88,7 +88,7 @@ def test_values_above_one_are_not_clipped(name):
 
 @pytest.mark.parametrize("name", ["m_unet", "mak_gan"])
 def test_logs_are_detached_scalars(name):
-    for step in make(name).losses(a_batch()):
+    for step in make(name).losses(a_batch(), Progress(0, 1)):
         assert step.loss.ndim == 0
         assert all(value.ndim == 0 and not value.requires_grad for value in step.logs.values())
 
@@ -96,7 +96,7 @@ def test_logs_are_detached_scalars(name):
 @pytest.mark.parametrize("edge", [0.0, 50.0])
 def test_the_generator_loss_is_the_weighted_sum(edge):
     method = make("mak_gan", loss={"edge": edge})
-    discriminate, generate = method.losses(a_batch())
+    discriminate, generate = method.losses(a_batch(), Progress(0, 1))
     weights = {"adversarial": 1.0, "l1": 100.0, "edge": edge}
     assert set(generate.logs) == {name for name, weight in weights.items() if weight}
     torch.testing.assert_close(generate.loss.detach(), sum(weights[name] * term for name, term in generate.logs.items()))

@@ -6,6 +6,7 @@ import torch
 import yaml
 
 from petbench.errors import InputError
+from petbench.methods.base import Progress
 from petbench.methods.build import build
 from petbench.methods.diffusion import Sampler
 from petbench.networks.diffusion_unet import DiffusionUNet
@@ -91,7 +92,7 @@ def test_without_mr_there_is_one_sentence(name):
     batch = a_batch(dims=2)
     del batch["mr"]
     with pytest.raises(InputError, match="needs mr"):
-        next(iter(make(name).losses(batch)))
+        next(iter(make(name).losses(batch, Progress(0, 1))))
 
 
 def test_the_first_of_the_ladder_needs_no_mr():
@@ -104,7 +105,7 @@ def test_the_first_of_the_ladder_needs_no_mr():
 def test_slices_that_cannot_be_halved_are_refused(name):
     batch = {kind: image[..., :15] for kind, image in a_batch(dims=2).items()}
     with pytest.raises(InputError, match="multiple of"):
-        next(iter(make(name).losses(batch)))
+        next(iter(make(name).losses(batch, Progress(0, 1))))
 
 
 def test_the_ladder_differs_as_in_table_5():

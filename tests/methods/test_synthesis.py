@@ -7,6 +7,7 @@ import torch
 from torch.nn.functional import softplus
 
 from petbench.errors import InputError
+from petbench.methods.base import Progress
 from petbench.methods.build import build
 from petbench.networks.ms_ssim import _blur
 
@@ -59,7 +60,7 @@ def test_pet_is_learnt_from_mr_alone(name):
 def test_the_generator_loss_is_the_weighted_sum_of_what_has_a_weight(name):
     method = make(name)
     weights = {key: value for key, value in entry(name)["train"]["loss"].items() if key not in ("objective", "normalise") and value}
-    _, generate = method.losses(pairs())
+    _, generate = method.losses(pairs(), Progress(0, 1))
     assert set(generate.logs) == set(weights)
     torch.testing.assert_close(generate.loss.detach(), sum(weights[key] * term for key, term in generate.logs.items()))
 
@@ -79,7 +80,7 @@ def test_what_has_no_weight_is_not_computed(name, monkeypatch):
         method = make(name, loss={key: float(key == only) for key in weights})
         monkeypatch.setattr(method, "terms", lambda *_: {key: partial(term, key) for key in weights if key != "adversarial"})
         called.clear()
-        steps = list(method.losses(batch))
+        steps = list(method.losses(batch, Progress(0, 1)))
         judged = only == "adversarial"
         assert called == ([] if judged else [only])
         assert set(steps[-1].logs) == {only}
@@ -91,7 +92,7 @@ def test_what_has_no_weight_is_not_computed(name, monkeypatch):
 
 def gradients(method, batch, precision):
     """The loss and the gradient of each optimiser's step, the latter as one vector."""
-    found, steps = {}, method.losses(batch)
+    found, steps = {}, method.losses(batch, Progress(0, 1))
     while True:
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
             step = next(steps, None)
@@ -130,7 +131,7 @@ def test_terms_on_the_image_pull_alike(name, seed):
     for how, image in made.items():
         image.requires_grad_()
         weights = {key: weight for key, weight in method.loss_weights.items() if weight and key != "adversarial"}
-        terms = {key: term for key, term in method.terms(image, pet).items() if key in weights}
+        terms = {key: term for key, term in method.terms(image, {"standard_dose": pet}).items() if key in weights}
         pulls = {key: weights[key] * torch.autograd.grad(term(), image)[0].norm() for key, term in terms.items()}
         assert len(pulls) == 2
         assert all(1 / 3 < pull / pulls["l1"] < 3 for pull in pulls.values()), how
@@ -156,7 +157,7 @@ def test_the_discriminator_sees_the_mr_if_it_is_conditional(conditional):
     losses = []
     for one in (batch, swapped):
         torch.manual_seed(0)
-        losses.append(float(next(iter(method.losses(one))).logs["discriminator_real"]))
+        losses.append(float(next(iter(method.losses(one, Progress(0, 1)))).logs["discriminator_real"]))
     assert (losses[0] == losses[1]) is not conditional
 
 
@@ -171,7 +172,7 @@ def test_the_mean_pet_is_the_mean_of_what_it_was_shown_and_nothing_else():
     method, batch = build("mean_pet", entry("mean_pet")["train"]), pairs(5)
     assert method.optimised() == {}
     for number in range(5):
-        assert list(method.losses({key: volume[number : number + 1] for key, volume in batch.items()})) == []
+        assert list(method.losses({key: volume[number : number + 1] for key, volume in batch.items()}, Progress(0, 1))) == []
     torch.testing.assert_close(method.restore(None, batch["mr"])[3], batch["standard_dose"].mean(dim=0))
     other = build("mean_pet", entry("mean_pet")["train"])
     other.load_weights(method.weights())

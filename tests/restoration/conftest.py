@@ -97,5 +97,5 @@ def trained(tmp_path_factory, subject, describe) -> str:
     """Weights after two steps on the subject."""
     folder = tmp_path_factory.mktemp("trained")
     out = {kind: str(folder / kind) for kind in ("history", "cost")} | {"weights": str(folder / "model.safetensors")}
-    fit(describe(), [subject["prepared"]], folder / "checkpoints", "cpu", 1, out)
+    fit(describe(), [subject["prepared"]], ["low_dose", "mr", "standard_dose"], folder / "checkpoints", "cpu", 1, out)
     return out["weights"]

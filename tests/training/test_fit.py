@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 import petbench.training.fit as engine
 from petbench.errors import InputError
 from petbench.files import read_json
-from petbench.methods.base import Step, Trained
+from petbench.methods.base import Step, Trained, batch_parts
 from petbench.methods.build import build
 from petbench.restoration.weights import save_weights
 from petbench.training.data import open_windows
@@ -28,6 +28,7 @@ from petbench.workflow.schema import check, read_yaml
 ROOT = Path(__file__).parents[2]
 MODULES = ["m_unet", "mak_gan"]
 RESUMED = [*MODULES, "m2diff"]
+KINDS = ["low_dose", "mr", "standard_dose"]
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def train(tmp_path, prepared, outputs):
 
     def run(name, description, data=prepared, **options):
         folder = tmp_path / name
-        options = {"checkpoints": folder / "checkpoints", "device": "cpu", "threads": 1, "out": outputs(folder)} | options
+        options = {"kinds": KINDS, "checkpoints": folder / "checkpoints", "device": "cpu", "threads": 1, "out": outputs(folder)} | options
         fit(description, data, **options)
         return folder
 
@@ -117,6 +118,7 @@ def test_a_killed_training_is_guarded_while_it_runs_and_resumes_when_it_is_dead(
     given = {
         "description": asdict(description),
         "prepared": prepared,
+        "kinds": KINDS,
         "checkpoints": str(folder / "checkpoints"),
         "device": "cpu",
         "threads": 1,
@@ -264,9 +266,9 @@ def test_history_and_cost(train, describe, prepared):
     assert cost["steps"] == 6
     assert cost["device"].startswith("cpu")
     assert cost["precision"] == "fp32"
-    assert min(cost[key] for key in ("train_seconds", "train_peak_mb")) > 0
+    assert min(cost[key] for key in ("train_seconds", "train_cpu_seconds", "train_peak_mb")) > 0
     shown = cost["steps"] * describe("mak_gan").train["batch_size"]
-    assert cost["epoch_seconds"] == pytest.approx(cost["train_seconds"] * len(open_windows(prepared)) / shown)
+    assert cost["epoch_seconds"] == pytest.approx(cost["train_seconds"] * len(open_windows(prepared, KINDS)) / shown)
 
 
 def test_history_rows_are_means_over_the_steps_between(train, describe, monkeypatch):
@@ -299,7 +301,7 @@ class Untaught(Trained):
     def optimised(self):
         return {"judge": self.judge.parameters(), "maker": self.maker.parameters()}
 
-    def losses(self, batch):
+    def losses(self, batch, progress):
         for _ in range(self.stepped):
             self.made += 1
             yield Step("judge", self.judge.weight.square().sum(), {"made": torch.tensor(float(self.made))})
@@ -307,7 +309,7 @@ class Untaught(Trained):
         yield Step("maker", reached * self.maker.weight.square().sum() + self.constant * self.maker.bias.exp().sum(), {})
 
 
-def fit_untaught(tmp_path, model, steps=60):
+def fit_untaught(tmp_path, model, **train):
     class Nothing:
         def batch(self, numbers):
             return {"numbers": torch.tensor(numbers)}
@@ -316,7 +318,7 @@ def fit_untaught(tmp_path, model, steps=60):
             return 4
 
     adam = {"name": "adam", "lr": 1e-3}
-    train = {"optimiser": {"judge": adam, "maker": adam}, "batch_size": 1, "steps": steps, "seed": 0, "precision": "fp32"}
+    train = {"optimiser": {"judge": adam, "maker": adam}, "batch_size": 1, "seed": 0, "precision": "fp32"} | (train or {"steps": 60})
     out = {"history": str(tmp_path / "history.tsv"), "cost": str(tmp_path / "cost.json")}
     engine.fit_model(lambda: model, Nothing(), train, {}, tmp_path / "checkpoints", "cpu", 1, out, lambda trained: None)
     return pd.read_csv(tmp_path / "history.tsv", sep="\t")
@@ -349,6 +351,67 @@ def test_logged_values_are_means_over_the_updates_that_logged_them(tmp_path, mon
     assert (history["loss_judge"] < 2).all()
 
 
+class Watched(Untaught):
+    """Keeps what it is given, and the rates that its optimisers have at each of their steps."""
+
+    def __init__(self, batches=1):
+        super().__init__()
+        self.batches, self.given, self.progress = batches, [], []
+
+    def losses(self, batch, progress):
+        self.given.append(batch)
+        self.progress.append(progress)
+        yield from super().losses(batch, progress)
+
+
+def test_a_method_is_told_how_far_its_training_is(tmp_path):
+    model = Watched()
+    fit_untaught(tmp_path, model, steps=4)
+    assert model.progress == [(0, 4), (1, 4), (2, 4), (3, 4)]
+    assert [progress.share for progress in model.progress] == [0, 0.25, 0.5, 0.75]
+
+
+def test_a_step_may_take_several_batches_none_of_them_twice_in_an_epoch(tmp_path):
+    model = Watched(batches=2)
+    fit_untaught(tmp_path, model, epochs=2)
+    parts = [batch_parts(batch, 2) for batch in model.given]
+    assert len(parts) == 4  # four windows, two batches of one a step, two epochs
+    for epoch in (parts[:2], parts[2:]):
+        assert sorted(int(part["numbers"]) for step in epoch for part in step) == [0, 1, 2, 3]
+    assert read_json(tmp_path / "cost.json")["steps"] == 4
+
+
+def test_each_optimiser_has_its_own_algorithm_and_schedule(tmp_path, monkeypatch):
+    rates, kinds = {"judge": [], "maker": []}, {}
+    listen = engine._Run._listen
+
+    def watched(run, update):
+        listen(run, update)
+        rates[update.optimiser].append(run.optimisers[update.optimiser].param_groups[0]["lr"])
+        kinds[update.optimiser] = run.optimisers[update.optimiser]
+
+    monkeypatch.setattr(engine._Run, "_listen", watched)
+    judge = {"name": "rmsprop", "lr": 1.0e-3, "alpha": 0.9, "schedule": {"decay": {"shape": "linear", "start": 0.5, "end": 0.0}}}
+    optimisers = {"judge": judge, "maker": {"name": "adam", "lr": 1.0e-2}}
+    fit_untaught(tmp_path, Untaught(), steps=4, optimiser=optimisers, schedule={"milestones": [0.25], "gamma": 0.1})
+    assert rates["judge"] == pytest.approx([1e-3, 1e-3, 1e-3, 0.5e-3])
+    assert rates["maker"] == pytest.approx([1e-2, 1e-3, 1e-3, 1e-3])
+    assert isinstance(kinds["judge"], torch.optim.RMSprop)
+    assert kinds["judge"].defaults["alpha"] == 0.9
+
+
+def test_a_part_of_a_method_begins_with_weights_that_were_trained(train, describe):
+    description = describe("mak_gan", steps=1, optimiser={name: {"name": "adam", "lr": 1e-12} for name in ("generator", "discriminator")})
+    donor = train("donor", describe("mak_gan", steps=4)) / "model.safetensors"
+    given, fresh = load_file(donor), load_file(train("fresh", description) / "model.safetensors")
+    begun = load_file(train("begun", description, init=str(donor), part="generator") / "model.safetensors")
+    for name in (name for name in begun if "running" not in name):
+        tensor = begun[name]
+        assert torch.allclose(tensor, (given if name.startswith("generator.") else fresh)[name], atol=1e-6), name
+    with pytest.raises(InputError, match="these weights have no 'teacher'; choose one of discriminator, generator"):
+        train("other", description, init=str(donor), part="teacher")
+
+
 @pytest.mark.parametrize("output", ["relu", "leaky_relu"])
 def test_black_images_end_a_training_only_where_they_are_for_good(tmp_path, prepared, output):
     """The paper's last ReLU, off everywhere as in SA-GAN after some steps; its discriminator goes on."""
@@ -365,7 +428,9 @@ def test_black_images_end_a_training_only_where_they_are_for_good(tmp_path, prep
     out = {"history": str(tmp_path / "history.tsv"), "cost": str(tmp_path / "cost.json")}
     dies = pytest.raises(InputError, match=r"before step 20 the generator had a gradient of 0 .* \(train/network/output\)")
     with dies if output == "relu" else nullcontext():
-        engine.fit_model(dark, open_windows(prepared), train, {}, tmp_path / "checkpoints", "cpu", 1, out, lambda trained: None)
+        engine.fit_model(
+            dark, open_windows(prepared, ["mr", "standard_dose"]), train, {}, tmp_path / "checkpoints", "cpu", 1, out, lambda trained: None
+        )
 
 
 def test_a_missing_optimiser_is_named(train, describe):
@@ -385,6 +450,11 @@ def test_the_rate_falls_at_fractions_of_the_training():
     assert rate_factor(None, 7, 8) == 1
 
 
+@pytest.mark.parametrize(("shape", "rates"), [("linear", [1, 1, 1, 0.7, 0.4]), ("cosine", [1, 1, 1, 0.775, 0.325])])
+def test_the_rate_decays_towards_its_end(shape, rates):
+    assert [rate_factor({"decay": {"shape": shape, "start": 0.4, "end": 0.1}}, step, 5) for step in range(5)] == pytest.approx(rates)
+
+
 def test_the_rate_rises_evenly_over_the_warm_up_and_falls_afterwards():
     assert [rate_factor({"warmup_steps": 4}, step, 8) for step in range(6)] == [0.25, 0.5, 0.75, 1, 1, 1]
     both = {"warmup_steps": 2, "milestones": [0.5], "gamma": 0.1}
@@ -399,14 +469,17 @@ def test_the_rate_rises_evenly_over_the_warm_up_and_falls_afterwards():
         ({"milestones": [0.5]}, "'gamma' is a dependency of 'milestones'"),
         ({"gamma": 0.5}, "'milestones' is a dependency of 'gamma'"),
         ({"warmup_steps": 0}, "0 is less than the minimum of 1"),
+        ({"decay": {"shape": "cosine", "start": 0.5, "end": 0.0}}, None),
+        ({"decay": {"shape": "steep", "start": 0.5, "end": 0.0}}, "'steep' is not one of"),
     ],
 )
 @pytest.mark.parametrize("kind", ["method", "classifier"])
 def test_a_schedule_may_rise_fall_or_both(kind, schedule, fault):
-    properties = read_yaml(ROOT / f"config/schemas/{kind}.yaml")["properties"]["train"]["properties"]
+    assert read_yaml(ROOT / f"config/schemas/{kind}.yaml")["properties"]["train"]["properties"]["schedule"] == {"$ref": "#/$defs/schedule"}
+    schedules = read_yaml(ROOT / "config/schemas/engine.yaml")["$defs"]["schedule"]
     expectation = pytest.raises(InputError, match=fault) if fault else nullcontext()
     with expectation:
-        check(schedule, properties["schedule"], "train/schedule")
+        check(schedule, schedules, "train/schedule")
 
 
 def test_the_schedule_reaches_the_optimiser(train, describe, monkeypatch):

@@ -10,6 +10,8 @@ from petbench.errors import InputError
 from petbench.files import read_json, write_json
 from petbench.training.data import batch_numbers, open_windows
 
+KINDS = ["low_dose", "mr", "standard_dose"]
+
 
 @given(st.integers(1, 30), st.integers(1, 12), st.integers(0, 1000))
 def test_each_epoch_shows_every_window_once(count, batch_size, seed):
@@ -30,7 +32,7 @@ def test_epochs_differ():
 
 
 def test_windows_are_slices_of_the_volumes_and_stay_on_disk(prepared):
-    windows = open_windows(prepared)
+    windows = open_windows(prepared, KINDS)
     starts = [np.load(path.replace("prepared.json", "index.npy")) for path in prepared]
     assert len(windows) == sum(len(start) for start in starts)
     assert all(isinstance(data, np.memmap) for volumes in windows.volumes for data in volumes.values())
@@ -44,9 +46,29 @@ def test_windows_are_slices_of_the_volumes_and_stay_on_disk(prepared):
         np.testing.assert_array_equal(tensor[1, 0], data[x : x + 16, y : y + 16, z : z + 16])
 
 
+def test_nothing_is_read_that_is_not_asked_for(prepared):
+    windows = open_windows(prepared, ["low_dose", "standard_dose"])
+    assert windows.batch([0]).keys() == {"low_dose", "standard_dose"}
+
+
+def test_the_diagnosis_of_a_windows_person_comes_with_it(tmp_path, prepare_subject):
+    paths = [prepare_subject(tmp_path / name, seed) for seed, name in enumerate("ab")]
+    for path, diagnosis in zip(paths, (1, 0), strict=True):
+        write_json(path, read_json(path) | {"diagnosis": diagnosis})
+    windows = open_windows(paths, ["mr", "diagnosis"])
+    last = len(windows) - 1
+    assert windows.batch([last, 0, 0])["diagnosis"].tolist() == [0, 1, 1]
+
+
+@pytest.mark.parametrize("kind", ["regions", "diagnosis"])
+def test_what_a_subject_lacks_is_named(prepared, kind):
+    with pytest.raises(InputError, match=f"has no {kind}, which the entry's restore/inputs or train/supervision names"):
+        open_windows(prepared, ["mr", kind])
+
+
 def test_slices_are_two_dimensional(tmp_path, prepare_subject):
     path = prepare_subject(tmp_path / "a", 1, shape=(16, 16, 5), window=[16, 16, 1], stride=[16, 16, 1])
-    batch = open_windows([path]).batch([4, 2])
+    batch = open_windows([path], KINDS).batch([4, 2])
     assert batch["mr"].shape == (2, 1, 16, 16)
     np.testing.assert_array_equal(batch["mr"][0, 0], np.load(tmp_path / "a" / "mr.npy")[..., 4])
 
@@ -54,11 +76,11 @@ def test_slices_are_two_dimensional(tmp_path, prepare_subject):
 def test_windows_of_several_sizes_are_refused(tmp_path, prepared, prepare_subject):
     other = prepare_subject(tmp_path / "b", 1, window=[8, 8, 8])
     with pytest.raises(InputError, match="windows of several sizes"):
-        open_windows([*prepared, other])
+        open_windows([*prepared, other], KINDS)
 
 
 def test_subjects_with_voxels_of_another_size_are_refused(tmp_path, prepared, prepare_subject):
     other = prepare_subject(tmp_path / "b", 1)
     write_json(other, read_json(other) | {"voxel_mm": [2.0, 2.0, 3.0]})
     with pytest.raises(InputError, match="preprocess/grid/voxel_mm"):
-        open_windows([*prepared, other])
+        open_windows([*prepared, other], KINDS)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from petbench.errors import InputError
 from petbench.evaluation.scores import write_scores
 from petbench.files import atomic, checksum, read_json
-from petbench.methods.base import Step, Trained
+from petbench.methods.base import Progress, Step, Trained
 from petbench.networks.volume_classifier import VolumeClassifier
 from petbench.restoration.restore import stitch
 from petbench.restoration.weights import load_restorer
@@ -60,7 +60,7 @@ class Classification(Trained):
         """One optimiser, `classifier`."""
         return {"classifier": self.parameters()}
 
-    def losses(self, batch: Mapping[str, Tensor]) -> Iterator[Step]:
+    def losses(self, batch: Mapping[str, Tensor], progress: Progress) -> Iterator[Step]:
         """One step on a batch of `People`."""
         ill = batch["ill"]
         weights = torch.where(ill > 0, 0.5 / self.patients, 0.5 / (1 - self.patients))

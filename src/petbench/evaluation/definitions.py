@@ -222,9 +222,11 @@ _METRICS = (
         "GFLOP",
     ),
     Metric("train_seconds", "Training time", "Wall time to train one fold.", "lower", ",.0f", "s"),
+    Metric("train_cpu_seconds", "Training, processor", "Processor time to train one fold, over all cores.", "lower", ",.0f", "s"),
     Metric("epoch_seconds", "Epoch", "Wall time to train on every window of a fold's training subjects once.", "lower", ",.0f", "s"),
     Metric("train_peak_mb", "Training memory", "Peak memory while training one fold.", "lower", ",.0f", "MB"),
     Metric("restore_seconds", "Restoring time", "Wall time to restore one subject.", "lower", ",.1f", "s"),
+    Metric("restore_cpu_seconds", "Restoring, processor", "Processor time to restore one subject, over all cores.", "lower", ",.1f", "s"),
     Metric("sampling_steps", "Sampling steps", "Evaluations of the network for one window or slice.", "none", ".0f"),
     Metric("restore_peak_mb", "Restoring memory", "Peak memory while restoring one subject.", "lower", ",.0f", "MB"),
 )
@@ -236,9 +238,11 @@ COSTS = (
     "gmac_modules",
     "gflop",
     "train_seconds",
+    "train_cpu_seconds",
     "epoch_seconds",
     "train_peak_mb",
     "restore_seconds",
+    "restore_cpu_seconds",
     "sampling_steps",
     "restore_peak_mb",
 )
@@ -253,7 +257,7 @@ STUDIES = ("diagnosis", "roc")
 """Kinds of experiments on that."""
 MR_ALONE, REAL_PET = "mr", "real_pet"
 """Their rows that are no method: MR alone, and MR with the subject's own PET."""
-TIMED = ("train_seconds", "epoch_seconds", "train_peak_mb", "restore_seconds", "restore_peak_mb")
+TIMED = tuple(name for name in COSTS if name.endswith(("_seconds", "_peak_mb")))
 """Costs that depend on the device."""
 
 VIEWS = {"sagittal": 0, "coronal": 1, "axial": 2}

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from petbench.errors import InputError
-from petbench.methods.base import Batch, Restorer, Step, need
+from petbench.methods.base import Batch, Progress, Restorer, Step, need
 from petbench.networks.blocks import full_precision
 
 OBJECTIVES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -69,6 +69,16 @@ def frozen(network: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
+def judge(discriminator: nn.Module, images: Tensor, is_real: bool, objective: str) -> Tensor:
+    """How wrong a discriminator is about images (B, C, *spatial) that are real or not, by one of `OBJECTIVES`, in 32-bit floats.
+
+    Early on the gradients of real and restored images all but cancel: eight significant bits would leave rounding.
+    """
+    with full_precision(images.device):
+        logits = discriminator(images.float())
+    return OBJECTIVES[objective](logits, torch.full_like(logits, float(is_real)))
+
+
 class Adversarial(Restorer):
     """A generator of standard-dose PET against a discriminator that sees it, or the real one, beside the image that `condition` names.
 
@@ -98,34 +108,44 @@ class Adversarial(Restorer):
         self.generator = generator
         self.discriminator = discriminator if weights["adversarial"] else None
         self.pool = ImagePool(pool)
-        self.objective = OBJECTIVES[objective]
+        self.objective = objective
         self.loss_weights = dict(weights)
 
-    def terms(self, restored: Tensor, standard_dose: Tensor) -> dict[str, Callable[[], Tensor]]:
+    def terms(self, restored: Tensor, batch: Batch) -> dict[str, Callable[[], Tensor]]:
         """What computes each of the generator's losses beside the adversarial one, unweighted, by its key in `train.loss`."""
         raise NotImplementedError
+
+    def weight(self, name: str, progress: Progress) -> float:
+        """Weight of a loss at a step, for what rises or begins late; the configured one throughout unless a method says otherwise."""
+        return self.loss_weights[name]
+
+    def judged(self, image: Tensor, beside: Tensor | None) -> Tensor:
+        """What the discriminator sees (B, C, *spatial) of an image, restored or real, and of what `condition` names."""
+        return image if beside is None else torch.cat([image, beside], dim=1)
 
     def optimised(self) -> dict[str, Iterable[nn.Parameter]]:
         """Parameters of the optimisers `discriminator`, unless there is none, and `generator`."""
         judge = {} if self.discriminator is None else {"discriminator": self.discriminator.parameters()}
         return {**judge, "generator": self.generator.parameters()}
 
-    def losses(self, batch: Batch) -> Iterator[Step]:
-        """Two steps: the discriminator's, unless there is none, then the generator's against the updated discriminator."""
-        standard_dose = batch["standard_dose"]
+    def losses(self, batch: Batch, progress: Progress) -> Iterator[Step]:
+        """Two steps: the discriminator's, unless there is none, then the generator's against the updated discriminator.
+
+        What has weight 0 at a step is not computed, and while the adversarial loss has none the discriminator does not step.
+        """
         restored = self.generate(batch.get("low_dose"), batch.get("mr"))
+        weights = {name: weight for name in self.loss_weights if (weight := self.weight(name, progress))}
         computed: dict[str, Tensor] = {}
-        if self.discriminator is not None:
-            beside = [] if self.condition is None else [need(batch.get(self.condition), self.condition)]
-            fakes = self.pool(torch.cat([restored.detach(), *beside], dim=1))
-            real = self._judge(self.discriminator, torch.cat([standard_dose, *beside], dim=1), is_real=True)
-            fake = self._judge(self.discriminator, fakes, is_real=False)
+        if self.discriminator is not None and "adversarial" in weights:
+            beside = None if self.condition is None else need(batch.get(self.condition), self.condition)
+            real = judge(self.discriminator, self.judged(batch["standard_dose"], beside), True, self.objective)
+            fake = judge(self.discriminator, self.pool(self.judged(restored.detach(), beside)), False, self.objective)
             yield Step("discriminator", real + fake, {"discriminator_real": real.detach(), "discriminator_fake": fake.detach()})
             with frozen(self.discriminator):
-                computed["adversarial"] = self._judge(self.discriminator, torch.cat([restored, *beside], dim=1), is_real=True)
+                computed["adversarial"] = judge(self.discriminator, self.judged(restored, beside), True, self.objective)
 
-        computed |= {name: term() for name, term in self.terms(restored, standard_dose).items() if self.loss_weights[name]}
-        loss = torch.stack([self.loss_weights[name] * term for name, term in computed.items()]).sum()
+        computed |= {name: term() for name, term in self.terms(restored, batch).items() if name in weights}
+        loss = torch.stack([weights[name] * term for name, term in computed.items()]).sum()
         yield Step("generator", loss, {name: term.detach() for name, term in computed.items()})
 
     @torch.no_grad()
@@ -145,9 +165,3 @@ class Adversarial(Restorer):
         """
         restored: Tensor = self.generator(need(low_dose, "low_dose"), need(mr, "mr"))
         return restored
-
-    def _judge(self, discriminator: nn.Module, pairs: Tensor, is_real: bool) -> Tensor:
-        # Early on the gradients of real and restored images all but cancel: eight significant bits would leave rounding.
-        with full_precision(pairs.device):
-            logits = discriminator(pairs.float())
-        return self.objective(logits, torch.full_like(logits, float(is_real)))

@@ -1,7 +1,7 @@
 """What every method is to the training engine and to whoever restores an image."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple, NotRequired, TypedDict
+from typing import Any, NamedTuple, NotRequired, TypedDict, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,12 +13,27 @@ class Batch(TypedDict):
     """Windows of one or several subjects, each (B, 1, *spatial).
 
     PET is divided by a robust percentile of the subject's low dose, so it is about [0, 1] with values above 1; MR is about [0, 1]. Where
-    PET is made of MR alone there is no low dose, and each image fills [0, 1].
+    PET is made of MR alone there is no low dose, and each image fills [0, 1]. What an entry's `train.supervision` names comes too:
+    `regions`, whole numbers (B, 1, *spatial), 0 outside; `diagnosis` (B,), 1 for the group that is looked for.
     """
 
     low_dose: NotRequired[Tensor]
     mr: NotRequired[Tensor]
     standard_dose: Tensor
+    regions: NotRequired[Tensor]
+    diagnosis: NotRequired[Tensor]
+
+
+class Progress(NamedTuple):
+    """How far a training is: the step to be made, counted from 0, and how many there are."""
+
+    step: int
+    steps: int
+
+    @property
+    def share(self) -> float:
+        """The share of the training that is done, in [0, 1)."""
+        return self.step / self.steps
 
 
 class Step(NamedTuple):
@@ -33,16 +48,22 @@ class Trained(nn.Module):
     """What the engine trains.
 
     `transient` names the sub-modules that training needs on resuming but that do not belong to the weights, for they hold images.
+    `batches` says how many batches a step takes, for critics that step several times, each time on others (see `batch_parts`).
     """
 
     transient: tuple[str, ...] = ()
+    batches: int = 1
 
     def optimised(self) -> dict[str, Iterable[nn.Parameter]]:
         """Parameters by the name of the optimiser, a key of the entry's `train.optimiser`."""
         raise NotImplementedError
 
-    def losses(self, batch: Any) -> Iterator[Step]:
-        """Yield one step an optimiser, in order; each is backpropagated and applied before the next is asked for."""
+    def losses(self, batch: Any, progress: Progress) -> Iterator[Step]:
+        """Yield one step an optimiser, in order; each is backpropagated and applied before the next is asked for.
+
+        What changes in the course of a training, a weight that rises or a stage, follows from `progress` alone, so that a training that is
+        resumed goes on as it would have.
+        """
         raise NotImplementedError
 
     def weights(self) -> dict[str, Tensor]:
@@ -85,6 +106,12 @@ class Restorer(Trained):
     def restore(self, low_dose: Tensor | None, mr: Tensor | None) -> Tensor:
         """Restore windows (B, 1, *spatial), scaled as in training; the same shape, without gradients."""
         raise NotImplementedError
+
+
+def batch_parts(batch: Batch, parts: int) -> list[Batch]:
+    """The batches that a step takes, out of what the engine gathers for it at once, the first windows first."""
+    chunks = {kind: tensor.chunk(parts) for kind, tensor in cast(dict[str, Tensor], batch).items()}
+    return [cast(Batch, {kind: tensors[part] for kind, tensors in chunks.items()}) for part in range(parts)]
 
 
 def need(image: Tensor | None, name: str) -> Tensor:

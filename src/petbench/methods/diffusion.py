@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from petbench.errors import InputError
-from petbench.methods.base import Batch, Restorer, Step
+from petbench.methods.base import Batch, Progress, Restorer, Step
 
 VARIANCES = ("fixed_small", "fixed_large", "learned")
 PREDICTIONS = ("x0", "epsilon")
@@ -267,7 +267,7 @@ class Diffusion(Restorer):
         """
         raise InputError("restore/sampler/chain: this method has one head; remove it.")
 
-    def losses(self, batch: Batch) -> Iterator[Step]:
+    def losses(self, batch: Batch, progress: Progress) -> Iterator[Step]:
         """One step: the squared error of the prediction and, with a learned variance, the weighted variational bound."""
         noised = self.process.noised(batch["standard_dose"])
         condition = self.condition(batch["low_dose"], batch.get("mr"))

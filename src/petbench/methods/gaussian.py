@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from petbench.errors import InputError
-from petbench.methods.base import Batch, Restorer, Step, need
+from petbench.methods.base import Batch, Progress, Restorer, Step, need
 
 REACH = 4
 """Widths after which a kernel ends, as SciPy's does."""
@@ -35,7 +35,7 @@ class Gaussian(Restorer):
         return {}
 
     @torch.no_grad()
-    def losses(self, batch: Batch) -> Iterator[Step]:
+    def losses(self, batch: Batch, progress: Progress) -> Iterator[Step]:
         """No step; each width's squared error on the batch is added up."""
         low_dose, standard_dose = need(batch.get("low_dose"), "low_dose").float(), batch["standard_dose"].float()
         self.errors += torch.stack([(self._filtered(low_dose, width) - standard_dose).double().square().sum() for width in self.widths])

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from petbench.methods.base import Batch, Step, need
+from petbench.methods.base import Batch, Progress, Step, need
 from petbench.methods.build import construct
 from petbench.methods.diffusion import Diffusion, Process
 from petbench.networks.two_branch_unet import TwoBranchUNet
@@ -66,7 +66,7 @@ class M2Diff(Diffusion):
         output: Tensor = self.network(noisy, time, *condition)[0]
         return output
 
-    def losses(self, batch: Batch) -> Iterator[Step]:
+    def losses(self, batch: Batch, progress: Progress) -> Iterator[Step]:
         """One step: both heads' errors and their difference (eq. 12), and the bound of each head's learned variance.
 
         A term whose weight is 0 is not computed.

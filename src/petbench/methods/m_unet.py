@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from petbench.methods.base import Batch, Restorer, Step, l1, need
+from petbench.methods.base import Batch, Progress, Restorer, Step, l1, need
 from petbench.methods.build import construct
 from petbench.networks.blocks import initialise
 from petbench.networks.unet import UNet
@@ -19,7 +19,7 @@ class MUNet(Restorer):
         super().__init__()
         self.network = network
 
-    def losses(self, batch: Batch) -> Iterator[Step]:
+    def losses(self, batch: Batch, progress: Progress) -> Iterator[Step]:
         """One step: the mean absolute error."""
         loss = l1(self._estimate(batch.get("low_dose"), batch.get("mr")), batch["standard_dose"])
         yield Step("restorer", loss, {"l1": loss.detach()})

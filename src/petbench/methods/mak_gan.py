@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from petbench.methods.adversarial import Adversarial
-from petbench.methods.base import l1
+from petbench.methods.base import Batch, l1
 from petbench.methods.build import construct
 from petbench.networks.blocks import initialise
 from petbench.networks.edges import sobel_magnitude
@@ -17,8 +17,9 @@ from petbench.networks.patchgan import PatchDiscriminator
 class MAKGAN(Adversarial):
     """The adversarial loss with an L1 term on the image and one on its edges (MAK-GAN, eq. 13)."""
 
-    def terms(self, restored: Tensor, standard_dose: Tensor) -> dict[str, Callable[[], Tensor]]:
+    def terms(self, restored: Tensor, batch: Batch) -> dict[str, Callable[[], Tensor]]:
         """`l1` and `edge` (MAK-GAN, eq. 12)."""
+        standard_dose = batch["standard_dose"]
         return {
             "l1": lambda: l1(restored, standard_dose),
             "edge": lambda: l1(sobel_magnitude(restored), sobel_magnitude(standard_dose)),

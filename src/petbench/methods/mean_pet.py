@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from petbench.errors import InputError
-from petbench.methods.base import Batch, Restorer, Step, need
+from petbench.methods.base import Batch, Progress, Restorer, Step, need
 
 
 class MeanPET(Restorer):
@@ -25,7 +25,7 @@ class MeanPET(Restorer):
         """None."""
         return {}
 
-    def losses(self, batch: Batch) -> Iterator[Step]:
+    def losses(self, batch: Batch, progress: Progress) -> Iterator[Step]:
         """No step; the mean takes the batch in."""
         images = batch["standard_dose"]
         self.seen += len(images)

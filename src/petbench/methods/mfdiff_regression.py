@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from petbench.errors import InputError
-from petbench.methods.base import Batch, Restorer, Step, l1, mse, need
+from petbench.methods.base import Batch, Progress, Restorer, Step, l1, mse, need
 from petbench.methods.build import construct
 from petbench.networks.modality_fusion import ModalityFusion
 from petbench.networks.unet import UNet
@@ -35,7 +35,7 @@ class FusedUNet(Restorer):
         self.network, self.fusion = network, fusion
         self.modalities, self.loss = tuple(modalities), loss
 
-    def losses(self, batch: Batch) -> Iterator[Step]:
+    def losses(self, batch: Batch, progress: Progress) -> Iterator[Step]:
         """One step: the loss."""
         loss = LOSSES[self.loss](self._estimate(batch["low_dose"], batch.get("mr")), batch["standard_dose"])
         yield Step("restorer", loss, {self.loss: loss.detach()})

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from petbench.errors import InputError
-from petbench.methods.base import Batch, Restorer, Step, need
+from petbench.methods.base import Batch, Progress, Restorer, Step, need
 
 MAD_TO_SD = 1.4826
 """Standard deviation of normal values over their median absolute deviation."""
@@ -35,7 +35,7 @@ class NonLocalMeans(Restorer):
         """None."""
         return {}
 
-    def losses(self, batch: Batch) -> Iterator[Step]:
+    def losses(self, batch: Batch, progress: Progress) -> Iterator[Step]:
         """No step; each strength's squared error on the batch is added up."""
         low_dose, standard_dose = need(batch.get("low_dose"), "low_dose"), batch["standard_dose"].double()
         filtered = (self._filtered(low_dose, strength) for strength in self.strengths)

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from petbench.methods.adversarial import Adversarial
-from petbench.methods.base import l1, need
+from petbench.methods.base import Batch, l1, need
 from petbench.methods.build import construct
 from petbench.networks.ms_ssim import ms_ssim, ssim
 from petbench.networks.volume_discriminator import VolumeDiscriminator
@@ -42,8 +42,9 @@ class Synthesis(Adversarial):
         restored: Tensor = self.generator(need(mr, "mr"))
         return restored
 
-    def terms(self, restored: Tensor, standard_dose: Tensor) -> dict[str, Callable[[], Tensor]]:
+    def terms(self, restored: Tensor, batch: Batch) -> dict[str, Callable[[], Tensor]]:
         """`l1`, `ssim` and `ms_ssim` (equations 8 and 11)."""
+        standard_dose = batch["standard_dose"]
         return {
             "l1": lambda: l1(restored, standard_dose),
             "ssim": lambda: 1 - ssim(restored, standard_dose).mean(),

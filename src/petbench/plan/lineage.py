@@ -40,7 +40,9 @@ def weights_of(entries: Mapping[str, Any], wanted: Training) -> Training:
 def starting_point(entries: Mapping[str, Any], training: Training) -> Training | None:
     """The training whose weights another begins with (`init_from`), or none."""
     reference = entries["methods"][training.method].get("init_from")
-    return None if reference is None else weights_of(entries, _referred(reference, training))
+    if reference is None:
+        return None
+    return weights_of(entries, _referred({key: value for key, value in reference.items() if key != "part"}, training))
 
 
 def _referred(reference: Mapping[str, str], own: Training) -> Training:

@@ -104,6 +104,16 @@ class Trainings:
         start = starting_point(self.scale.entries, self.own(wildcards))
         return [] if start is None else [self.weights(start)]
 
+    def part(self, wildcards: Wildcards) -> str | None:
+        """The part of a method that begins with those weights; none for all of it."""
+        name: str | None = self.scale.methods[self.own(wildcards).method].get("init_from", {}).get("part")
+        return name
+
+    def kinds(self, wildcards: Wildcards) -> list[str]:
+        """What a training reads of each subject: its method's inputs, the standard dose, and what its supervision names."""
+        entry = self.scale.methods[self.own(wildcards).method]
+        return [*entry["restore"]["inputs"], "standard_dose", *entry["train"].get("supervision", [])]
+
     def own_module(self, wildcards: Wildcards) -> str:
         """The module of the method that a job trains."""
         return self.module(self.own(wildcards))

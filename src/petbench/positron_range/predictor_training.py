@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from petbench.errors import InputError
 from petbench.files import checksum
-from petbench.methods.base import Step, Trained
+from petbench.methods.base import Progress, Step, Trained
 from petbench.networks.psf_predictor import PSFPredictor
 from petbench.positron_range.homogeneity import training_materials
 from petbench.positron_range.material_kernels import cut_to, kernels_of
@@ -85,7 +85,7 @@ class PsfTraining(Trained):
         """One optimiser, `predictor`."""
         return {"predictor": self.parameters()}
 
-    def losses(self, batch: Mapping[str, Tensor]) -> Iterator[Step]:
+    def losses(self, batch: Mapping[str, Tensor], progress: Progress) -> Iterator[Step]:
         """One step on a batch of `PsfSamples`."""
         log_kernels = self.network.log_kernels(relative_to_water(batch["mu"]))
         values = {name: distance(log_kernels, batch["kernel"]) for name, distance in LOSSES.items()}

@@ -15,7 +15,7 @@ Volume = NDArray[np.floating]
 
 WAVELET, LEVEL = "db2", 2
 """Defaults of `wavelet` and `level`."""
-SUMMED = ("parameters", "gmac_modules", "gflop", "restore_seconds", "sampling_steps")
+SUMMED = ("parameters", "gmac_modules", "gflop", "restore_seconds", "restore_cpu_seconds", "sampling_steps")
 
 
 def mean(volumes: Sequence[Volume]) -> Volume:

@@ -28,7 +28,8 @@ class Progress:
         state = None if checkpoint is None else checkpoint.load()
         self._checkpoint, self._every = checkpoint, every
         self._started = self._kept = time.perf_counter()
-        self._before = 0.0 if state is None else float(state["seconds"])
+        self._cpu_started = time.process_time()
+        self._before, self._cpu_before = (0.0, 0.0) if state is None else (float(state["seconds"]), float(state["cpu_seconds"]))
         self.windows = 0 if state is None else int(state["windows"])
         self.total: NDArray[np.float64] | None = None if state is None else state["total"].numpy()
 
@@ -37,11 +38,17 @@ class Progress:
         """Time spent so far, that of killed jobs up to what they kept included."""
         return self._before + time.perf_counter() - self._started
 
+    @property
+    def cpu_seconds(self) -> float:
+        """Processor time of the same, over all cores."""
+        return self._cpu_before + time.process_time() - self._cpu_started
+
     def keep(self, total: NDArray[np.float64], windows: int) -> None:
         """Take note of what so many windows add up to, and write it if the last time is long enough ago."""
         self.total, self.windows = total, windows
         if self._checkpoint is not None and time.perf_counter() - self._kept > self._every:
-            self._checkpoint.save({"total": torch.from_numpy(total), "windows": windows, "seconds": self.seconds})
+            spent = {"seconds": self.seconds, "cpu_seconds": self.cpu_seconds}
+            self._checkpoint.save({"total": torch.from_numpy(total), "windows": windows, **spent})
             self._kept = time.perf_counter()
 
 

@@ -176,7 +176,7 @@ def restore(
             progress,
         )
         # Taken before operations are counted, which forgoes fused attention and so takes more.
-        seconds, peak = progress.seconds, peak_mb(device)
+        spent = {"restore_seconds": progress.seconds, "restore_cpu_seconds": progress.cpu_seconds, "restore_peak_mb": peak_mb(device)}
         normalised = parameters["scaling"]["mode"] == "min_max"
         scale = 1.0 if normalised else parameters["scales"].get("standard_dose", parameters["scales"]["low_dose"])
         restored, extent = put_back(scaled * scale, np.asarray(parameters["affine"]), image, slices, blend)
@@ -198,8 +198,7 @@ def restore(
                 **extent,
                 "RestoredWindows": progress.windows,
                 **complexity(restorer, _example(low_dose, mr, window, device)),
-                "restore_seconds": seconds,
-                "restore_peak_mb": peak,
+                **spent,
                 "device": device_name(device),
                 **({} if sampler is None else {"sampler": sampler.label, "sampling_steps": sampler.steps}),
             },

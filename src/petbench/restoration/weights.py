@@ -106,13 +106,25 @@ def load_restorer(path: str | Path, device: str) -> tuple[Restorer, Description]
     return place(restorer, device).eval(), description
 
 
-def fill(restorer: Restorer, path: str | Path) -> None:
-    """Load weights into a method; every name and shape must fit.
+def fill(restorer: Restorer, path: str | Path, part: str | None = None) -> None:
+    """Load weights into a method, or those of one of its sub-modules into that; every name and shape must fit.
+
+    Args:
+        restorer: The method.
+        path: `model.safetensors`.
+        part: Name of the sub-module, such as `generator`; all when left out.
 
     Raises:
-        InputError: a tensor is missing, left over, or of another shape; names the first.
+        InputError: a tensor is missing, left over, or of another shape, or there is no such part; names the first.
     """
+    tensors = read_tensors(path)
+    if part is not None:
+        own = {name: tensor for name, tensor in tensors.items() if name.startswith(f"{part}.")}
+        if not own:
+            there = ", ".join(sorted({name.split(".", 1)[0] for name in tensors}))
+            raise InputError(f"{path}: init_from: part: these weights have no {part!r}; choose one of {there}.")
+        tensors = {name: tensor for name, tensor in restorer.weights().items() if not name.startswith(f"{part}.")} | own
     try:
-        restorer.load_weights(read_tensors(path))
+        restorer.load_weights(tensors)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None

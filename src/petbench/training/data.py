@@ -15,7 +15,8 @@ from petbench.files import open_array, read_json
 from petbench.methods.base import Batch
 from petbench.preprocess.windows import spatial_shape, window_slices
 
-VOLUMES = ("low_dose", "mr", "standard_dose")
+DIAGNOSIS = "diagnosis"
+"""What a training may be told of a person beside volumes."""
 
 
 class Samples(Protocol):
@@ -33,36 +34,42 @@ class Windows:
     """All training windows of some subjects.
 
     Attributes:
-        volumes: For each subject, its `low_dose`, `mr` and `standard_dose` volumes, memory-mapped; all have the same kinds.
+        volumes: For each subject, its volumes by kind, memory-mapped; all have the same kinds.
+        diagnosis: For each subject, 1 in the group that is looked for and 0 in the other; empty where it is not asked for.
         index: Subject number and first voxel of each window, (number of windows, 4).
         window: Size of a window in voxels, (3,).
     """
 
-    volumes: list[dict[str, NDArray[np.float32]]]
+    volumes: list[dict[str, NDArray[np.generic]]]
+    diagnosis: list[float]
     index: NDArray[np.int32]
     window: tuple[int, ...]
 
     def batch(self, numbers: Sequence[int]) -> Batch:
-        """Gather windows by number: tensors (B, 1, *spatial) for each kind of volume."""
+        """Gather windows by number: tensors (B, 1, *spatial) for each kind of volume, (B,) for the diagnosis."""
         shape = spatial_shape(self.window)
         gathered: dict[str, torch.Tensor] = {}
         for kind in self.volumes[0]:
             parts = [self.volumes[self.index[n, 0]][kind][window_slices(self.index[n, 1:], self.window)].reshape(shape) for n in numbers]
             gathered[kind] = torch.from_numpy(np.stack(parts)[:, None])
+        if self.diagnosis:
+            gathered[DIAGNOSIS] = torch.tensor([self.diagnosis[self.index[n, 0]] for n in numbers])
         return cast(Batch, gathered)
 
     def __len__(self) -> int:
         return len(self.index)
 
 
-def open_windows(parameters: Sequence[str]) -> Windows:
+def open_windows(parameters: Sequence[str], kinds: Sequence[str]) -> Windows:
     """Open the prepared volumes of some subjects.
 
     Args:
         parameters: Their `prepared.json` files; the volumes and the index lie beside each.
+        kinds: What is read: volumes such as `low_dose`, `mr`, `standard_dose` and `regions`, and `diagnosis`; nothing else is.
 
     Raises:
-        InputError: the subjects were cut into windows of different sizes, or their voxels or the scaling of their intensities differ.
+        InputError: a subject lacks what is asked for, the subjects were cut into windows of different sizes, or their voxels or the scaling
+            of their intensities differ.
     """
     folders = [Path(path).parent for path in parameters]
     prepared = [read_json(path) for path in parameters]
@@ -77,11 +84,18 @@ def open_windows(parameters: Sequence[str]) -> Windows:
             )
         if content["scaling"] != prepared[0]["scaling"]:
             raise InputError(f"{folder}: scaled otherwise than {folders[0]}; give both one preprocess/scaling.")
-    kinds = [kind for kind in VOLUMES if (folders[0] / f"{kind}.npy").exists()]
-    volumes = [{kind: open_array(folder / f"{kind}.npy") for kind in kinds} for folder in folders]
+    for folder, content in zip(folders, prepared, strict=True):
+        for kind in kinds:
+            if not (DIAGNOSIS in content if kind == DIAGNOSIS else (folder / f"{kind}.npy").exists()):
+                raise InputError(
+                    f"{folder}: has no {kind}, which the entry's restore/inputs or train/supervision names; take it out there, or train on"
+                    " a data set that has it."
+                )
+    volumes = [{kind: open_array(folder / f"{kind}.npy") for kind in kinds if kind != DIAGNOSIS} for folder in folders]
+    diagnosis = [float(content[DIAGNOSIS]) for content in prepared if DIAGNOSIS in kinds]
     starts = [open_array(folder / "index.npy") for folder in folders]
     index = np.concatenate([np.column_stack([np.full(len(start), subject, np.int32), start]) for subject, start in enumerate(starts)])
-    return Windows(volumes, index, windows.pop())
+    return Windows(volumes, diagnosis, index, windows.pop())
 
 
 def batch_numbers(count: int, batch_size: int, step: int, seed: int) -> list[int]:

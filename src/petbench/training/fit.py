@@ -19,13 +19,13 @@ from petbench.checkpoint import locked, random_state, restore_random_state
 from petbench.device import device_name, peak_mb, place
 from petbench.errors import InputError
 from petbench.files import atomic, checksum, digest, read_json, write_json
-from petbench.methods.base import Restorer, Step, Trained
+from petbench.methods.base import Progress, Restorer, Step, Trained
 from petbench.methods.build import build
 from petbench.restoration.weights import Description, fill, save_weights
 from petbench.training.average import MovingAverage
 from petbench.training.data import Samples, batch_numbers, open_windows
 
-OPTIMISERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+OPTIMISERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "rmsprop": torch.optim.RMSprop}
 HISTORY_ROWS = 200
 # So many updates in a row without any gradient are no accident, where there still is a loss: a judge that has won has none.
 QUIET_UPDATES, QUIET_LOSS = 20, 1e-6
@@ -34,11 +34,13 @@ QUIET_UPDATES, QUIET_LOSS = 20, 1e-6
 def fit(
     description: Description,
     prepared: Sequence[str],
+    kinds: Sequence[str],
     checkpoints: str | Path,
     device: str,
     threads: int,
     out: Mapping[str, str],
     init: str | None = None,
+    part: str | None = None,
     checkpoint_seconds: float = 60.0,
 ) -> None:
     """Train one method on one fold, resuming where an interrupted training stopped.
@@ -48,29 +50,32 @@ def fit(
     Args:
         description: What is trained on what: the method's module and `train` block, the data set, dose and fold, the code's hash.
         prepared: `prepared.json` of each training subject.
+        kinds: What is read of each, see `open_windows`.
         checkpoints: Folder for resume checkpoints; one process at a time may train there.
         device: `cpu` or `cuda`.
         threads: CPU threads.
         out: Files to write: `weights` (safetensors), `history` (TSV) and `cost` (JSON).
         init: Weights to start from, or none.
+        part: The sub-module that starts from them; all of the method when left out.
         checkpoint_seconds: Time between checkpoints.
 
     Raises:
         InputError: another process trains this fold, starting weights do not fit, the loss is no longer finite, or the gradient is gone.
     """
-    windows = open_windows(prepared)
+    windows = open_windows(prepared, kinds)
     identity = {
         "train": description.train,
         "module": description.module,
         "code": description.code,
         "data": [read_json(path) for path in prepared],
-        "init": checksum(init) if init else None,
+        "kinds": list(kinds),
+        "init": [checksum(init), part] if init else None,
     }
 
     def make() -> Restorer:
         restorer = build(description.module, description.train)
         if init:
-            fill(restorer, init)
+            fill(restorer, init, part)
         return restorer
 
     def save(restorer: Trained) -> None:
@@ -97,7 +102,7 @@ def fit_model(
         make: Builds what is trained, from torch's random state, which is seeded before.
         samples: What it is trained on.
         train: The engine's keys: `optimiser`, `batch_size`, `steps` or `epochs`, `seed`, `precision`, and, where wanted, `schedule`, `ema`
-            and `clip_gradient`.
+            and `clip_gradient`. An optimiser's own `schedule` comes before that of all.
         identity: All the weights depend on, JSON-like: a checkpoint of anything else is not resumed.
         checkpoints: Folder for resume checkpoints; one process at a time may train there.
         device: `cpu` or `cuda`.
@@ -111,16 +116,16 @@ def fit_model(
     """
     torch.set_num_threads(threads)
     precision = train["precision"] if device == "cuda" else "fp32"
-    steps = train["steps"] if "steps" in train else train["epochs"] * math.ceil(len(samples) / train["batch_size"])
     with locked(checkpoints, digest(identity)) as checkpoint:
         torch.manual_seed(train["seed"])
         model = make()
+        steps = train["steps"] if "steps" in train else train["epochs"] * math.ceil(len(samples) / (model.batches * train["batch_size"]))
         run = _Run(place(model, device).train(), train, steps, device, precision)
         state = checkpoint.load()
         if state is not None:
             run.load(state)
             print(f"resuming at step {run.step} of {steps}")
-        _train(run, samples, steps, lambda: checkpoint.save(run.state()), checkpoint_seconds)
+        _train(run, samples, lambda: checkpoint.save(run.state()), checkpoint_seconds)
         if run.average is not None:
             run.average.copy_to(model)
         save(model)
@@ -139,11 +144,10 @@ class _Run:
         missing = sorted(set(self.parameters) - set(train["optimiser"]))
         if missing:
             raise InputError(f"train/optimiser: there is no block for {missing[0]!r}; add one ({', '.join(sorted(self.parameters))}).")
-        self.rates = {name: train["optimiser"][name]["lr"] for name in self.parameters}
         self.optimisers = {name: _optimiser(parameters, train["optimiser"][name]) for name, parameters in self.parameters.items()}
         self.average = MovingAverage(restorer, train["ema"]) if "ema" in train else None
         self.step = 0
-        self.seconds = 0.0
+        self.seconds, self.cpu_seconds = 0.0, 0.0
         self.history: list[dict[str, float]] = []
         self.sums: dict[str, Tensor] = {}
         self.counts: dict[str, int] = {}
@@ -151,16 +155,17 @@ class _Run:
 
     def advance(self, batch: Any) -> None:
         """Make one training step."""
-        factor = rate_factor(self.train.get("schedule"), self.step, self.steps)
         self.restorer.train()
-        updates = self.restorer.losses(batch)
+        updates = self.restorer.losses(batch, Progress(self.step, self.steps))
         while True:
             with self.autocast:
                 update = next(updates, None)
             if update is None:
                 break
             optimiser, parameters = self.optimisers[update.optimiser], self.parameters[update.optimiser]
-            optimiser.param_groups[0]["lr"] = self.rates[update.optimiser] * factor
+            settings = self.train["optimiser"][update.optimiser]
+            factor = rate_factor(settings.get("schedule", self.train.get("schedule")), self.step, self.steps)
+            optimiser.param_groups[0]["lr"] = settings["lr"] * factor
             optimiser.zero_grad(set_to_none=True)
             update.loss.backward()  # type: ignore[no-untyped-call]
             self._listen(update)
@@ -217,6 +222,7 @@ class _Run:
             "random": random_state(),
             "step": self.step,
             "seconds": self.seconds,
+            "cpu_seconds": self.cpu_seconds,
             "history": self.history,
             "sums": self.sums,
             "counts": self.counts,
@@ -231,7 +237,8 @@ class _Run:
         if self.average is not None:
             self.average.shadow = self.on_device(state["average"])
         restore_random_state(state["random"])
-        self.step, self.seconds, self.counts = state["step"], state["seconds"], dict(state["counts"])
+        self.step, self.counts = state["step"], dict(state["counts"])
+        self.seconds, self.cpu_seconds = state["seconds"], state["cpu_seconds"]
         self.history = list(state["history"])
         self.sums, self.quiet = self.on_device(state["sums"]), self.on_device(state["quiet"])
 
@@ -240,32 +247,34 @@ class _Run:
         return {name: tensor.to(self.device, non_blocking=True) for name, tensor in tensors.items()}
 
 
-def _train(run: _Run, samples: Samples, steps: int, save: Callable[[], None], checkpoint_seconds: float) -> None:
-    every = max(1, steps // HISTORY_ROWS)
+def _train(run: _Run, samples: Samples, save: Callable[[], None], checkpoint_seconds: float) -> None:
+    every = max(1, run.steps // HISTORY_ROWS)
     started, saved, before = time.perf_counter(), time.perf_counter(), run.seconds
-    bar = tqdm(total=steps, initial=run.step, desc="training", unit="step", file=sys.__stderr__, disable=None)
+    cpu_started = time.process_time() - run.cpu_seconds
+    bar = tqdm(total=run.steps, initial=run.step, desc="training", unit="step", file=sys.__stderr__, disable=None)
     with bar:
-        for batch in _batches(run, samples, steps):
+        for batch in _batches(run, samples):
             run.advance(batch)
             bar.update()
-            if run.step % every == 0 or run.step == steps:
+            if run.step % every == 0 or run.step == run.steps:
                 run.record()
             run.seconds = before + time.perf_counter() - started
-            if time.perf_counter() - saved > checkpoint_seconds and run.step < steps:
+            run.cpu_seconds = time.process_time() - cpu_started
+            if time.perf_counter() - saved > checkpoint_seconds and run.step < run.steps:
                 save()
                 saved = time.perf_counter()
 
 
-def _batches(run: _Run, samples: Samples, steps: int) -> Iterator[Any]:
+def _batches(run: _Run, samples: Samples) -> Iterator[Any]:
     """Batches of the steps still to do, the next one gathered while the present one trains."""
-    size, seed = run.train["batch_size"], run.train["seed"]
+    size, seed = run.restorer.batches * run.train["batch_size"], run.train["seed"]
 
     def gather(step: int) -> Mapping[str, Any]:
         return samples.batch(batch_numbers(len(samples), size, step, seed))
 
     with ThreadPoolExecutor(max_workers=1) as reader:
-        ahead = reader.submit(gather, run.step) if run.step < steps else None
-        for step in range(run.step, steps):
+        ahead = reader.submit(gather, run.step) if run.step < run.steps else None
+        for step in range(run.step, run.steps):
             assert ahead is not None
             batch = ahead.result()
             ahead = reader.submit(gather, step + 1)
@@ -273,17 +282,18 @@ def _batches(run: _Run, samples: Samples, steps: int) -> Iterator[Any]:
 
 
 def _optimiser(parameters: Sequence[torch.nn.Parameter], settings: Mapping[str, Any]) -> torch.optim.Optimizer:
-    options = {key: value for key, value in settings.items() if key not in ("name", "lr")}
+    options = {key: value for key, value in settings.items() if key not in ("name", "lr", "schedule")}
     optimiser: torch.optim.Optimizer = OPTIMISERS[settings["name"]](parameters, lr=settings["lr"], **options)
     return optimiser
 
 
 def rate_factor(schedule: Mapping[str, Any] | None, step: int, steps: int) -> float:
-    """Factor on the learning rates at a step, counted from 0.
+    """Factor on a learning rate at a step, counted from 0: the product of what its schedule asks for.
 
     Args:
         schedule: `warmup_steps`, over which it rises evenly to 1, the first step already having a rate; `milestones`, each a fraction of
-            the training, and `gamma`, by which it falls at each; or none.
+            the training, and `gamma`, by which it falls at each; `decay` from 1 at its `start`, a fraction of the training, to its `end`
+            after the last step, along the `shape` that it names, `linear` or `cosine`; or none.
         step: The step to be made.
         steps: Steps of the training.
     """
@@ -291,7 +301,16 @@ def rate_factor(schedule: Mapping[str, Any] | None, step: int, steps: int) -> fl
         return 1.0
     passed = sum(step >= milestone * steps for milestone in schedule.get("milestones", ()))
     rising = min(1.0, (step + 1) / schedule["warmup_steps"]) if "warmup_steps" in schedule else 1.0
-    return float(rising * schedule.get("gamma", 1.0) ** passed)
+    return float(rising * schedule.get("gamma", 1.0) ** passed * _decayed(schedule.get("decay"), step / steps))
+
+
+def _decayed(decay: Mapping[str, Any] | None, share: float) -> float:
+    """Factor that is left of a rate when a share of the training is done."""
+    if decay is None or share <= decay["start"]:
+        return 1.0
+    fallen = (share - decay["start"]) / (1 - decay["start"])
+    left = 1 - fallen if decay["shape"] == "linear" else (1 + math.cos(math.pi * fallen)) / 2
+    return float(decay["end"] + (1 - decay["end"]) * left)
 
 
 def _write_history(path: str | Path, rows: Sequence[Mapping[str, float]]) -> None:
@@ -309,7 +328,8 @@ def _write_cost(path: str | Path, run: _Run, samples: int, device: str, precisio
         path,
         {
             "train_seconds": run.seconds,
-            "epoch_seconds": run.seconds / run.steps * samples / run.train["batch_size"],
+            "train_cpu_seconds": run.cpu_seconds,
+            "epoch_seconds": run.seconds / run.steps * samples / (run.restorer.batches * run.train["batch_size"]),
             "train_peak_mb": peak_mb(device),
             "steps": run.steps,
             "device": device_name(device),

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from petbench.evaluation.complexity import complexity
 from petbench.methods.adversarial import Adversarial
-from petbench.methods.base import Restorer, Trained
+from petbench.methods.base import Progress, Restorer, Trained
 from petbench.methods.build import build
 from petbench.methods.diffusion import Diffusion, Sampler
 from petbench.restoration.weights import Description, load_restorer, save_weights
@@ -127,7 +127,7 @@ def learn(method: Trained, batches: Sequence[Mapping[str, Any]], rate: float, af
     for number, batch in enumerate(batches):
         for optimiser in optimisers.values():
             optimiser.param_groups[0]["lr"] = rate * (1 + math.cos(math.pi * number / len(batches))) / 2
-        for step in method.losses(batch):
+        for step in method.losses(batch, Progress(number, len(batches))):
             optimiser = optimisers[step.optimiser]
             optimiser.zero_grad()
             step.loss.backward()  # type: ignore[no-untyped-call]
@@ -186,7 +186,7 @@ def _without_onednn() -> Iterator[None]:
         torch.backends.mkldnn.set_flags(before)  # type: ignore[no-untyped-call]
 
 
-def gradients(method: Trained, batch: Mapping[str, Any], autocast: bool) -> tuple[dict[str, Tensor], list[float]]:
+def gradients(method: Trained, batch: Mapping[str, Any], progress: Progress, autocast: bool) -> tuple[dict[str, Tensor], list[float]]:
     """The gradient of each optimiser's parameters, flat, and the losses, in 32-bit or under bf16 autocast; the method is left alone."""
     method = copy.deepcopy(method).train()
     parameters = {name: list(parameters) for name, parameters in method.optimised().items()}
@@ -194,7 +194,7 @@ def gradients(method: Trained, batch: Mapping[str, Any], autocast: bool) -> tupl
     losses: list[float] = []
     with torch.random.fork_rng([]), _without_onednn():
         torch.manual_seed(0)
-        steps = iter(method.losses(batch))
+        steps = iter(method.losses(batch, progress))
         while True:
             with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
                 step = next(steps, None)
@@ -212,8 +212,9 @@ def bf16_agrees(method: Trained, batches: Sequence[Mapping[str, Any]]) -> Iterat
     apart: dict[str, float] = {}
     length: dict[str, float] = {}
     finite = True
-    for batch in batches:
-        (exact, losses), (rounded, others) = (gradients(method, batch, autocast) for autocast in (False, True))
+    for number, batch in enumerate(batches):
+        progress = Progress(number, len(batches))
+        (exact, losses), (rounded, others) = (gradients(method, batch, progress, autocast) for autocast in (False, True))
         finite &= all(map(math.isfinite, (*losses, *others))) and all(
             bool(g.isfinite().all()) for g in (*exact.values(), *rounded.values())
         )
@@ -420,7 +421,7 @@ def trains_unseen(module: str, train: Mapping[str, Any], restore: Mapping[str, A
     with torch.device("meta"):
         method, image = build(module, train), torch.empty(2, 1, *spatial)
     images = dict.fromkeys((*restore["inputs"], "standard_dose"), image)
-    for step in method.losses(images):
+    for step in method.losses(images, Progress(9, 10)):
         step.loss.backward()  # type: ignore[no-untyped-call]
     draw(method, images, restore["inputs"], short_sampler(restore))
 

@@ -401,12 +401,14 @@ def _trained(methods: Mapping[str, Entry], entry: Entry) -> Entry:
 
 
 def _check_start(entry: Entry, start: Entry, where: str) -> None:
-    """Check that a training can begin with another's weights; what an entry does not tell is found when they are loaded."""
+    """Check that a training can begin with another's weights; what an entry does not tell, and whether a part fits, is found on loading."""
 
     def shape(of: Entry, key: str) -> Any:
         block = of.get("module") if key == "module" else of.get("train", {}).get(key)
         return {name: value for name, value in block.items() if name != "dropout"} if isinstance(block, dict) else block
 
+    if "part" in entry["init_from"]:
+        return
     for key in ("module", "network", "discriminator", "conditions"):
         if shape(entry, key) != shape(start, key):
             named = key if key == "module" else f"train/{key}"

@@ -27,8 +27,15 @@ KINDS = {
     "torsos": "torso",
     "classifiers": "classifier",
 }
-# Schemas that take definitions of config/schemas/range.yaml.
-SHARED_DEFINITIONS = ("psf_sets", "predictors", "torsos", "experiments")
+# Files of config/schemas/ whose definitions a schema takes.
+SHARED_DEFINITIONS = {
+    "psf_sets": ["range"],
+    "predictors": ["range", "engine"],
+    "torsos": ["range"],
+    "experiments": ["range"],
+    "methods": ["engine"],
+    "classifiers": ["engine"],
+}
 NOT_INHERITED = ("title", "citation", "extends")
 MEASURED = "size"
 """What a method's entry states of its own network; an ablation has another. The `size` of other kinds is inherited."""
@@ -83,12 +90,14 @@ class Library:
         """The closed schema of each kind."""
         schemas = {kind: read_yaml(self.folders[0] / "schemas" / f"{schema}.yaml") for kind, schema in KINDS.items()}
         # A predictor is trained by the engine that trains methods, and takes its keys.
-        engine = {key: value for key, value in schemas["methods"]["properties"]["train"]["properties"].items() if key != "domain"}
+        train = schemas["methods"]["properties"]["train"]["properties"]
+        engine = {key: value for key, value in train.items() if key not in ("domain", "supervision")}
         schemas["predictors"]["properties"]["train"]["properties"] |= engine
-        return {kind: self._with_shared(schema) if kind in SHARED_DEFINITIONS else schema for kind, schema in schemas.items()}
+        return {kind: self._with_shared(kind, schema) for kind, schema in schemas.items()}
 
-    def _with_shared(self, schema: Schema) -> Schema:
-        shared = read_yaml(self.folders[0] / "schemas" / "range.yaml")["$defs"]
+    def _with_shared(self, kind: str, schema: Schema) -> Schema:
+        files = [read_yaml(self.folders[0] / "schemas" / f"{name}.yaml") for name in SHARED_DEFINITIONS.get(kind, [])]
+        shared = {name: definition for file in files for name, definition in file["$defs"].items()}
         return schema | {"$defs": shared | schema.get("$defs", {})}
 
     def path(self, kind: str, name: str, asked_by: str) -> Path:
@@ -108,7 +117,7 @@ class Library:
         if kind == "experiments":
             own_kind = self._key("experiments", name, "kind")
             path = self.folders[0] / "schemas" / "experiments" / f"{own_kind}.yaml"
-            return self._with_shared(read_yaml(path)) if path.exists() else schema
+            return self._with_shared(kind, read_yaml(path)) if path.exists() else schema
         if kind == "datasets":
             heads = {name: read_yaml(self.folders[0] / "schemas" / f"{name}.yaml") for name in ("phantom", "brainweb")}
             for head in heads.values():
