@@ -4,7 +4,7 @@ Source: Wu et al., CvT: Introducing Convolutions to Vision Transformers, ICCV 20
 code says what the paper leaves open.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
@@ -25,6 +25,7 @@ from petbench.networks.blocks import (
 
 SLOPE = 0.2
 """Of the leaky rectifiers."""
+OUTPUTS: dict[str, Callable[[], nn.Module]] = {"leaky_relu": lambda: nn.LeakyReLU(SLOPE), "linear": nn.Identity}
 CHANNEL_DROPOUT: dict[int, type[nn.Dropout2d] | type[nn.Dropout3d]] = {2: nn.Dropout2d, 3: nn.Dropout3d}
 
 
@@ -173,9 +174,10 @@ class CVTGenerator(nn.Module):
         decoder_heads: Attention heads of each transposed stage, coarse to fine, one less than there are stages.
         expansion: Hidden width of the feed-forward networks as a multiple of the channels.
         dropout: Share of features that training leaves out, in each stage and where the decoder refines on its grid.
+        output: What ends the image that is added: `leaky_relu`, or nothing (`linear`).
 
     Raises:
-        InputError: the lists do not fit each other.
+        InputError: the lists do not fit each other, or the output is unknown.
     """
 
     def __init__(
@@ -188,8 +190,11 @@ class CVTGenerator(nn.Module):
         decoder_heads: Sequence[int],
         expansion: int,
         dropout: Sequence[float],
+        output: str,
     ):
         super().__init__()
+        if output not in OUTPUTS:
+            raise InputError(f"network/output: {output!r} is unknown; choose one of {', '.join(OUTPUTS)}.")
         for key, given, fits in (
             ("depths", depths, len(channels)),
             ("heads", heads, len(channels)),
@@ -226,6 +231,7 @@ class CVTGenerator(nn.Module):
         )
         self.head = up_convolution(stem // 2, 1, 2, stride=2)
         initialise(self.head, std=0.01 * (stem // 2) ** -0.5)  # so that training starts at the low dose
+        self.output = OUTPUTS[output]()
         self.factor = 2 ** (1 + len(channels))
 
     def forward(self, low_dose: Tensor) -> Tensor:
@@ -242,7 +248,7 @@ class CVTGenerator(nn.Module):
             features = stage(features)
         for number, (refine, up) in enumerate(zip(self.refines, self.ups, strict=True)):
             features = up(refine(features if number == 0 else torch.cat([skips.pop(), features], dim=1)))
-        change = nn.functional.leaky_relu(self.head(self.mix(torch.cat([skips.pop(), features], dim=1))), SLOPE)
+        change: Tensor = self.output(self.head(self.mix(torch.cat([skips.pop(), features], dim=1))))
         return low_dose + change
 
 
