@@ -326,7 +326,8 @@ def _check_network(library: Library, method: Entry, window: Sequence[int], where
         raise InputError(f"{where}/spatial_dims: {network['spatial_dims']}, and {domain} has windows {window}; choose another domain.")
     halvings = library.module_schema(method["module"]).get("halvings")
     if halvings is not None:
-        factor = 2 ** (len(network[halvings["levels"]]) - halvings["less"])
+        levels = network[halvings["levels"]]
+        factor = 2 ** ((levels if isinstance(levels, int) else len(levels)) - halvings["less"])
         if any(side % factor for side in sides):
             raise InputError(
                 f"{where}/{halvings['levels']}: the sides of {domain}'s windows {window} must be divisible by {factor};"
