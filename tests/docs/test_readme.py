@@ -45,6 +45,7 @@ def project(tmp_path_factory):
     experiment.write_text(text)
     scale = yaml.safe_load((root / "config/config.yaml").read_text())
     scale["override"]["methods"] |= yaml.safe_load(re.search(rf"`({METHOD}: .*?)`", README.read_text())[1])
+    scale["override"]["experiments"]["mak_gan_table1"]["rows"].append(METHOD)
     (root / "config/config.yaml").write_text(yaml.safe_dump(scale))
     for subject in yaml.safe_load(ADDED[f"config/datasets/{DATASET}.yaml"])["subjects"]:
         for name in (f"pet/sub-{subject}_rec-standard_pet", f"pet/sub-{subject}_rec-drf4_pet", f"anat/sub-{subject}_T1w"):

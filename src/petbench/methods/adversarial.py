@@ -119,8 +119,12 @@ class Adversarial(Restorer):
         """Weight of a loss at a step, for what rises or begins late; the configured one throughout unless a method says otherwise."""
         return self.loss_weights[name]
 
+    def beside(self, batch: Batch) -> Tensor | None:
+        """What the discriminator sees beside an image (B, C, *spatial): what `condition` names unless a method says otherwise."""
+        return None if self.condition is None else need(batch.get(self.condition), self.condition)
+
     def judged(self, image: Tensor, beside: Tensor | None) -> Tensor:
-        """What the discriminator sees (B, C, *spatial) of an image, restored or real, and of what `condition` names."""
+        """What the discriminator sees (B, C, *spatial) of an image, restored or real, and of what stands `beside` it."""
         return image if beside is None else torch.cat([image, beside], dim=1)
 
     def optimised(self) -> dict[str, Iterable[nn.Parameter]]:
@@ -137,7 +141,7 @@ class Adversarial(Restorer):
         weights = {name: weight for name in self.loss_weights if (weight := self.weight(name, progress))}
         computed: dict[str, Tensor] = {}
         if self.discriminator is not None and "adversarial" in weights:
-            beside = None if self.condition is None else need(batch.get(self.condition), self.condition)
+            beside = self.beside(batch)
             real = judge(self.discriminator, self.judged(batch["standard_dose"], beside), True, self.objective)
             fake = judge(self.discriminator, self.pool(self.judged(restored.detach(), beside)), False, self.objective)
             yield Step("discriminator", real + fake, {"discriminator_real": real.detach(), "discriminator_fake": fake.detach()})

@@ -20,10 +20,21 @@ from petbench.report import figures, summaries
 from petbench.report.diagnosis import build_diagnosis, roc_curves
 from petbench.report.notes import below_trivial, device_notes, leaking_datasets, scale_notes
 from petbench.report.provenance import sentence
-from petbench.report.published import Quoted, grid, sources
-from petbench.report.tables import ARROWS, REFERENCES, TITLES, Table, build_table, caption, few_subjects, has_reference
+from petbench.report.published import ABOVE, Quoted, grid, sources
+from petbench.report.tables import (
+    ARROWS,
+    DIFFERENCE,
+    PAPER,
+    REFERENCES,
+    TITLES,
+    Table,
+    build_table,
+    caption,
+    few_subjects,
+    has_reference,
+)
 from petbench.report.viewer import STANDARD_DOSE, Unit, ViewerSubject, load, unit_of, viewer_data
-from petbench.report.write_tables import number
+from petbench.report.write_tables import compared, number
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -131,7 +142,8 @@ def render(content: ReportContent, threads: int = 1) -> str:
         loader=jinja2.FileSystemLoader(assets), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["number"] = number
-    environment.globals.update(arrows=ARROWS, references=REFERENCES, caption=caption, grid=grid, sources=sources)
+    environment.globals.update(arrows=ARROWS, references=REFERENCES, caption=caption, compared=compared, grid=grid, sources=sources)
+    environment.globals.update(paper_heading=PAPER, difference_heading=DIFFERENCE, above=ABOVE)
     entries, units = content.entries, {name: unit_of(entry) for name, entry in content.entries["datasets"].items()}
     titles = TITLES | {name: str(entry.get("title", name)) for name, entry in entries["methods"].items()}
     papers = _papers(content, titles)
@@ -262,7 +274,7 @@ def _tables(
     table = build_table(experiment, metrics, published, titles, notes=notes)
     others = [other for other in REFERENCES if other != table.reference and has_reference(experiment, metrics, other)]
     again = {key: value for key, value in experiment.items() if key != "cost"}  # a cost is the same against any reference
-    return [table, *(build_table(again, metrics, published, titles, other) for other in others)]
+    return [table, *(build_table(again, metrics, (), titles, other) for other in others)]  # the paper's are held against one alone
 
 
 def _figure(name: str, content: ReportContent) -> Path:
