@@ -1,4 +1,4 @@
-"""What must be seen of MTrans-GAN: that MR counts, that fusion weights tell places apart, that tokens see far, that edges sharpen."""
+"""What must be seen of MTrans-GAN: that MR counts, that fusion weights tell places apart, that token layers stay awake, that edges sharpen."""
 
 from functools import cache
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from petbench.networks.edges import sobel_magnitude
-from petbench.networks.mtrans_generator import FeatureIntegration
+from petbench.networks.mtrans_generator import FeatureIntegration, TokenLayer
 
 from .test_mak_gan import heads, size
 from .test_methods import make, optimisers, train_step
@@ -65,6 +65,19 @@ def test_fusion_weights_are_worth_their_places(unseen):
         handle.remove()
     assert max(spreads) > 0.02
     assert own < 0.97 * alike
+
+
+def test_token_layers_stay_awake(unseen):
+    """They make a fifth of what the transformer gives after training."""
+    method, given = trained(), []
+    watch = method.generator.transformer.register_forward_hook(lambda module, inputs, output: given.append(output))
+    method.restore(unseen["low_dose"], unseen["mr"])
+    handles = replaced(TokenLayer, lambda module, inputs, output: inputs[0])
+    method.restore(unseen["low_dose"], unseen["mr"])
+    for handle in (watch, *handles):
+        handle.remove()
+    whole, without = given
+    assert size(whole - without) > 0.2 * size(whole)
 
 
 def test_edges_sharpen_with_the_edge_term(unseen):

@@ -142,6 +142,7 @@ class TokenTransformer(nn.Module):
             )
         )
         self.positions = nn.Parameter(torch.zeros(1, width, *positions))
+        self.embed_norm = nn.LayerNorm(width)
         self.drop = nn.Dropout(dropout)
         self.layers = nn.Sequential(*(TokenLayer(width, heads, hidden, dropout) for _ in range(layers)))
         self.norm = nn.LayerNorm(width)
@@ -169,7 +170,8 @@ class TokenTransformer(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Features (B, channels, *grid) in and out."""
         embedded = self.embed(features)
-        tokens = self.drop((embedded + self.positions_on(embedded.shape[2:])).flatten(2).transpose(1, 2))
+        positions = self.positions_on(embedded.shape[2:]).flatten(2).transpose(1, 2)
+        tokens = self.drop(self.embed_norm(embedded.flatten(2).transpose(1, 2)) + positions)
         seen = self.norm(self.layers(tokens)).transpose(1, 2).reshape(embedded.shape)
         reduced: Tensor = self.reduce(seen)
         return reduced
