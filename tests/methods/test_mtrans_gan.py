@@ -1,4 +1,4 @@
-"""What must be seen of MTrans-GAN: that MR counts, that fusion weights tell places apart, that token layers stay awake, that edges sharpen."""
+"""What must be seen of MTrans-GAN: MR counts, fusion weights tell places apart, token layers stay awake, and edges sharpen."""
 
 from functools import cache
 
