@@ -150,6 +150,23 @@ def test_the_same_tokens_are_told_apart_by_their_positions():
     assert network(alike)[:, :, 4:-4].std(2).max() > 1e-2
 
 
+def test_a_layer_is_the_usual_one():
+    """PyTorch's own pre-normalised encoder layer with the same weights gives the same, and the same gradient."""
+    layer = TokenLayer(16, 2, 24, 0.0)
+    reference = nn.TransformerEncoderLayer(16, 2, 24, dropout=0.0, batch_first=True, norm_first=True)
+    attention, last = reference.self_attn, layer.feed_forward
+    pairs = [(attention.in_proj_weight, layer.project.weight), (attention.in_proj_bias, layer.project.bias)]
+    modules = [(attention.out_proj, layer.output), (reference.norm1, layer.norm), (reference.norm2, last[0])]
+    modules += [(reference.linear1, last[1]), (reference.linear2, last[4])]
+    for theirs, ours in [*pairs, *((a, b) for one, other in modules for a, b in ((one.weight, other.weight), (one.bias, other.bias)))]:
+        theirs.data.copy_(ours)
+    tokens = torch.randn(2, 8, 16, requires_grad=True)
+    (theirs,) = torch.autograd.grad(reference(tokens).square().sum(), tokens)
+    (ours,) = torch.autograd.grad(layer(tokens).square().sum(), tokens)
+    torch.testing.assert_close(layer(tokens), reference(tokens))
+    torch.testing.assert_close(ours, theirs)
+
+
 def test_layers_are_awake_at_the_start():
     layer, tokens = TokenLayer(16, 2, 16, 0.0), torch.randn(2, 8, 16)
     assert (layer(tokens) - tokens).std() > 0.05
