@@ -34,6 +34,19 @@ TINY = {
         },
         "discriminator": {"channels": 4, "layers": 2},
     },
+    "mtrans_gan": {
+        "network": {
+            "channels": [8, 16],
+            "convolutions": [1, 1],
+            "tokens": 8,
+            "layers": 1,
+            "heads": 2,
+            "hidden": 8,
+            "dropout": 0.0,
+            "positions": [6, 6, 6],
+        },
+        "discriminator": {"channels": 4, "layers": 2},
+    },
     "pcsa_gan": {
         "network": {"filters": [[1, 2, 3], [4, 4]], "deep": 8, "residual_blocks": 1},
         "discriminator": {"channels": [2, 4, 4, 8]},

@@ -9,7 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from made_up import ABLATIONS, FILTERS, METHODS, RATIOS, ROOT, experiment, long_rows, write_truth
+from made_up import ABLATIONS, FILTERS, METHODS, RATIOS, ROOT, experiment, long_rows, title_of, write_truth
 
 from petbench.data.nifti import volume, write_volume
 from petbench.report.figures import panels
@@ -105,8 +105,7 @@ def content(metrics, volumes, tmp_path_factory) -> ReportContent:
     image.imsave(picture, rng.random((60, 90)), cmap="gray")
     names = ("mak_gan_table1", "mak_gan_table2", "mak_gan_figure3")
     titles = {
-        "m_unet": "M-UNet",
-        "mak_gan": "MAK-GAN",
+        **{name: title_of(name) for name in METHODS if name != "low_dose"},
         "mak_gan-a": "A: U-Net baseline",
         "mak_gan-b": "B: A + MKE",
         "mak_gan-c": "C: B + AKI",

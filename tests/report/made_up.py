@@ -7,7 +7,6 @@ import yaml
 from petbench.files import write_json
 
 ROOT = Path(__file__).parents[2]
-METHODS = ("low_dose", "m_unet", "mak_gan")
 FILTERS = {"gaussian": 1.2, "nlm": 0.8}
 """Trivial rows, and what they gain on the low dose: less than every other method."""
 ABLATIONS = ("mak_gan-a", "mak_gan-b", "mak_gan-c", "mak_gan-d", "mak_gan-guided")
@@ -16,6 +15,13 @@ RATIOS = ("mke_1_1_1", "mke_1_2_1", "mke_1_1_2", "aki_1_1_0", "aki_2_1_1", "aki_
 
 def experiment(name: str) -> dict:
     return yaml.safe_load((ROOT / f"config/experiments/{name}.yaml").read_text())
+
+
+METHODS = tuple(row for row in experiment("mak_gan_table1")["rows"] if row not in FILTERS)
+
+
+def title_of(method: str) -> str:
+    return yaml.safe_load((ROOT / f"config/methods/{method}.yaml").read_text())["title"]
 
 
 def long_rows(dataset: str, dose: str, method: str, metric: str, values, reference="standard_dose", region="whole") -> list[dict]:

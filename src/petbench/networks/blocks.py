@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from petbench.errors import InputError
 
+Network = TypeVar("Network", bound=nn.Module)
 CONVOLUTION: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
 UP_CONVOLUTION: dict[int, type[nn.ConvTranspose2d] | type[nn.ConvTranspose3d]] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 NORMALISATIONS: dict[str, dict[int, type[nn.Module]]] = {
@@ -120,3 +122,20 @@ def initialise(network: nn.Module, std: float | None) -> None:
         own: Callable[[], None] | None = getattr(module, "initialise_own", None)
         if own is not None:
             own()
+
+
+def keep_scale(network: Network, slope: float = 1.0) -> Network:
+    """Start convolutions so that features keep their mean square (He et al. 2015), and biases at 0; returns the network.
+
+    Args:
+        network: Its convolutions are drawn anew.
+        slope: Of the leaky rectifier behind each; 1 where there is none.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.modules.conv._ConvNd):
+            # Each voxel that a transposed convolution as wide as its stride makes sees one voxel of its input.
+            inputs = module.in_channels if module.transposed else module.weight[0].numel()
+            nn.init.normal_(module.weight, std=(2 / (1 + slope**2) / inputs) ** 0.5)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    return network

@@ -2,20 +2,18 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from petbench.errors import InputError
 from petbench.networks.adaptive_kernel import AdaptiveKernelInteraction
-from petbench.networks.blocks import Decoder, conv_block, convolution, initialise, require_divisible
+from petbench.networks.blocks import Decoder, conv_block, convolution, initialise, keep_scale, require_divisible
 from petbench.networks.multi_kernel import MultiKernelExtraction
 
 ENCODERS = ("mke", "unet")
 INTERACTIONS = ("aki", "convolution", "both")
 IMAGE_SKIPS = ("none", "image", "features")
-Network = TypeVar("Network", bound=nn.Module)
 
 
 class ConvolutionInteraction(nn.Module):
@@ -160,20 +158,3 @@ class MAKGenerator(nn.Module):
         *skips, bottom = skips
         restored: Tensor = self.head(self.decoder(bottom, list(reversed(skips))))
         return restored + low_dose if self.residual else restored
-
-
-def keep_scale(network: Network, slope: float = 1.0) -> Network:
-    """Start convolutions so that features keep their mean square (He et al. 2015), and biases at 0; returns the network.
-
-    Args:
-        network: Its convolutions are drawn anew.
-        slope: Of the leaky rectifier behind each; 1 where there is none.
-    """
-    for module in network.modules():
-        if isinstance(module, nn.modules.conv._ConvNd):
-            # Each voxel that a transposed convolution as wide as its stride makes sees one voxel of its input.
-            inputs = module.in_channels if module.transposed else module.weight[0].numel()
-            nn.init.normal_(module.weight, std=(2 / (1 + slope**2) / inputs) ** 0.5)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-    return network
