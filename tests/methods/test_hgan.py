@@ -35,7 +35,7 @@ def trained(steps, **loss):
 
 
 def test_the_cycle_closes_where_it_is_asked_to():
-    """MR to PET and back, with and without the term, at equal steps and from equal starts; without the loss on pairs, which closes it too."""
+    """MR to PET and back, with and without the term, at equal steps from equal starts; without the loss on pairs, which closes it too."""
     errors = {}
     for cycle in (0.0, 10.0):
         method, batch = trained(20, adversarial=1.0, cycle=cycle, voxel=0.0)
