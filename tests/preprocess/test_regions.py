@@ -10,6 +10,7 @@ from petbench.preprocess.grid import to_grid
 from petbench.preprocess.prepare import prepare_maps
 from petbench.preprocess.regions import COUNT, places, regions
 from petbench.preprocess.structural import grid_affine
+from petbench.training.data import open_windows
 
 GRIDS = {"full": ((64, 64, 64), 3.0), "small": ((48, 48, 48), 4.0), "demo": ((32, 32, 32), 6.5)}
 
@@ -62,6 +63,8 @@ def test_regions_lie_beside_the_volumes_and_their_checksum_in_the_index(tmp_path
     found = read_json(parameters)
     assert found["volumes"] == {kind: checksum(out[kind]) for kind in ("mr", "standard_dose", "regions")}
     assert set(found["scales"]) == set(found["sources"]) == {"mr", "standard_dose"}
+    told = open_windows([parameters], ["mr", "standard_dose", "regions"]).batch([0])["regions"]
+    np.testing.assert_array_equal(told[0, 0], labels)
 
 
 def test_who_has_no_pet_needs_no_regions(tmp_path, images):
