@@ -70,6 +70,7 @@ rule prepare_pair:
     output:
         standard_dose=PATHS.prepared_standard_dose,
         mr=PATHS.prepared_mr,
+        regions=PATHS.prepared_regions,
         index=PATHS.prepared_index,
         parameters=PATHS.prepared,
     log:

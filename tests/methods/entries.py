@@ -52,6 +52,11 @@ TINY = {
         "discriminator": {"channels": [2, 4, 4, 8]},
     },
     "cgan_unet": {"network": {"channels": [4, 8]}, "discriminator": {"channels": [2, 4, 4, 8]}},
+    "hgan": {"network": {"channels": 4, "residual_blocks": 1}, "discriminator": {"channels": 4, "layers": 2}},
+    "gla_gan": {
+        "network": {"channels": [4, 8], "local_channels": [4, 4], "features": 4},
+        "discriminator": {"channels": [2, 4, 4, 8]},
+    },
     "mean_pet": {},
     "gaussian": {"widths": [0.5, 1.0, 2.0]},
     "nlm": {"strengths": [0.5, 1.0, 2.0], "patch_size": 3, "patch_distance": 1},

@@ -62,6 +62,7 @@ class Paths:
     prepared_low_dose = _Below("{dataset}/{dose}/prepared/{domain}/sub-{subject}/low_dose.npy")
     prepared_standard_dose = _Below("{dataset}/{dose}/prepared/{domain}/sub-{subject}/standard_dose.npy")
     prepared_mr = _Below("{dataset}/{dose}/prepared/{domain}/sub-{subject}/mr.npy")
+    prepared_regions = _Below("{dataset}/{dose}/prepared/{domain}/sub-{subject}/regions.npy")
     prepared_index = _Below("{dataset}/{dose}/prepared/{domain}/sub-{subject}/index.npy")
     mr_only = _Below("{dataset}/{dose}/prepared/{domain}/mr_only/sub-{subject}/prepared.json")
     mr_only_mr = _Below("{dataset}/{dose}/prepared/{domain}/mr_only/sub-{subject}/mr.npy")

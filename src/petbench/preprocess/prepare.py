@@ -14,6 +14,7 @@ from petbench.errors import InputError
 from petbench.files import atomic, checksum, write_json
 from petbench.preprocess.grid import grid_of, to_grid
 from petbench.preprocess.intensity import scales
+from petbench.preprocess.regions import regions
 from petbench.preprocess.windows import EMPTY_BELOW, filled_slices, thin_axis, window_starts
 
 
@@ -83,7 +84,7 @@ def prepare_maps(paths: Mapping[str, str], preprocess: Mapping[str, Any], domain
         paths: NIfTI files of `mr` and, where the subject has PET, `standard_dose`, as `petbench.preprocess.structural` writes them.
         preprocess: See `prepare`.
         domain: See `prepare`.
-        out: See `prepare`; without `low_dose`.
+        out: See `prepare`; without `low_dose`, and optionally `regions`: labels of `petbench.preprocess.regions` on the grid (`.npy`).
 
     Raises:
         InputError: the images are not on one grid.
@@ -94,6 +95,8 @@ def prepare_maps(paths: Mapping[str, str], preprocess: Mapping[str, Any], domain
             raise InputError(f"{paths[kind]}: its grid is not that of {paths['mr']}; make both anew.")
     volumes = {kind: np.asarray(image.dataobj, dtype=np.float32) for kind, image in images.items()}
     affine = np.asarray(images["mr"].affine, dtype=np.float64)
+    if "regions" in out:
+        save_array(out["regions"], regions(volumes["mr"].shape, affine))
     _write(Prepared(volumes, affine, dict.fromkeys(volumes, 1.0)), paths, preprocess, domain, out)
 
 
@@ -120,7 +123,7 @@ def _write(
             "windows": len(starts),
             "windows_left_out": left_out,
             # Snakemake takes a small file of equal content for unchanged: the content must tell the volumes apart.
-            "volumes": {kind: checksum(out[kind]) for kind in prepared.volumes},
+            "volumes": {kind: checksum(path) for kind, path in out.items() if kind not in ("index", "parameters")},
             "sources": {kind: {"file": Path(path).name, "sha256": checksum(path)} for kind, path in paths.items()},
         },
     )
