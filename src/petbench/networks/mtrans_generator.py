@@ -146,20 +146,12 @@ class TokenTransformer(nn.Module):
         self.drop = nn.Dropout(dropout)
         self.layers = nn.Sequential(*(TokenLayer(width, heads, hidden, dropout) for _ in range(layers)))
         self.norm = nn.LayerNorm(width)
-        self.reduce = keep_scale(
-            nn.Sequential(
-                *(
-                    layer
-                    for before in (width, channels)
-                    for layer in (
-                        convolution(spatial_dims, before, channels, 3),
-                        normalisation_layer(normalisation, spatial_dims, channels),
-                        nn.LeakyReLU(),
-                    )
-                )
-            ),
-            slope=SLOPE,
-        )
+        reduce: list[nn.Module] = []
+        for before in (width, channels):
+            reduce.append(convolution(spatial_dims, before, channels, 3))
+            reduce.append(normalisation_layer(normalisation, spatial_dims, channels))
+            reduce.append(nn.LeakyReLU(inplace=True))
+        self.reduce = keep_scale(nn.Sequential(*reduce), slope=SLOPE)
 
     def positions_on(self, grid: Sequence[int]) -> Tensor:
         """The position of each voxel of a grid, (1, width, *grid)."""
