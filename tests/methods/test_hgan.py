@@ -44,6 +44,17 @@ def test_the_cycle_closes_where_it_is_asked_to():
     assert errors[10.0] < 0.5 * errors[0.0]
 
 
+def test_the_cycle_is_of_each_image_itself_and_teaches_both_ways():
+    method, batch = make(loss={"adversarial": 0.0, "cycle": 1.0, "voxel": 0.0}), heads()
+    mr, pet = batch["mr"], batch["standard_dose"]
+    back_and_forth = l1(method.mr_generator(method.generator(mr)), mr) + l1(method.generator(method.mr_generator(pet)), pet)
+    (step,) = method.losses(batch, Progress(0, 1))
+    torch.testing.assert_close(step.loss, back_and_forth)
+    parameters = method.optimised()["generators"]
+    for found, expected in zip(*(torch.autograd.grad(loss, parameters) for loss in (step.loss, back_and_forth)), strict=True):
+        torch.testing.assert_close(found, expected)
+
+
 def test_both_generators_learn_from_pairs():
     method, batch = trained(40, cycle=0.0)
     fresh, _ = trained(0)
