@@ -1,6 +1,5 @@
 """What the raw data of a subject are made from: heads of phantoms, scanners, doses and the scans that they are reconstructed from."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +22,6 @@ class Acquisition:
     scale: Scale
     paths: Paths
     subjects: Subjects
-    untimed: Callable[[str], str]
 
     def check(self) -> None:
         """Check that every scanner can record and reconstruct all doses of its data sets.
@@ -64,7 +62,7 @@ class Acquisition:
         if model is None:
             return []
         placed = hand_placed(self.scale.datasets[wildcards.dataset]["brainweb"].get("folder", FOLDER), model["number"])
-        return str(placed) if placed else self.untimed(self.paths.brainweb_model.format(model=model["number"]))
+        return str(placed) if placed else self.paths.untimed(self.paths.brainweb_model.format(model=model["number"]))
 
     def model_source(self, wildcards: Wildcards) -> dict[str, Any]:
         """Where a model is fetched from; one download serves all data sets and scales.

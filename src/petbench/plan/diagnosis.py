@@ -1,6 +1,6 @@
 """Diagnosis: who trains and tests each classifier, and which weights make whose PET."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any
 
@@ -18,11 +18,8 @@ from petbench.workflow.entries import NO_DOSE
 class Diagnosis:
     """The diagnosis studies of a scale, a job a data set, classifier and fold."""
 
-    def __init__(
-        self, scale: Scale, paths: Paths, subjects: Subjects, images: Images, trainings: Trainings, untimed: Callable[[str], str]
-    ) -> None:
+    def __init__(self, scale: Scale, paths: Paths, subjects: Subjects, images: Images, trainings: Trainings) -> None:
         self.scale, self.paths, self.subjects, self.images, self.trainings = scale, paths, subjects, images, trainings
-        self.untimed = untimed
         self.rows, self.study = cache(self._rows), cache(self._study)
 
     def check(self) -> None:
@@ -85,7 +82,7 @@ class Diagnosis:
         study, domain = self.classified(wildcards), self.scale.classifiers[wildcards.classifier]["domain"]
         place = (wildcards.dataset, wildcards.dose, domain)
         return {
-            "split": self.untimed(self.paths.split.format(dataset=wildcards.dataset)),
+            "split": self.paths.untimed(self.paths.split.format(dataset=wildcards.dataset)),
             "train": [self.images.prepared(*place, subject) for subject in study.train],
             "test": [self.images.prepared(*place, subject) for subject in study.test],
             "generators": [self.trainings.weights(training) for training in self.generators(study)],

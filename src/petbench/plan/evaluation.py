@@ -1,6 +1,6 @@
 """What each method is measured by: the images and references of everybody tested, and weights that a metric takes."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,6 @@ class Evaluation:
     subjects: Subjects
     images: Images
     trainings: Trainings
-    untimed: Callable[[str], str]
 
     def measured(self, dataset: str, dose: str, method: str) -> dict[str, list[str]]:
         """What a method's values are taken from, by kind."""
@@ -84,7 +83,7 @@ class Evaluation:
         """Everything a method is measured by on a data set at a dose; the times of records and of weights do not count."""
         return self.measured(wildcards.dataset, wildcards.dose, wildcards.method) | {
             "preflight": self.images.preflight(wildcards.dataset),
-            "lpips": [self.untimed(path) for path in self.lpips(wildcards.dataset).values()],
+            "lpips": [self.paths.untimed(path) for path in self.lpips(wildcards.dataset).values()],
         }
 
     def settings(self, wildcards: Wildcards) -> dict[str, Any]:

@@ -129,8 +129,8 @@ class Page:
             "sidecars": [report.images.sidecar(*restoration) for restoration in self.restorations],
             "range_files": [path for _, _, path in self.range_files],
             "range_figures": [paths.range_figure_svg.format(experiment=name, figure=figure) for name, figure in self.range_figures],
-            "published": [report.untimed(path) for path in self.published],
-            "papers": report.untimed(report.printed_values("papers")),
+            "published": [paths.untimed(path) for path in self.published],
+            "papers": paths.untimed(report.printed_values("papers")),
             "records": [paths.record.format(experiment=name) for name in scale.run if name not in scale.maps],
             "figures": [path.format(experiment=name) for name, path in figures.items()],
         }

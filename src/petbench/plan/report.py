@@ -1,7 +1,7 @@
 """Tables and figures: which files each is made of, and what is said with it."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,6 @@ class Report:
     Attributes:
         printed: The folder of the papers' printed values.
         note: What the scale's file says of it.
-        untimed: Marks a file whose time does not count.
     """
 
     scale: Scale
@@ -41,7 +40,6 @@ class Report:
     positron_range: PositronRange
     printed: Path
     note: str
-    untimed: Callable[[str], str]
 
     def files(self, experiments: Iterable[str]) -> list[str]:
         """Tables of some experiments, and the figures of those that have some."""
@@ -69,7 +67,7 @@ class Report:
     # what rules name
     def published(self, wildcards: Wildcards) -> list[str]:
         """The paper's printed values, where it has some."""
-        return [self.untimed(path) for path in self._published(wildcards)]
+        return [self.paths.untimed(path) for path in self._published(wildcards)]
 
     def published_checksum(self, wildcards: Wildcards) -> list[str]:
         """Checksum of the paper's printed values."""
