@@ -1,26 +1,21 @@
 """Diagnosis: who trains and tests each classifier, and which weights make whose PET."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from petbench.evaluation.definitions import MR_ALONE
-from petbench.plan.images import Images
+from petbench.plan.after_training import AfterTraining
 from petbench.plan.lineage import Study, Training, check_study, study_of
-from petbench.plan.paths import Paths
-from petbench.plan.scale import Entry, Scale, Wildcards
-from petbench.plan.subjects import Subjects
-from petbench.plan.trainings import Trainings
+from petbench.plan.scale import Entry, Wildcards
 from petbench.preprocess.splits import ALL
 from petbench.workflow.entries import NO_DOSE
 
 
-class Diagnosis:
+@dataclass(frozen=True, eq=False)
+class Diagnosis(AfterTraining):
     """The diagnosis studies of a scale, a job a data set, classifier and fold."""
-
-    def __init__(self, scale: Scale, paths: Paths, subjects: Subjects, images: Images, trainings: Trainings) -> None:
-        self.scale, self.paths, self.subjects, self.images, self.trainings = scale, paths, subjects, images, trainings
-        self.rows, self.study = cache(self._rows), cache(self._study)
 
     def check(self) -> None:
         """Check that nobody tested was seen by a classifier or by any generator behind it.
@@ -42,7 +37,8 @@ class Diagnosis:
             for fold in [ALL] if column["study"] == "mr_only" else self.subjects.folds(dataset):
                 yield dataset, entry["classifier"], fold
 
-    def _rows(self, dataset: str, classifier: str) -> list[str]:
+    @cache
+    def rows(self, dataset: str, classifier: str) -> list[str]:
         """Rows of all experiments that a data set is studied in with a classifier, so that one job serves them all."""
         rows: set[str] = set()
         for entry in (self.scale.experiments[name] for name in self.scale.diagnoses):
@@ -50,7 +46,8 @@ class Diagnosis:
                 rows |= set(entry["rows"])
         return sorted(rows)
 
-    def _study(self, dataset: str, classifier: str, fold: str) -> Study:
+    @cache
+    def study(self, dataset: str, classifier: str, fold: str) -> Study:
         """One fold of a diagnosis study."""
         train_pet = self.scale.classifiers[classifier]["train_pet"]
         return study_of(self.scale.entries, dataset, NO_DOSE, self.rows(dataset, classifier), train_pet, fold)

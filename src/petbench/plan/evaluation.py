@@ -7,25 +7,16 @@ from typing import Any
 
 from petbench.errors import InputError
 from petbench.files import checksum
-from petbench.plan.images import Images
+from petbench.plan.after_training import AfterTraining
 from petbench.plan.lineage import Training, weights_of
-from petbench.plan.paths import Paths
-from petbench.plan.scale import Scale, Wildcards
-from petbench.plan.subjects import Subjects
-from petbench.plan.trainings import Trainings
+from petbench.plan.scale import Wildcards
 from petbench.workflow.entries import UNRESTORED
 from petbench.workflow.runtime import evaluated_slices
 
 
 @dataclass(frozen=True, eq=False)
-class Evaluation:
+class Evaluation(AfterTraining):
     """Metrics of restored images and the similarity of a network's layers."""
-
-    scale: Scale
-    paths: Paths
-    subjects: Subjects
-    images: Images
-    trainings: Trainings
 
     def measured(self, dataset: str, dose: str, method: str) -> dict[str, list[str]]:
         """What a method's values are taken from, by kind."""

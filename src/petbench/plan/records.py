@@ -1,17 +1,16 @@
 """What the record of a table says it was made from: images, configuration, and the code of each stage."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from petbench.plan.after_training import AfterTraining
 from petbench.plan.diagnosis import Diagnosis
-from petbench.plan.images import Images
 from petbench.plan.lineage import Training, training_samples
 from petbench.plan.positron_range import PositronRange
 from petbench.plan.reliance import Reliance
-from petbench.plan.scale import Scale, Wildcards
-from petbench.plan.subjects import Subjects
-from petbench.plan.trainings import Trainings
+from petbench.plan.scale import Wildcards
 from petbench.report.provenance import numbered
 from petbench.workflow.entries import NO_DOSE, STANDARD, UNRESTORED, methods_of
 
@@ -25,32 +24,25 @@ OWN_RANGE_STAGES = {
 }
 
 
-class Records:
+@dataclass(frozen=True, eq=False)
+class Records(AfterTraining):
     """What each experiment's table depends on; `code` hashes a stage's script and modules of methods."""
 
-    def __init__(
-        self,
-        scale: Scale,
-        subjects: Subjects,
-        images: Images,
-        trainings: Trainings,
-        diagnosis: Diagnosis,
-        reliance: Reliance,
-        positron_range: PositronRange,
-        code: Callable[..., str],
-    ) -> None:
-        self.scale, self.subjects, self.images, self.trainings, self.diagnosis = scale, subjects, images, trainings, diagnosis
-        self.reliance, self.positron_range, self.code = reliance, positron_range, code
-        self.trainings_behind, self.samples_behind = cache(self._trainings_behind), cache(self._samples_behind)
+    diagnosis: Diagnosis
+    reliance: Reliance
+    positron_range: PositronRange
+    code: Callable[..., str]
 
-    def _trainings_behind(self, experiment: str) -> list[Training]:
+    @cache
+    def trainings_behind(self, experiment: str) -> list[Training]:
         """Every training that an experiment's table depends on, starting points too."""
         found = [training for _, study in self.diagnosis.behind(experiment) for training in self.diagnosis.generators(study)]
         if experiment not in self.scale.diagnoses:
             found = [training for place in self.scale.restorations(experiment) for training in self.trainings.behind(*place)]
         return sorted(self.trainings.with_starts(found))
 
-    def _samples_behind(self, experiment: str) -> list[tuple[str, str, str]]:
+    @cache
+    def samples_behind(self, experiment: str) -> list[tuple[str, str, str]]:
         """Data set, subject and kind of each image that an experiment's table depends on."""
         samples = {
             (sample.dataset, sample.dose, sample.subject)

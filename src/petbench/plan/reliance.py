@@ -3,26 +3,18 @@
 from dataclasses import dataclass
 from typing import Any
 
+from petbench.plan.after_training import AfterTraining
 from petbench.plan.evaluation import Evaluation
-from petbench.plan.images import Images
-from petbench.plan.paths import Paths
-from petbench.plan.scale import Scale, Wildcards
-from petbench.plan.subjects import Subjects
-from petbench.plan.trainings import Trainings
+from petbench.plan.scale import Wildcards
 from petbench.preprocess.splits import another
 
 SWAPS = 3
 
 
 @dataclass(frozen=True, eq=False)
-class Reliance:
+class Reliance(AfterTraining):
     """Experiments that restore a fold's subjects with their own images and with swapped ones."""
 
-    scale: Scale
-    paths: Paths
-    subjects: Subjects
-    images: Images
-    trainings: Trainings
     evaluation: Evaluation
 
     def values(self, experiment: str) -> list[str]:

@@ -8,21 +8,18 @@ from typing import Any
 
 from petbench.evaluation.definitions import STANDARD_ROW, TIMED
 from petbench.files import checksum
+from petbench.plan.after_training import AfterTraining
 from petbench.plan.evaluation import Evaluation
-from petbench.plan.images import Images
-from petbench.plan.paths import Paths
 from petbench.plan.positron_range import PositronRange
 from petbench.plan.reliance import Reliance
-from petbench.plan.scale import Scale, Wildcards
-from petbench.plan.subjects import Subjects
-from petbench.plan.trainings import Trainings
+from petbench.plan.scale import Wildcards
 from petbench.report.notes import scale_notes
 from petbench.report.places import places_of, through_lesions
 from petbench.workflow.entries import UNRESTORED, methods_of
 
 
 @dataclass(frozen=True, eq=False)
-class Report:
+class Report(AfterTraining):
     """The tables and figures of a scale's experiments.
 
     Attributes:
@@ -30,11 +27,6 @@ class Report:
         note: What the scale's file says of it.
     """
 
-    scale: Scale
-    paths: Paths
-    subjects: Subjects
-    images: Images
-    trainings: Trainings
     evaluation: Evaluation
     reliance: Reliance
     positron_range: PositronRange

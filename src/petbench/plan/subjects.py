@@ -1,5 +1,6 @@
 """Who is who: which person a subject shows, which fold tests it, and what it is drawn from."""
 
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -9,13 +10,11 @@ from petbench.plan.scale import Entry, Scale, Wildcards
 from petbench.preprocess.splits import ALL, fold_testing, folds, people_of, subjects_tested, validation_subjects
 
 
+@dataclass(frozen=True, eq=False)
 class Subjects:
     """The subjects of a scale's data sets."""
 
-    def __init__(self, scale: Scale) -> None:
-        self.scale = scale
-        # splits are drawn from the seed again and again otherwise
-        self.tested, self.folds, self.fold_of = cache(self._tested), cache(self._folds), cache(self._fold_of)
+    scale: Scale
 
     def people(self, dataset: str) -> dict[str, str]:
         """The person that each subject with PET shows."""
@@ -25,15 +24,18 @@ class Subjects:
         """Subjects that have no PET."""
         return list(self.scale.datasets[dataset].get("mr_only", []))
 
-    def _folds(self, dataset: str) -> dict[str, list[str]]:
+    @cache  # splits are drawn from the seed again and again otherwise
+    def folds(self, dataset: str) -> dict[str, list[str]]:
         """Subjects that each fold of a data set tests."""
         return folds(self.people(dataset), self.scale.datasets[dataset]["split"])
 
-    def _tested(self, dataset: str) -> list[str]:
+    @cache
+    def tested(self, dataset: str) -> list[str]:
         """Subjects of a data set that some fold tests: those that are restored, measured and shown."""
         return subjects_tested(self.people(dataset), self.scale.datasets[dataset]["split"])
 
-    def _fold_of(self, dataset: str, subject: str) -> str:
+    @cache
+    def fold_of(self, dataset: str, subject: str) -> str:
         """The fold that tests a subject, `all` for one with MR only.
 
         Raises:
