@@ -40,6 +40,16 @@ def or_stop(function):
     return noted(of)
 
 
+def of_job(function):
+    """A function of a job's wildcards, of one that takes some of them by their names."""
+    names = signature(function).parameters
+
+    def of(wildcards):
+        return function(*(getattr(wildcards, name) for name in names))
+
+    return noted(of)
+
+
 PLAN = Plan(ENTRIES, config, Path(workflow.basedir), untimed=ancient)
 SCALE, PATHS = PLAN.scale, PLAN.paths
 or_stop(PLAN.check)()

@@ -4,9 +4,9 @@
 rule table:
     input:
         unpack(PLAN.report.costs),
-        metrics=PLAN.report.values,
+        metrics=of_job(PLAN.report.values),
         published=PLAN.report.published,
-        images=PLAN.records.images_behind,
+        images=of_job(PLAN.records.images_behind),
     output:
         tsv=report(
             PATHS.table,
@@ -32,12 +32,12 @@ rule table:
         runtime=10,
     params:
         experiment=SCALE.of("experiment"),
-        titles=PLAN.report.titles,
+        titles=of_job(PLAN.report.titles),
         notes=PLAN.report.notes,
         published=PLAN.report.published_checksum,
-        images=PLAN.records.names_behind,
-        configuration=PLAN.records.configuration,
-        stages=PLAN.records.stages,
+        images=of_job(PLAN.records.names_behind),
+        configuration=of_job(PLAN.records.configuration),
+        stages=of_job(PLAN.records.stages),
         code=code_of("table"),
     script:
         "../scripts/table.py"
@@ -69,7 +69,7 @@ rule figure:
         runtime=10,
     params:
         experiment=SCALE.of("experiment"),
-        titles=PLAN.report.titles,
+        titles=of_job(PLAN.report.titles),
         datasets=PLAN.report.pictured,
         code=code_of("figure"),
     script:

@@ -56,9 +56,9 @@ def test_those_with_mr_only_are_tested_by_a_classifier_of_everybody_else(own):
 
 
 def test_the_record_of_a_diagnosis_names_everybody_and_the_classifier(own):
-    names = own.records.names_behind(job(experiment="study"))
+    names = own.records.names_behind("study")
     assert "cohort/09/T1w" in names
     assert "cohort/09/standard" not in names
-    assert set(own.records.configuration(job(experiment="study"))["classifiers"]) == {"net"}
-    assert "classify" in own.records.stages(job(experiment="study"))
+    assert set(own.records.configuration("study")["classifiers"]) == {"net"}
+    assert "classify" in own.records.stages("study")
     assert own.diagnosis.modules(fold("0")) == ["pcsa_gan"]

@@ -119,6 +119,6 @@ class Diagnosis(AfterTraining):
         """Scores that an experiment shows."""
         return self.scores([wildcards.experiment])
 
-    def bootstrap(self, wildcards: Wildcards) -> int:
+    def bootstrap(self, experiment: str) -> int:
         """Resamplings behind the intervals of an experiment."""
-        return int(self.scale.classifiers[self.scale.experiments[wildcards.experiment]["classifier"]]["bootstrap"])
+        return int(self.scale.classifiers[self.scale.experiments[experiment]["classifier"]]["bootstrap"])

@@ -77,12 +77,8 @@ class Evaluation(AfterTraining):
             "lpips": [self.paths.untimed(path) for path in self.lpips(wildcards.dataset).values()],
         }
 
-    def settings(self, wildcards: Wildcards) -> dict[str, Any]:
+    def settings(self, dataset: str) -> dict[str, Any]:
         """The data set's choices for its metrics, with the files of weights that it names."""
-        return self.settings_of(wildcards.dataset)
-
-    def settings_of(self, dataset: str) -> dict[str, Any]:
-        """The choices of a data set."""
         files = self.lpips(dataset)
         return dict(self.scale.datasets[dataset].get("evaluation", {})) | ({"lpips": files} if files else {})
 

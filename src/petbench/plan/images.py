@@ -138,26 +138,14 @@ class Images:
         """MR of the subjects of a cohort that have no PET."""
         return [self.t1w(wildcards.dataset, subject) for subject in self.subjects.mr_only(wildcards.dataset)]
 
-    def checked(self, wildcards: Wildcards) -> list[str] | str:
-        """The record that a job's data set was checked."""
-        return self.preflight(wildcards.dataset)
-
     def standard_dose(self, wildcards: Wildcards) -> str:
         """A subject's image at the standard dose."""
         return self.pet(wildcards.dataset, wildcards.subject, STANDARD)
-
-    def low_dose(self, wildcards: Wildcards) -> str:
-        """A subject's image at the job's dose."""
-        return self.pet(wildcards.dataset, wildcards.subject, wildcards.dose)
 
     def fixed(self, wildcards: Wildcards) -> str:
         """The PET image that a subject's MR is registered to."""
         dose = self.scale.datasets[wildcards.dataset]["preprocess"]["registration"]["fixed"]
         return self.pet(wildcards.dataset, wildcards.subject, dose)
-
-    def mr(self, wildcards: Wildcards) -> str:
-        """A subject's MR in its own space."""
-        return self.t1w(wildcards.dataset, wildcards.subject)
 
     def registered(self, wildcards: Wildcards) -> list[str]:
         """Registered MR of every subject that is trained on or tested; a newer one changes no split."""

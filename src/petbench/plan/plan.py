@@ -27,7 +27,7 @@ from petbench.workflow.code import code_hash
 class Plan:
     """What follows from the resolved entries of a scale, a part a stage.
 
-    Public methods of a part that take wildcards are what rules name; the others take plain names and serve other parts.
+    Methods of a part that take wildcards are what rules name; the others take plain names and serve other parts, and rules by `of_job`.
 
     Args:
         entries: What `petbench.workflow.entries.load` returns.

@@ -161,10 +161,6 @@ class PositronRange:
         """The entry of a torso's scanner."""
         return self.scale.scanners[self.scale.torsos[wildcards.torso]["scanner"]]
 
-    def torso(self, wildcards: Wildcards) -> dict[str, str]:
-        """A torso's volumes."""
-        return self.volumes(wildcards.torso)
-
     def annihilation_chunks(self, wildcards: Wildcards) -> list[str]:
         """Chunks of a torso's annihilations: of either half, which are independent runs, or all."""
         chunks = self.scale.torsos[wildcards.torso]["chunks"]
@@ -188,13 +184,13 @@ class PositronRange:
         """A function of wildcards that takes a block of what an experiment scans."""
         return lambda wildcards: self.scanned(wildcards.experiment)[key]
 
-    def titles(self, wildcards: Wildcards) -> dict[str, str]:
+    def titles(self, experiment: str) -> dict[str, str]:
         """Titles of an experiment's predictors."""
-        return {name: self.scale.predictors[name]["title"] for name in self.predictors(wildcards.experiment)}
+        return {name: self.scale.predictors[name]["title"] for name in self.predictors(experiment)}
 
-    def scanner(self, wildcards: Wildcards) -> Entry:
+    def scanner(self, experiment: str) -> Entry:
         """The entry of an experiment's scanner."""
-        block = self.scanned(wildcards.experiment)
+        block = self.scanned(experiment)
         return self.scale.scanners[block["scanner"] if "scanner" in block else self.scale.torsos[block["torso"]]["scanner"]]
 
     def applied(self, wildcards: Wildcards) -> Entry:
@@ -246,14 +242,6 @@ class PositronRange:
         """The volumes of the torso that an experiment reconstructs."""
         return self.volumes(self.scale.ranges[wildcards.experiment]["torso"])
 
-    def all_measures(self, wildcards: Wildcards) -> list[str]:
-        """The measures that an experiment's summary is made from."""
-        return self.measures(wildcards.experiment)
-
     def corrected_scans(self, wildcards: Wildcards) -> list[str]:
         """A scan as each strategy corrects it."""
         return self.results(wildcards.experiment)["images"]
-
-    def shown(self, wildcards: Wildcards) -> dict[str, list[str]]:
-        """All that the tables and figures of an experiment show, by kind."""
-        return self.results(wildcards.experiment)

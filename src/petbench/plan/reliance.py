@@ -42,7 +42,7 @@ class Reliance(AfterTraining):
 
     def settings(self, wildcards: Wildcards) -> dict[str, Any]:
         """The data set's choices for its metrics, without the weights that LPIPS takes."""
-        return {key: value for key, value in self.evaluation.settings(wildcards).items() if key != "lpips"}
+        return {key: value for key, value in self.evaluation.settings(wildcards.dataset).items() if key != "lpips"}
 
     def minutes(self, wildcards: Wildcards) -> int:
         """Minutes of restoring each of a fold's subjects as it is and with each swap."""

@@ -69,15 +69,14 @@ class Report(AfterTraining):
         entry = self.scale.experiments[wildcards.experiment]
         return [self.printed_values(entry["published"])] if "published" in entry else []
 
-    def titles(self, wildcards: Wildcards) -> dict[str, str]:
+    def titles(self, experiment: str) -> dict[str, str]:
         """Titles of an experiment's methods."""
-        names = methods_of(self.scale.experiments[wildcards.experiment])
+        names = methods_of(self.scale.experiments[experiment])
         return {name: self.scale.methods[name]["title"] for name in names if name not in UNRESTORED}
 
-    def values(self, wildcards: Wildcards) -> list[str]:
+    def values(self, experiment: str) -> list[str]:
         """What the table of an experiment is built from: metric tables, or what swapping a method's inputs does, fold by fold."""
-        name = wildcards.experiment
-        return self.reliance.values(name) if name in self.scale.reliances else self.evaluation.metrics([name])
+        return self.reliance.values(experiment) if experiment in self.scale.reliances else self.evaluation.metrics([experiment])
 
     def pictured(self, wildcards: Wildcards) -> dict[str, Any]:
         """What pictures take of each data set: its title, where it comes from and how it is scaled, and the slices that are evaluated."""

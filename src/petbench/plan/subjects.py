@@ -53,27 +53,19 @@ class Subjects:
         kept = validation_subjects(self.people(dataset), self.scale.datasets[dataset]["split"])
         return [subject for subject in self.scale.datasets[dataset]["subjects"] if subject not in kept]
 
+    def people_tested(self, dataset: str) -> list[str]:
+        """The person that each tested subject shows, in their order."""
+        people = self.people(dataset)
+        return [people[subject] for subject in self.tested(dataset)]
+
+    def folds_tested(self, dataset: str) -> list[str]:
+        """The fold that tests each tested subject, in their order."""
+        return [self.fold_of(dataset, subject) for subject in self.tested(dataset)]
+
     # what rules name
     def everybody(self, wildcards: Wildcards) -> list[str]:
         """All subjects of a data set, those with MR only last."""
         return [*self.scale.datasets[wildcards.dataset]["subjects"], *self.mr_only(wildcards.dataset)]
-
-    def people_shown(self, wildcards: Wildcards) -> dict[str, str]:
-        """The person that each subject of a data set shows."""
-        return self.people(wildcards.dataset)
-
-    def those_tested(self, wildcards: Wildcards) -> list[str]:
-        """Subjects that a method is measured on."""
-        return self.tested(wildcards.dataset)
-
-    def people_tested(self, wildcards: Wildcards) -> list[str]:
-        """The person that each tested subject shows, in their order."""
-        people = self.people(wildcards.dataset)
-        return [people[subject] for subject in self.tested(wildcards.dataset)]
-
-    def folds_tested(self, wildcards: Wildcards) -> list[str]:
-        """The fold that tests each tested subject, in their order."""
-        return [self.fold_of(wildcards.dataset, subject) for subject in self.tested(wildcards.dataset)]
 
     def group(self, wildcards: Wildcards) -> str:
         """Whether a phantom is a patient or a control."""
