@@ -34,12 +34,7 @@ rule diagnosis:
         published=PLAN.report.published,
         images=of_job(PLAN.records.images_behind),
     output:
-        tsv=report(
-            PATHS.table,
-            caption="../resources/captions/table.rst",
-            category="Tables",
-            labels={"experiment": "{experiment}"},
-        ),
+        tsv=in_report(PATHS.table, "table", "Tables"),
         markdown=PATHS.table_markdown,
         latex=PATHS.table_latex,
         record=PATHS.record,
@@ -74,12 +69,7 @@ rule roc:
     input:
         scores=PLAN.diagnosis.scored,
     output:
-        png=report(
-            PATHS.figure,
-            caption="../resources/captions/figure.rst",
-            category="Figures",
-            labels={"experiment": "{experiment}"},
-        ),
+        png=in_report(PATHS.figure, "figure", "Figures"),
         svg=PATHS.figure_svg,
     log:
         "<logs>/roc/{experiment}.log",

@@ -100,6 +100,12 @@ def at_most(threads):
     return min(threads, config.get("max_threads", threads))
 
 
+def in_report(path, caption, category):
+    """A file that Snakemake's own report shows, found there by its wildcards."""
+    labels = {name: f"{{{name}}}" for name in re.findall(r"{(\w+)}", path)}
+    return report(path, caption=f"../resources/captions/{caption}.rst", category=category, labels=labels or None)
+
+
 def warn_of_the_future():
     """Say it where results seem newer than they can be: jobs that read them would be repeated until that time has come."""
     found = future_files(PATHS.results)

@@ -85,12 +85,7 @@ rule similarity:
     input:
         unpack(PLAN.evaluation.to_compare),
     output:
-        report(
-            PATHS.table,
-            caption="../resources/captions/similarity.rst",
-            category="Tables",
-            labels={"experiment": "{experiment}"},
-        ),
+        in_report(PATHS.table, "similarity", "Tables"),
     log:
         "<logs>/similarity/{experiment}.log",
     benchmark:

@@ -442,12 +442,7 @@ rule range_table:
     input:
         unpack(of_job(PLAN.positron_range.results)),
     output:
-        tsv=report(
-            PATHS.table,
-            caption="../resources/captions/table.rst",
-            category="Tables",
-            labels={"experiment": "{experiment}"},
-        ),
+        tsv=in_report(PATHS.table, "table", "Tables"),
         markdown=PATHS.table_markdown,
         latex=PATHS.table_latex,
         record=PATHS.record,
@@ -479,12 +474,7 @@ rule range_figure:
     input:
         unpack(of_job(PLAN.positron_range.results)),
     output:
-        png=report(
-            PATHS.range_figure,
-            caption="../resources/captions/figure.rst",
-            category="Figures",
-            labels={"experiment": "{experiment}", "figure": "{figure}"},
-        ),
+        png=in_report(PATHS.range_figure, "figure", "Figures"),
         svg=PATHS.range_figure_svg,
     log:
         "<logs>/range_figure/{experiment}/{figure}.log",

@@ -8,12 +8,7 @@ rule table:
         published=PLAN.report.published,
         images=of_job(PLAN.records.images_behind),
     output:
-        tsv=report(
-            PATHS.table,
-            caption="../resources/captions/table.rst",
-            category="Tables",
-            labels={"experiment": "{experiment}"},
-        ),
+        tsv=in_report(PATHS.table, "table", "Tables"),
         markdown=PATHS.table_markdown,
         latex=PATHS.table_latex,
         record=PATHS.record,
@@ -47,12 +42,7 @@ rule figure:
     input:
         unpack(PLAN.report.drawn),
     output:
-        png=report(
-            PATHS.figure,
-            caption="../resources/captions/figure.rst",
-            category="Figures",
-            labels={"experiment": "{experiment}"},
-        ),
+        png=in_report(PATHS.figure, "figure", "Figures"),
         svg=PATHS.figure_svg,
     log:
         "<logs>/figure/{experiment}.log",
@@ -80,11 +70,7 @@ rule page:
     input:
         unpack(PLAN.page.inputs),
     output:
-        report(
-            PATHS.page,
-            caption="../resources/captions/page.rst",
-            category="Report",
-        ),
+        in_report(PATHS.page, "page", "Report"),
     log:
         "<logs>/page.log",
     benchmark:
