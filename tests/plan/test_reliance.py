@@ -26,7 +26,7 @@ def test_the_table_is_built_from_every_fold_of_every_row(own):
     folder = "results/made_up/reliance/swapped/mni/drf4"
     wanted = [f"{folder}/{row}/fold-{name}.tsv" for row in METHODS for name in ("0", "1", "2")]
     assert own.report.values("swapped") == wanted == own.page.inputs(job())["reliance"]
-    assert own.evaluation.metrics(["swapped"]) == []
+    assert not own.evaluation.metrics(["swapped"])
     assert own.verification.tables(job())["results/made_up/tables/swapped.tsv"]["files"] == {"metrics": wanted}
 
 

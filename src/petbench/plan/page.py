@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from petbench.files import checksum
 from petbench.plan.diagnosis import Diagnosis
 from petbench.plan.lineage import Training
 from petbench.plan.report import Report
@@ -22,12 +23,10 @@ class Page:
     @cached_property
     def columns(self) -> dict[tuple[str, str], list[str]]:
         """Methods of all experiments by data set and dose, each once and in order."""
-        shown: dict[tuple[str, str], list[str]] = {}
-        for name in [name for name in self.report.scale.tabulated if name not in self.report.scale.reliances]:
-            for dataset, dose, rows in self.report.scale.columns(name):
-                methods = shown.setdefault((dataset, dose), [])
-                methods += [row for row in rows if row not in methods]
-        return shown
+        shown: dict[tuple[str, str], dict[str, None]] = {}
+        for dataset, dose, row in (cell for name in self.report.scale.measured for cell in self.report.scale.cells(name)):
+            shown.setdefault((dataset, dose), {})[row] = None
+        return {column: list(rows) for column, rows in shown.items()}
 
     @cached_property
     def behind(self) -> dict[tuple[str, str, str], list[Training]]:
@@ -118,7 +117,7 @@ class Page:
         report, scale, paths = self.report, self.report.scale, self.report.paths
         figures = {name: paths.figure if "views" in scale.experiments[name] else paths.figure_svg for name in scale.figures}
         return {
-            "metrics": report.evaluation.metrics(scale.run),
+            "metrics": list(report.evaluation.metrics(scale.run)),
             "reliance": [path for name in scale.reliances for path in report.reliance.values(name)],
             "scores": self.diagnosis.scores(scale.run),
             "histories": [report.trainings.history(training) for training in self.trainings],
@@ -137,5 +136,5 @@ class Page:
 
     def parts(self) -> list[str]:
         """Checksums of what the page takes from the code's own files: template, style, script and printed values."""
-        assets = sorted((PACKAGE / "report" / "assets").iterdir())
-        return self.report.checksums([*assets, *self.published, self.report.printed_values("papers")])
+        assets = map(str, sorted((PACKAGE / "report" / "assets").iterdir()))
+        return [checksum(path) for path in (*assets, *self.published, self.report.printed_values("papers"))]

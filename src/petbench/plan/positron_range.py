@@ -44,10 +44,6 @@ class PositronRange:
             yield from ((strategy, str(number)) for number in range(1, entry.get("realisations", 1) + 1))
 
     # files
-    def psf(self, psf_set: str) -> str:
-        """Path of a whole PSF set."""
-        return self.paths.psf.format(psf_set=psf_set)
-
     def volumes(self, torso: str) -> dict[str, str]:
         """Paths of a torso's volumes."""
         paths = {"activity": self.paths.torso_activity, "mu": self.paths.torso_mu, "lesions": self.paths.torso_lesions}
@@ -56,7 +52,7 @@ class PositronRange:
     def kernels(self, predictor: str) -> dict[str, str]:
         """What kernels come from: the trained predictor and the homogeneous materials."""
         weights, materials = self.paths.predictor.format(predictor=predictor), self.scale.predictors[predictor]["kernels"]
-        return {"weights": weights, "kernels": self.psf(materials)}
+        return {"weights": weights, "kernels": self.paths.psf.format(psf_set=materials)}
 
     def sources(self, strategy: str, predictor: str) -> dict[str, str]:
         """What a strategy takes its kernels from; without correction nothing."""
@@ -150,7 +146,7 @@ class PositronRange:
 
     def psf_sets(self, wildcards: Wildcards) -> list[str]:
         """The PSF sets that a predictor is trained on."""
-        return [self.psf(name) for name in self.scale.predictors[wildcards.predictor]["psf_sets"]]
+        return [self.paths.psf.format(psf_set=name) for name in self.scale.predictors[wildcards.predictor]["psf_sets"]]
 
     def supplied(self, wildcards: Wildcards) -> list[str]:
         """The volumes of a torso that a lab supplies."""
@@ -204,7 +200,7 @@ class PositronRange:
 
     def kernels_compared(self, wildcards: Wildcards) -> dict[str, Any]:
         """Two runs of GATE, and what a predictor's kernels are made from."""
-        runs = [self.psf(name) for name in self.scale.ranges[wildcards.experiment]["runs"]]
+        runs = [self.paths.psf.format(psf_set=name) for name in self.scale.ranges[wildcards.experiment]["runs"]]
         return {"runs": runs, **self.kernels(wildcards.predictor)}
 
     def torsos_compared(self, wildcards: Wildcards) -> dict[str, Any]:

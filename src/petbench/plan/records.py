@@ -51,7 +51,7 @@ class Records(AfterTraining):
         for dataset, study in self.diagnosis.behind(experiment):
             samples |= {(dataset, NO_DOSE, subject) for subject in [*study.train, *study.test]}
         if experiment not in self.scale.diagnoses:
-            for dataset, dose, _ in self.scale.columns(experiment):
+            for dataset, dose in self.scale.columns(experiment):
                 samples |= {(dataset, dose, subject) for subject in self.subjects.tested(dataset)}
         if experiment in self.scale.reliances:
             samples |= {

@@ -21,8 +21,7 @@ class Reliance(AfterTraining):
         """What the table of an experiment is built from, fold by fold."""
         return [
             self.paths.reliance.format(experiment=experiment, dataset=dataset, dose=dose, method=row, fold=fold)
-            for dataset, dose, rows in self.scale.columns(experiment)
-            for row in rows
+            for dataset, dose, row in self.scale.cells(experiment)
             for fold in self.subjects.folds(dataset)
         ]
 

@@ -48,13 +48,9 @@ class Report(AfterTraining):
         return tables + figures
 
     def printed_values(self, name: str) -> str:
-        """Path of a file of printed values; its content, not its time, decides what reruns (see `checksums`)."""
+        """Path of a file of printed values; its checksum decides what reruns, as a fresh checkout has new times and the same content."""
         path = self.printed / f"{name}.tsv"
         return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
-
-    def checksums(self, paths: Iterable[str | Path]) -> list[str]:
-        """Checksums of files that come with the code: a fresh checkout has new times and the same content."""
-        return [checksum(path) for path in paths]
 
     # what rules name
     def published(self, wildcards: Wildcards) -> list[str]:
@@ -63,7 +59,7 @@ class Report(AfterTraining):
 
     def published_checksum(self, wildcards: Wildcards) -> list[str]:
         """Checksum of the paper's printed values."""
-        return self.checksums(self._published(wildcards))
+        return [checksum(path) for path in self._published(wildcards)]
 
     def _published(self, wildcards: Wildcards) -> list[str]:
         entry = self.scale.experiments[wildcards.experiment]
@@ -76,11 +72,11 @@ class Report(AfterTraining):
 
     def values(self, experiment: str) -> list[str]:
         """What the table of an experiment is built from: metric tables, or what swapping a method's inputs does, fold by fold."""
-        return self.reliance.values(experiment) if experiment in self.scale.reliances else self.evaluation.metrics([experiment])
+        return self.reliance.values(experiment) if experiment in self.scale.reliances else list(self.evaluation.metrics([experiment]))
 
     def pictured(self, wildcards: Wildcards) -> dict[str, Any]:
         """What pictures take of each data set: its title, where it comes from and how it is scaled, and the slices that are evaluated."""
-        entries = {dataset: self.scale.datasets[dataset] for dataset, _, _ in self.scale.columns(wildcards.experiment)}
+        entries = {dataset: self.scale.datasets[dataset] for dataset, _ in self.scale.columns(wildcards.experiment)}
         return {
             name: {
                 "title": entry["title"],
@@ -112,7 +108,7 @@ class Report(AfterTraining):
         if name in self.scale.maps:
             return {"similarity": self.paths.table.format(experiment=name)}
         if "panels" in experiment:
-            return {"metrics": self.evaluation.metrics([name])}
+            return {"metrics": self.values(name)}
         shown = [(dataset, dose, self.subjects.tested(dataset)[0]) for dataset, dose in places_of(experiment)]
         rows = [STANDARD_ROW, *(row for row in experiment["rows"] if row != STANDARD_ROW)]
         images = []

@@ -61,18 +61,15 @@ class Trainings:
 
     def weights(self, training: Training) -> str:
         """Path of a training's weights."""
-        return self._file(self.paths.weights, training)
+        return self.paths.weights.format(**vars(training))
 
     def history(self, training: Training) -> str:
         """Path of a training's losses."""
-        return self._file(self.paths.history, training)
+        return self.paths.history.format(**vars(training))
 
     def cost(self, training: Training) -> str:
         """Path of what a training cost."""
-        return self._file(self.paths.cost, training)
-
-    def _file(self, path: str, training: Training) -> str:
-        return path.format(dataset=training.dataset, dose=training.dose, method=training.method, fold=training.fold)
+        return self.paths.cost.format(**vars(training))
 
     def domain(self, training: Training) -> str:
         """The domain of a data set that a training reads."""
