@@ -11,7 +11,7 @@ from petbench.errors import InputError
 from petbench.plan.plan import Plan
 from petbench.positron_range.study import STRATEGIES
 from petbench.workflow.clock import future_files
-from petbench.workflow.entries import UNRESTORED, wildcard_choice
+from petbench.workflow.names import UNRESTORED, wildcard_choice
 from petbench.workflow.runtime import scan_minutes
 from snakemake.cli import get_argument_parser
 

@@ -12,7 +12,8 @@ from petbench.physics.scanner import Scanner
 from petbench.plan.paths import Paths
 from petbench.plan.scale import Entry, Scale, Wildcards
 from petbench.plan.subjects import Subjects
-from petbench.workflow.entries import STANDARD
+from petbench.workflow.names import STANDARD
+from petbench.workflow.schema import told_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,11 +33,9 @@ class Acquisition:
         for name, entry in self.scale.datasets.items():
             simulated = {dose: block for dose, block in entry["doses"].items() if "rec" not in block and "psnr" not in block}
             if "simulation" in entry:
-                try:
+                with told_of(f"data set {name}"):
                     scanner = Scanner.from_entry(self.scale.scanners[entry["scanner"]])
                     check_doses(simulated, entry["simulation"], entry["reconstruction"], scanner)
-                except InputError as error:
-                    raise InputError(f"data set {name}: {error}") from None
 
     # heads
     def head(self, wildcards: Wildcards) -> Entry:

@@ -10,7 +10,7 @@ from petbench.plan.after_training import AfterTraining
 from petbench.plan.lineage import Study, Training, check_study, study_of
 from petbench.plan.scale import Entry, Wildcards
 from petbench.preprocess.splits import ALL
-from petbench.workflow.entries import NO_DOSE
+from petbench.workflow.names import NO_DOSE
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ from petbench.files import checksum
 from petbench.plan.after_training import AfterTraining
 from petbench.plan.lineage import Training, weights_of
 from petbench.plan.scale import Wildcards
-from petbench.workflow.entries import UNRESTORED
+from petbench.workflow.names import UNRESTORED
 from petbench.workflow.runtime import evaluated_slices
 
 

@@ -9,7 +9,7 @@ from petbench.evaluation.definitions import STANDARD_ROW
 from petbench.plan.paths import Paths
 from petbench.plan.scale import Scale, Wildcards
 from petbench.plan.subjects import Subjects
-from petbench.workflow.entries import LOW_DOSE, STANDARD
+from petbench.workflow.names import LOW_DOSE, STANDARD
 
 
 @dataclass(frozen=True, eq=False)

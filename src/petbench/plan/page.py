@@ -10,7 +10,7 @@ from petbench.plan.lineage import Training
 from petbench.plan.report import Report
 from petbench.plan.scale import Wildcards
 from petbench.workflow.code import PACKAGE
-from petbench.workflow.entries import LOW_DOSE, UNRESTORED
+from petbench.workflow.names import LOW_DOSE, UNRESTORED
 
 
 @dataclass(frozen=True, eq=False)

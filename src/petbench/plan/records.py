@@ -11,7 +11,8 @@ from petbench.plan.lineage import Training, training_samples
 from petbench.plan.positron_range import PositronRange
 from petbench.plan.reliance import Reliance
 from petbench.report.provenance import numbered
-from petbench.workflow.entries import NO_DOSE, STANDARD, UNRESTORED, methods_of
+from petbench.workflow.experiment_entries import methods_of
+from petbench.workflow.names import NO_DOSE, STANDARD, UNRESTORED
 
 # Stages that run methods, where it is not `restore_subject`.
 RESTORING = {"diagnosis": "classify", "roc": "classify", "reliance": "reliance"}

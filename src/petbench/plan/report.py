@@ -15,7 +15,8 @@ from petbench.plan.reliance import Reliance
 from petbench.plan.scale import Wildcards
 from petbench.report.notes import scale_notes
 from petbench.report.places import places_of, through_lesions
-from petbench.workflow.entries import UNRESTORED, methods_of
+from petbench.workflow.experiment_entries import methods_of
+from petbench.workflow.names import UNRESTORED
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from petbench.evaluation.definitions import STUDIES
-from petbench.workflow.entries import NO_DOSE, STANDARD, UNRESTORED
+from petbench.workflow.names import NO_DOSE, STANDARD, UNRESTORED
 from petbench.workflow.range_entries import RANGE_KINDS
 
 Entry = dict[str, Any]

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from petbench.errors import InputError
 from petbench.files import digest
 from petbench.plan.scale import Entry, Scale, Wildcards
 from petbench.preprocess.splits import ALL, fold_testing, folds, people_of, subjects_tested, validation_subjects
+from petbench.workflow.schema import told_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,10 +43,8 @@ class Subjects:
         """
         if subject in self.mr_only(dataset):
             return ALL
-        try:
+        with told_of(f"data set {dataset}"):
             return fold_testing(self.people(dataset), self.scale.datasets[dataset]["split"], subject)
-        except InputError as error:
-            raise InputError(f"data set {dataset}: {error}") from None
 
     def registered(self, dataset: str) -> list[str]:
         """Subjects that are trained on or tested."""

@@ -9,7 +9,8 @@ from petbench.plan.lineage import Training, check_unseen, starting_point, traini
 from petbench.plan.paths import Paths
 from petbench.plan.scale import Entry, Scale, Wildcards
 from petbench.plan.subjects import Subjects
-from petbench.workflow.entries import UNRESTORED, methods_of
+from petbench.workflow.experiment_entries import methods_of
+from petbench.workflow.names import UNRESTORED
 from petbench.workflow.runtime import restoring_minutes
 
 
