@@ -76,16 +76,13 @@ def load(config: Mapping[str, Any], basedir: str | Path) -> Entry:
             check_reliance(experiment, methods, datasets, where)
         if "similarity" in experiment:
             check_time_step(experiment, methods, where)
-    scanners = {
-        entry["scanner"]: library.resolve_whole("scanners", entry["scanner"], f"{library.files['datasets'][dataset]}: scanner")
-        for dataset, entry in datasets.items()
-        if "scanner" in entry
-    }
+    scanners: dict[str, Entry] = {}
     for dataset, content in datasets.items():
         if "scanner" in content:
-            subsets, views = content["reconstruction"]["subsets"], scanners[content["scanner"]]["views"]
+            path = library.files["datasets"][dataset]
+            scanner = scanners[content["scanner"]] = library.resolve_whole("scanners", content["scanner"], f"{path}: scanner")
+            subsets, views = content["reconstruction"]["subsets"], scanner["views"]
             if subsets > views:
-                path = library.files["datasets"][dataset]
                 raise InputError(f"{path}: reconstruction/subsets: {subsets} subsets exceed the scanner's {views} views; lower it.")
     return {
         "scale": config["scale"],
