@@ -9,7 +9,8 @@ from petbench.plan.lineage import Training, check_unseen, starting_point, traini
 from petbench.plan.paths import Paths
 from petbench.plan.scale import Entry, Scale, Wildcards
 from petbench.plan.subjects import Subjects
-from petbench.workflow.entries import UNRESTORED, methods_of
+from petbench.workflow.experiment_entries import methods_of
+from petbench.workflow.names import UNRESTORED
 from petbench.workflow.runtime import restoring_minutes
 
 
@@ -61,18 +62,15 @@ class Trainings:
 
     def weights(self, training: Training) -> str:
         """Path of a training's weights."""
-        return self._file(self.paths.weights, training)
+        return self.paths.weights.format(**vars(training))
 
     def history(self, training: Training) -> str:
         """Path of a training's losses."""
-        return self._file(self.paths.history, training)
+        return self.paths.history.format(**vars(training))
 
     def cost(self, training: Training) -> str:
         """Path of what a training cost."""
-        return self._file(self.paths.cost, training)
-
-    def _file(self, path: str, training: Training) -> str:
-        return path.format(dataset=training.dataset, dose=training.dose, method=training.method, fold=training.fold)
+        return self.paths.cost.format(**vars(training))
 
     def domain(self, training: Training) -> str:
         """The domain of a data set that a training reads."""
