@@ -16,6 +16,7 @@ from torch import Tensor
 
 from petbench.errors import InputError
 from petbench.methods.base import Batch, Progress, Restorer, Step
+from petbench.networks.span import Span
 
 VARIANCES = ("fixed_small", "fixed_large", "learned")
 PREDICTIONS = ("x0", "epsilon")
@@ -102,11 +103,14 @@ class Process:
     range: Sequence[float]
 
     def __post_init__(self) -> None:
-        low, high = self.range
-        if low >= high:
-            raise InputError(f"train/diffusion/range: {low} is not below {high}; give a lower value and then a higher one.")
+        assert self.span.low < self.span.high  # made here, so that bounds that do not ascend are refused at once
         if self.variance == "learned" and self.vlb_weight == 0:
             raise InputError("train/diffusion/vlb_weight: 0 leaves the learned variance untrained; give a weight, or a fixed variance.")
+
+    @cached_property
+    def span(self) -> Span:
+        """The map of scaled PET to images of the process."""
+        return Span(self.range, "train/diffusion/range")
 
     @cached_property
     def alpha_bar(self) -> Tensor:
@@ -121,13 +125,11 @@ class Process:
 
     def encode(self, pet: Tensor) -> Tensor:
         """Scaled PET as an image of the process."""
-        low, high = self.range
-        return (2 * pet - low - high) / (high - low)
+        return self.span.encode(pet)
 
     def decode(self, image: Tensor) -> Tensor:
         """The inverse of `encode`."""
-        low, high = self.range
-        return ((high - low) * image + low + high) / 2
+        return self.span.decode(image)
 
     def share(self, time: Tensor) -> Tensor:
         """Alpha bar at steps (B,) on the CPU, 1 where a step is -1."""
