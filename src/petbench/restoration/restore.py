@@ -39,6 +39,7 @@ def stitch(
     blend: str = BLEND,
     slices: Slices | None = None,
     progress: Progress | None = None,
+    more: Mapping[str, NDArray[np.float32]] | None = None,
 ) -> NDArray[np.float32]:
     """Restore a volume window by window; where windows overlap, their weighted mean is taken.
 
@@ -58,6 +59,7 @@ def stitch(
         blend: Weights of a window: `taper` (see `petbench.preprocess.windows.taper`) or `average`, 1 everywhere, which shows seams.
         slices: Which slices are restored; all when left out. The others are the low dose.
         progress: What an interrupted restoration of the same has kept, and where this one keeps its own; none for neither.
+        more: Further inputs by name, scaled and of the same shape (see `Restorer.restore`).
 
     Returns:
         Scaled restored PET, (x, y, z).
@@ -78,11 +80,13 @@ def stitch(
         for first in range(progress.windows, len(starts), batch_size):
             corners = starts[first : first + batch_size]
             places = [window_slices(corner, window) for corner in corners]
-            inputs = [
-                None if volume is None else torch.from_numpy(np.stack([volume[place] for place in places])).reshape(shape).to(device)
-                for volume in (low_dose, mr)
-            ]
-            restored = draw(*inputs, corners).cpu().numpy()
+
+            def cut(volume: NDArray[np.float32], places: Sequence[tuple[slice, ...]] = places) -> torch.Tensor:
+                return torch.from_numpy(np.stack([volume[place] for place in places])).reshape(shape).to(device)
+
+            inputs = [None if volume is None else cut(volume) for volume in (low_dose, mr)]
+            beside = {name: cut(volume) for name, volume in (more or {}).items()}
+            restored = draw(*inputs, corners, **beside).cpu().numpy()
             for place, part in zip(places, restored, strict=True):
                 total[place] += part.reshape(tuple(window)) * share
             progress.keep(total, first + len(corners))
@@ -99,11 +103,11 @@ def _drawing(restorer: Restorer, sampler: Sampler | None, subject: str) -> Calla
         mend = "give its entry restore/sampler" if sampler is None else "remove restore/sampler from its entry"
         raise InputError(f"restore: this method {'samples' if sampler is None else 'does not sample'}; {mend}.")
     if not isinstance(restorer, Diffusion) or sampler is None:
-        return lambda low_dose, mr, corners: restorer.restore(low_dose, mr)
+        return lambda low_dose, mr, corners, **more: restorer.restore(low_dose, mr, **more)
 
-    def sample(low_dose: torch.Tensor | None, mr: torch.Tensor | None, corners: NDArray[np.int32]) -> torch.Tensor:
+    def sample(low_dose: torch.Tensor | None, mr: torch.Tensor | None, corners: NDArray[np.int32], **more: torch.Tensor) -> torch.Tensor:
         seeds = [int(digest([sampler.seed, subject, corner.tolist()])[:15], 16) for corner in corners]
-        return restorer.sample(low_dose, mr, sampler, [torch.Generator().manual_seed(seed) for seed in seeds])
+        return restorer.sample(low_dose, mr, sampler, [torch.Generator().manual_seed(seed) for seed in seeds], **more)
 
     return sample
 
