@@ -31,6 +31,8 @@ from petbench.workflow.schema import check, read_yaml
 from petbench.workflow.subjects import with_subjects
 
 LOW_DOSE = "low_dose"
+MORE_INPUTS = ("context",)
+"""What `restore/inputs` may name beside the low dose and MR, as in `petbench.methods.base`; a module takes what its schema names."""
 UNRESTORED = (LOW_DOSE, STANDARD_ROW)
 """Rows of a table that are images of the data set, not a method's."""
 STANDARD = "standard"
@@ -89,6 +91,7 @@ def load(config: Mapping[str, Any], basedir: str | Path) -> Entry:
                 _check_study(classifiers[experiment["classifier"]], datasets[column["dataset"]], column, f"{where}: columns")
             _check_known(experiment, datasets[column["dataset"]], column["dataset"], where)
         _check_distinct(methods_of(experiment), methods, where)
+        _check_context_shown(experiment, methods, where)
         if experiment["kind"] == "reliance":
             _check_reliance(experiment, methods, datasets, where)
         if "similarity" in experiment:
@@ -364,6 +367,11 @@ def _add_method(
                 _add_dataset(library, reference["dataset"], f"{path}: {key}", datasets)
                 if "dose" in reference:
                     _check_dose(datasets, reference["dataset"], reference["dose"], f"{path}: {key}")
+    if "context" in entry:
+        context = entry["context"]["method"]
+        _add_method(library, context, f"{path}: context", methods, datasets, (*above, name))
+        if "ensemble" in methods[context]:
+            raise InputError(f"{path}: context: {context!r} is an ensemble, which has no weights of its own; name one of its methods.")
     for part in entry.get("ensemble", []):
         _add_method(library, part, f"{path}: ensemble", methods, datasets, (*above, name))
     for other in entry.get("also_train_on", []):
@@ -380,6 +388,8 @@ def _add_method(
         raise InputError(f"{path}: train: give either steps or epochs, not both or neither (null removes an inherited key).")
     if "train" in entry:
         _check_module(library, entry, path)
+    if ("context" in entry) != ("context" in entry["restore"].get("inputs", [])):
+        raise InputError(f"{path}: restore/inputs name context where the entry has a `context`, and only there; give both, or neither.")
     if "wavelet" in entry["restore"]:
         _check_wavelet(entry["restore"]["wavelet"], path)
     _check_restoring(library, entry["restore"], _trained(methods, entry), str(path))
@@ -432,6 +442,9 @@ def _check_restoring(library: Library, restore: Entry, source: Entry, where: str
             " (train/diffusion/timesteps); take fewer."
         )
     if "module" in source:
+        further = library.module_schema(source["module"]).get("more", [])
+        if unknown := [kind for kind in restore["inputs"] if kind in MORE_INPUTS and kind not in further]:
+            raise InputError(f"{where}: restore/inputs: the module {source['module']} takes no {unknown[0]}; take it out.")
         check({"train": source["train"], "restore": restore}, library.module_schema(source["module"]).get("together", {}), where)
 
 
@@ -468,6 +481,13 @@ def _check_time_step(experiment: Entry, methods: Mapping[str, Entry], where: str
             f"{where}: similarity/time_step: {experiment['similarity']['time_step']} is not among the {steps} steps of {row}"
             f" (0 to {steps - 1}); lower it."
         )
+
+
+def _check_context_shown(experiment: Entry, methods: Mapping[str, Entry], where: str) -> None:
+    """Check that no row takes a context where images are swapped or PET is made for a diagnosis: its context would be another, too."""
+    for row in methods_of(experiment) if experiment["kind"] in (*STUDIES, "reliance") else []:
+        if "context" in methods.get(row, {}):
+            raise InputError(f"{where}: rows: {row} takes a context, which this kind of experiment does not make; name its first stage.")
 
 
 def _check_reliance(experiment: Entry, methods: Mapping[str, Entry], datasets: Mapping[str, Entry], where: str) -> None:
