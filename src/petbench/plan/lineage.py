@@ -139,15 +139,16 @@ def check_unseen(entries: Mapping[str, Any], method: str, dataset: str, dose: st
         weights = weights_of(entries, Training(dataset, dose, method, fold))
         check_contexts(entries, weights, {_identity(entries, dataset, subject) for subject in tests})
         context = context_of(entries, Training(dataset, dose, method, fold))
-        known = identities(entries, weights) | (set() if context is None else identities(entries, weights_of(entries, context)))
-        for subject in tests:
-            if _identity(entries, dataset, subject) in known:
-                shown = repr(subject) if people.get(subject, subject) == subject else f"{subject!r} (phantom {people[subject]!r})"
-                raise InputError(
-                    f"config/methods/{method}.yaml: fold {fold} of {dataset!r} tests subject {shown}, which its weights"
-                    f" ({weights.method} on {weights.dataset!r}, fold {weights.fold}) were trained on;"
-                    " leave `fold` out of the reference, or refer to another data set."
-                )
+        for restoring in [weights, *([] if context is None else [weights_of(entries, context)])]:
+            known = identities(entries, restoring)
+            for subject in tests:
+                if _identity(entries, dataset, subject) in known:
+                    shown = repr(subject) if people.get(subject, subject) == subject else f"{subject!r} (phantom {people[subject]!r})"
+                    raise InputError(
+                        f"config/methods/{method}.yaml: fold {fold} of {dataset!r} tests subject {shown}, which its weights"
+                        f" ({restoring.method} on {restoring.dataset!r}, fold {restoring.fold}) were trained on;"
+                        " leave `fold` out of the reference, or refer to another data set."
+                    )
 
 
 def check_contexts(entries: Mapping[str, Any], training: Training, tested: Set[Person]) -> None:
