@@ -107,9 +107,11 @@ class Records:
     def stages(self, wildcards: Wildcards) -> dict[str, str]:
         """Hash of the code of each stage that an experiment's table depends on."""
         name, scale = wildcards.experiment, self.scale
-        modules = sorted({self.trainings.module(training) for training in self.trainings_behind(name)})
+        trainings = self.trainings_behind(name)
+        modules = sorted({self.trainings.module(training) for training in trainings})
         taken = [stage for stage, users in self._users(name).items() if users]
         of_methods = ["train", RESTORING.get(scale.experiments[name]["kind"], "restore_subject")]
+        of_methods += ["restore_context"] if any("context" in scale.methods[training.method] for training in trainings) else []
         return {stage: self.code(stage) for stage in taken} | {stage: self.code(stage, *modules) for stage in of_methods}
 
     def _users(self, experiment: str) -> dict[str, Any]:
