@@ -99,6 +99,14 @@ def test_a_second_stage_uses_its_context_and_is_better_than_the_first():
     assert error(second.restore(low_dose, mr, context=context.roll(1, 0)), unseen) > 1.5 * own
 
 
+@pytest.mark.parametrize("name", ["la_gan-first", "la_gan"])
+def test_slices_are_restored_as_patches_are(name):
+    method = make(name, network=NETWORK | {"spatial_dims": 2, "modalities": 2 if name == "la_gan-first" else 3})
+    batch = {kind: torch.rand(2, 1, 16, 12) for kind in ("low_dose", "mr", "context", "standard_dose")}
+    train_step(method, batch, optimisers(method))
+    assert method.eval().restore(batch["low_dose"], batch["mr"], context=batch["context"]).shape == (2, 1, 16, 12)
+
+
 def test_a_second_stage_needs_its_context():
     batch = heads(1, seed=0)
     with pytest.raises(InputError, match="needs context"):

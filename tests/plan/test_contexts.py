@@ -174,6 +174,17 @@ def test_entries_that_do_not_fit_are_one_line(change, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("row", "stages"), [("first", {"train", "restore_subject"}), ("second", {"train", "restore_subject", "restore_context"})]
+)
+def test_the_record_of_a_table_names_the_stage_that_makes_contexts_and_the_entry_of_the_first_stage(row, stages):
+    shown = {"shown": table([row], ("mni", "drf4"))}
+    records = plan(shown, datasets={"mni": dataset()}, methods=METHODS, scanners={"tiny": {}}).records
+    own = job(experiment="shown")
+    assert {stage for stage in records.stages(own) if "train" in stage or "restore" in stage} == stages
+    assert set(records.configuration(own)["methods"]) == {"first", row}
+
+
 @pytest.mark.parametrize("scale", ["tests/config/tiny.yaml", "config/small.yaml", "config/paper.yaml"])
 def test_every_scale_that_shows_la_gan_can_prove_it(scale):
     given = load(read_yaml(ROOT / scale) | {"run": ["mak_gan_table1"]}, ROOT)
