@@ -63,7 +63,7 @@ wildcard_constraints:
     dose=wildcard_choice(SCALE.doses),
     subject="[A-Za-z0-9]+",
     method=wildcard_choice([*SCALE.methods, *UNRESTORED]),
-    fold=r"\d+(-\d+)?|all",
+    fold=r"(\d+(-\d+)*|all)(\.\d+)*",
     classifier=wildcard_choice(SCALE.classifiers),
     domain="[a-z0-9]+",
     experiment=wildcard_choice(SCALE.experiments),

@@ -81,7 +81,7 @@ class EaGAN(Adversarial):
         encoded = self.span.encode(image)
         return torch.cat([beside, encoded, edge_map(encoded)] if self.edges_judged else [beside, encoded], dim=1)
 
-    def generate(self, low_dose: Tensor | None, mr: Tensor | None) -> Tensor:
+    def generate(self, low_dose: Tensor | None, mr: Tensor | None, **more: Tensor) -> Tensor:
         """The restored PET (B, 1, *spatial), with gradients; of the images, those that are no modality are not looked at.
 
         Raises:

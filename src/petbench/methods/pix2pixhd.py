@@ -54,7 +54,7 @@ class Pix2PixHD(Restorer):
         yield Step("generator", adversarial + self.matching * matching, logs)
 
     @torch.no_grad()
-    def restore(self, low_dose: Tensor | None, mr: Tensor | None) -> Tensor:
+    def restore(self, low_dose: Tensor | None, mr: Tensor | None, **more: Tensor) -> Tensor:
         """Restore windows (B, 1, *spatial); MR is not looked at.
 
         Raises:

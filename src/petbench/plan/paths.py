@@ -74,6 +74,8 @@ class Paths:
     weights = _Below("{dataset}/{dose}/{method}/fold-{fold}/model.safetensors")
     history = _Below("{dataset}/{dose}/{method}/fold-{fold}/history.tsv")
     cost = _Below("{dataset}/{dose}/{method}/fold-{fold}/cost.json")
+    context = _Below("{dataset}/{dose}/{method}/context/fold-{fold}/sub-{subject}.npy")
+    context_sidecar = _Below("{dataset}/{dose}/{method}/context/fold-{fold}/sub-{subject}.json")
     restored = _Below("{dataset}/{dose}/{method}/restored/sub-{subject}/pet/sub-{subject}_rec-{dose}_desc-restored_pet.nii.gz")
     restored_sidecar = _Below("{dataset}/{dose}/{method}/restored/sub-{subject}/pet/sub-{subject}_rec-{dose}_desc-restored_pet.json")
     metrics = _Below("{dataset}/{dose}/{method}/metrics.tsv")

@@ -97,9 +97,11 @@ class Records(AfterTraining):
 
     def stages(self, experiment: str) -> dict[str, str]:
         """Hash of the code of each stage that an experiment's table depends on."""
-        modules = sorted({self.trainings.module(training) for training in self.trainings_behind(experiment)})
+        trainings = self.trainings_behind(experiment)
+        modules = sorted({self.trainings.module(training) for training in trainings})
         taken = [stage for stage, users in self._users(experiment).items() if users]
         of_methods = ["train", RESTORING.get(self.scale.experiments[experiment]["kind"], "restore_subject")]
+        of_methods += ["restore_context"] if any("context" in self.scale.methods[training.method] for training in trainings) else []
         return {stage: self.code(stage) for stage in taken} | {stage: self.code(stage, *modules) for stage in of_methods}
 
     def _users(self, experiment: str) -> dict[str, Any]:

@@ -25,6 +25,7 @@ class Scale:
         synthetic: Data sets whose PET is made of MR.
         trained: Methods with a training of their own.
         fused: Methods that are an ensemble of others.
+        staged: Methods whose restored volumes others take as context.
         figures: Experiments with a figure.
         diagnoses: Experiments that show a diagnosis; `maps` the similarity of layers; `tabulated`, all others, metrics of images,
             of those restored (`measured`) or of what swapped images do to them (`reliances`).
@@ -47,6 +48,7 @@ class Scale:
         self.synthetic = _named(self.datasets, lambda entry: "structural" in entry["preprocess"])
         self.trained = _named(self.methods, lambda entry: "train" in entry)
         self.fused = _named(self.methods, lambda entry: "ensemble" in entry)
+        self.staged = {entry["context"]["method"] for entry in self.methods.values() if "context" in entry}
         self.figures = _named(self.experiments, lambda entry: entry["kind"] in ("figure", "roc", "similarity") or "views" in entry)
         self.diagnoses = _named(self.experiments, lambda entry: entry["kind"] in STUDIES)
         self.maps = _named(self.experiments, lambda entry: entry["kind"] == "similarity")

@@ -9,6 +9,7 @@ from petbench.evaluation.definitions import STUDIES
 from petbench.preprocess.windows import thin_axis
 from petbench.workflow.dataset_entries import add_dataset, check_dose
 from petbench.workflow.experiment_entries import (
+    check_context_shown,
     check_diagnosis,
     check_distinct,
     check_experiment,
@@ -72,6 +73,7 @@ def load(config: Mapping[str, Any], basedir: str | Path) -> Entry:
                 check_diagnosis(classifiers[experiment["classifier"]], datasets[column["dataset"]], column, f"{where}: columns")
             check_known(experiment, datasets[column["dataset"]], column["dataset"], where)
         check_distinct(methods_of(experiment), methods, where)
+        check_context_shown(experiment, methods, where)
         if experiment["kind"] == "reliance":
             check_reliance(experiment, methods, datasets, where)
         if "similarity" in experiment:

@@ -160,6 +160,17 @@ def check_time_step(experiment: Entry, methods: Mapping[str, Entry], where: str)
         )
 
 
+def check_context_shown(experiment: Entry, methods: Mapping[str, Entry], where: str) -> None:
+    """Check that no row takes a context where images are swapped or PET is made for a diagnosis: its context would be another, too.
+
+    Raises:
+        InputError: one does.
+    """
+    for row in methods_of(experiment) if experiment["kind"] in (*STUDIES, "reliance") else []:
+        if "context" in methods.get(row, {}):
+            raise InputError(f"{where}: rows: {row} takes a context, which this kind of experiment does not make; name its first stage.")
+
+
 def check_reliance(experiment: Entry, methods: Mapping[str, Entry], datasets: Mapping[str, Entry], where: str) -> None:
     """Check that each row restores by weights of its own fold, and each column has a low dose."""
     for row in experiment["rows"]:

@@ -9,7 +9,7 @@ from petbench.errors import InputError
 from petbench.workflow.dataset_entries import add_dataset, check_dose
 from petbench.workflow.library import Entry, Library, check_length
 from petbench.workflow.modules import check_module
-from petbench.workflow.names import UNRESTORED
+from petbench.workflow.names import MORE_INPUTS, UNRESTORED
 from petbench.workflow.schema import check, told_of
 
 
@@ -35,6 +35,11 @@ def add_method(
                 add_dataset(library, reference["dataset"], f"{path}: {key}", datasets)
                 if "dose" in reference:
                     check_dose(datasets, reference["dataset"], reference["dose"], f"{path}: {key}")
+    if "context" in entry:
+        context = entry["context"]["method"]
+        add_method(library, context, f"{path}: context", methods, datasets, (*above, name))
+        if "ensemble" in methods[context]:
+            raise InputError(f"{path}: context: {context!r} is an ensemble, which has no weights of its own; name one of its methods.")
     for part in entry.get("ensemble", []):
         add_method(library, part, f"{path}: ensemble", methods, datasets, (*above, name))
     for other in entry.get("also_train_on", []):
@@ -51,6 +56,8 @@ def add_method(
         check_length(entry["train"], path)
         with told_of(path):
             check_module(entry["module"], entry["train"], library.module_schema(entry["module"]))
+    if ("context" in entry) != ("context" in entry["restore"].get("inputs", [])):
+        raise InputError(f"{path}: restore/inputs name context where the entry has a `context`, and only there; give both, or neither.")
     if "wavelet" in entry["restore"]:
         _check_wavelet(entry["restore"]["wavelet"], path)
     _check_restoring(library, entry["restore"], trained(methods, entry), str(path))
@@ -96,6 +103,9 @@ def _check_restoring(library: Library, restore: Entry, source: Entry, where: str
             " (train/diffusion/timesteps); take fewer."
         )
     if "module" in source:
+        further = library.module_schema(source["module"]).get("more", [])
+        if unknown := [kind for kind in restore["inputs"] if kind in MORE_INPUTS and kind not in further]:
+            raise InputError(f"{where}: restore/inputs: the module {source['module']} takes no {unknown[0]}; take it out.")
         check({"train": source["train"], "restore": restore}, library.module_schema(source["module"]).get("together", {}), where)
 
 
