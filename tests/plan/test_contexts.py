@@ -180,9 +180,8 @@ def test_entries_that_do_not_fit_are_one_line(change, message):
 def test_the_record_of_a_table_names_the_stage_that_makes_contexts_and_the_entry_of_the_first_stage(row, stages):
     shown = {"shown": table([row], ("mni", "drf4"))}
     records = plan(shown, datasets={"mni": dataset()}, methods=METHODS, scanners={"tiny": {}}).records
-    own = job(experiment="shown")
-    assert {stage for stage in records.stages(own) if "train" in stage or "restore" in stage} == stages
-    assert set(records.configuration(own)["methods"]) == {"first", row}
+    assert {stage for stage in records.stages("shown") if "train" in stage or "restore" in stage} == stages
+    assert set(records.configuration("shown")["methods"]) == {"first", row}
 
 
 @pytest.mark.parametrize("scale", ["tests/config/tiny.yaml", "config/small.yaml", "config/paper.yaml"])
