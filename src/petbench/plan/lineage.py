@@ -196,8 +196,9 @@ def study_of(entries: Mapping[str, Any], dataset: str, dose: str, rows: Sequence
     """One fold of a diagnosis study, worked out from the entries alone.
 
     Generated PET of a tested subject comes from a generator that trained on the classifier's training subjects; that of a training
-    subject, from one that saw neither it nor anybody tested: for fold k and a subject of fold f, the generator of the pair (k, f). The
-    classifier for those with MR only is trained on everybody with PET, whose generated PET comes from their own fold's generator.
+    subject, from one that saw neither it nor anybody tested: for fold k and a subject of fold f, the generator of the pair (k, f), or
+    of a group of fold k (see `fold_unseen`). The classifier for those with MR only is trained on everybody with PET, whose generated PET
+    comes from their own fold's generator.
 
     Args:
         entries: Resolved entries.
