@@ -85,7 +85,7 @@ def cheapest(module):
 def test_a_method_starts_alive_at_ten_seeds(name):
     entry = METHODS[name]
     make = lambda: build(entry["module"], entry["train"])  # noqa: E731
-    assert broken(lives(make, entry["restore"], WINDOWS[entry["train"]["domain"]])) == []
+    assert broken(lives(make, entry["train"], entry["restore"], WINDOWS[entry["train"]["domain"]])) == []
 
 
 @pytest.mark.parametrize("name", [name for name, entry in METHODS.items() if entry.get("train", {}).get("optimiser")])

@@ -79,14 +79,17 @@ class Phantoms:
         self.pet = self.head * (0.6 + 0.4 * hot) * (1 - 0.6 * cold)
         noise = 0.02 * torch.randn(self.head.shape, generator=self.random)
         self.mr = self.head * (0.5 + 0.4 * cold - 0.25 * hot) + 0.1 * own + noise
+        self.regions = (self.head * (1 + hot + 2 * cold)).long()
+        self.diagnosis = (torch.arange(count) % 2).float()
 
     def windows(self, level: float | None = None) -> dict[str, Tensor]:
-        """All heads (B, 1, *spatial) with new noise, each at a level of its own between `LEVELS` unless one is given."""
+        """All heads (B, 1, *spatial) with new noise, each at a level of its own between `LEVELS` unless one is given; and what is known."""
         low, high = LEVELS
         drawn = low * (high / low) ** torch.rand(len(self.pet), *[1] * (self.pet.ndim - 1), generator=self.random)
         standard_dose = self.pet * (drawn if level is None else level)
         low_dose = torch.poisson(standard_dose * COUNTS, self.random) / COUNTS
-        return {"low_dose": low_dose, "mr": self.mr, "standard_dose": standard_dose}
+        known = {"regions": self.regions, "diagnosis": self.diagnosis}
+        return {"low_dose": low_dose, "mr": self.mr, "standard_dose": standard_dose, **known}
 
 
 class _CutError(Exception):
@@ -346,23 +349,28 @@ def keeps_weights(method: Restorer, module: str, train: Mapping[str, Any], scrat
     yield Finding("weights come back from their file", not unequal, f"{len(unequal)} of {len(loaded)} tensors differ")
 
 
-def lives(make: Callable[[], Restorer], restore: Mapping[str, Any], spatial: Sequence[int]) -> Iterator[Finding]:
+def lives(make: Callable[[], Restorer], train: Mapping[str, Any], restore: Mapping[str, Any], spatial: Sequence[int]) -> Iterator[Finding]:
     """Whether a method starts alive at each of `SEEDS`: every optimiser has a gradient at each step, and no image is constant."""
     phantoms = Phantoms(spatial, 2, seed=2)
     dead = []
     for seed in range(SEEDS):
         torch.manual_seed(seed)
         method, silent = make(), list[str]()
-        _asleep(method, batches(phantoms, restore["inputs"], MOVES), silent)
+        _asleep(method, batches(phantoms, seen(train, restore), MOVES), silent)
         spread = draw(method, phantoms.windows(), restore["inputs"], short_sampler(restore)).flatten(1).std(dim=1)
         if silent or not bool((spread > 0).all()):
             dead.append(seed)
     yield Finding(f"it starts alive at {SEEDS} seeds", not dead, f"dead at {dead}")
 
 
-def batches(phantoms: Phantoms, inputs: Sequence[str], steps: int) -> list[dict[str, Any]]:
-    """Training batches of phantoms that hold a method's inputs and the standard dose and nothing else."""
-    return [{name: image for name, image in phantoms.windows().items() if name in (*inputs, "standard_dose")} for _ in range(steps)]
+def seen(train: Mapping[str, Any], restore: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a training sees of a window: the method's inputs, the standard dose, and what its supervision names."""
+    return *restore["inputs"], "standard_dose", *train.get("supervision", ())
+
+
+def batches(phantoms: Phantoms, kinds: Sequence[str], steps: int) -> list[dict[str, Any]]:
+    """Training batches of phantoms that hold these kinds of data and nothing else."""
+    return [{kind: data for kind, data in phantoms.windows().items() if kind in kinds} for _ in range(steps)]
 
 
 def contract(
@@ -386,14 +394,15 @@ def contract(
 
     torch.manual_seed(train["seed"])
     phantoms = Phantoms(spatial, 4, seed=1)
+    kinds = seen(train, restore)
     method = make()
     findings = []
     if method.optimised():
-        probed, found = every_part_moves(make, batches(phantoms, restore["inputs"], MOVES))
+        probed, found = every_part_moves(make, batches(phantoms, kinds, MOVES))
         findings += found
         if train["precision"] == "bf16":
-            findings += bf16_agrees(probed, batches(phantoms, restore["inputs"], 2))
-    findings += resumes(make, train, batches(phantoms, restore["inputs"], 4), scratch)
+            findings += bf16_agrees(probed, batches(phantoms, kinds, 2))
+    findings += resumes(make, train, batches(phantoms, kinds, 4), scratch)
     if isinstance(method, Diffusion):
         kind = "sampled"
     elif "low_dose" in restore["inputs"]:
@@ -401,7 +410,7 @@ def contract(
     else:
         kind = "made"
     steps, rate = SHORT[kind] if method.optimised() else (1, 0.0)
-    learn(method, batches(phantoms, restore["inputs"], steps), rate)
+    learn(method, batches(phantoms, kinds, steps), rate)
     findings += keeps_weights(method, module, train, scratch)
     return method, phantoms, findings
 
@@ -420,7 +429,8 @@ def trains_unseen(module: str, train: Mapping[str, Any], restore: Mapping[str, A
     """
     with torch.device("meta"):
         method, image = build(module, train), torch.empty(2, 1, *spatial)
-    images = dict.fromkeys((*restore["inputs"], "standard_dose"), image)
+        told = {"regions": torch.empty(2, 1, *spatial, dtype=torch.int64), "diagnosis": torch.empty(2)}
+    images = {kind: told.get(kind, image) for kind in seen(train, restore)}
     for step in method.losses(images, Progress(9, 10)):
         step.loss.backward()  # type: ignore[no-untyped-call]
     draw(method, images, restore["inputs"], short_sampler(restore))
