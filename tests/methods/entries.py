@@ -55,6 +55,11 @@ TINY = {
         "network": {"filters": [[1, 2, 3], [4, 4]], "deep": 8, "residual_blocks": 1},
         "discriminator": {"channels": [2, 4, 4, 8]},
     },
+    "tpa_gan": {
+        "network": {"filters": [2, 4], "deep": [8, 8], "residual_blocks": 2},
+        "discriminator": {"channels": [2, 4, 4]},
+        "classifier": {"width": 4, "growth": 4, "layers": [1, 1]},
+    },
     "cgan_unet": {"network": {"channels": [4, 8]}, "discriminator": {"channels": [2, 4, 4, 8]}},
     "hgan": {"network": {"channels": 4, "residual_blocks": 1}, "discriminator": {"channels": 4, "layers": 2}},
     "gla_gan": {
