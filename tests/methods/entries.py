@@ -21,6 +21,8 @@ def entry(name: str) -> dict[str, Any]:
 
 TINY = {
     "m_unet": {"network": {"channels": [4, 8]}},
+    "mb_unet": {"network": {"channels": [4, 8]}},
+    "pix2pixhd": {"network": {"width": 4, "halvings": 2, "blocks": 1}, "discriminator": {"channels": 4, "layers": 2}},
     "ea_gan": {"network": {"channels": [4, 8, 8]}, "discriminator": {"channels": 4, "layers": 1}},
     "mak_gan": {
         "network": {
