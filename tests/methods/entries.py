@@ -53,6 +53,26 @@ TINY = {
         "network": {"modalities": 2, "regions": 2, "channels": [4, 8]},
         "discriminator": {"channels": [2, 4], "normalisation": "none", "size": 1},
     },
+    "cvt_gan": {
+        "network": {
+            "stem": 4,
+            "channels": [8, 8],
+            "depths": [1, 1],
+            "heads": [2, 2],
+            "decoder_heads": [2],
+            "expansion": 2,
+            "dropout": [0.0, 0.0],
+        },
+        "discriminator": {
+            "convolutions": [4, 8],
+            "strides": [2, 1],
+            "channels": [8],
+            "heads": [2],
+            "expansion": 2,
+            "dropout": 0.0,
+            "convolution_dropout": 0.0,
+        },
+    },
     "pcsa_gan": {
         "network": {"filters": [[1, 2, 3], [4, 4]], "deep": 8, "residual_blocks": 1},
         "discriminator": {"channels": [2, 4, 4, 8]},
