@@ -52,6 +52,11 @@ def test_everybody_has_a_label_and_quality_is_reported(results):
     assert participants["participant_id"].tolist() == [f"sub-{number:02d}" for number in range(1, 7)]
     assert sorted(participants["diagnosis"][:4]) == ["AD", "AD", "CN", "CN"]
     assert sorted(participants["diagnosis"][4:]) == ["AD", "CN"]
+    # a training may be told the labels of those with PET; nobody trains on the others
+    prepared = results / "none/prepared/volumes"
+    told = [json.loads((prepared / f"sub-{number:02d}/prepared.json").read_text())["diagnosis"] for number in range(1, 5)]
+    assert told == [int(label == "AD") for label in participants["diagnosis"][:4]]
+    assert not any("diagnosis" in json.loads((prepared / f"mr_only/sub-0{number}/prepared.json").read_text()) for number in (5, 6))
     for path in results.glob("structural/sub-*/*_probseg.json"):
         quality = json.loads(path.read_text())["Quality"]
         assert quality["MeanLandmarkErrorMm"] < 12
