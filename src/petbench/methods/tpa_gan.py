@@ -13,7 +13,7 @@ from petbench.methods.build import construct
 from petbench.networks.blocks import full_precision
 from petbench.networks.dense_classifier import DenseClassifier
 from petbench.networks.ms_ssim import slice_ssim
-from petbench.networks.strided_discriminator import StridedDiscriminator
+from petbench.networks.tpa_discriminator import TPADiscriminator
 from petbench.networks.tpa_generator import TPAGenerator
 
 LEAST = 1e-12
@@ -141,7 +141,7 @@ def build(train: Mapping[str, Any]) -> TPAGAN:
         raise InputError(f"train/stages: the shares {stages.reconstruction:g} and {stages.adversarial:g} are more than all; lower one.")
     parts = {
         "generator": construct(TPAGenerator, train, "network"),
-        "discriminator": construct(StridedDiscriminator, train, "discriminator"),
+        "discriminator": construct(TPADiscriminator, train, "discriminator"),
         "classifier": construct(DenseClassifier, train, "classifier"),
     }
     return construct(_assemble, train, "loss", **parts, stages=stages)

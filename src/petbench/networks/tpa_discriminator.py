@@ -12,7 +12,7 @@ LAST_GRID = 3
 """Voxels a side that the last convolution sees: what five halvings leave of the authors' 76 x 94 x 76."""
 
 
-class StridedDiscriminator(nn.Module):
+class TPADiscriminator(nn.Module):
     """3-wide convolutions of stride 2, each with normalisation and LeakyReLU .2, and one convolution over all that is left.
 
     Args:
