@@ -22,6 +22,8 @@ def entry(name: str) -> dict[str, Any]:
 TINY = {
     "m_unet": {"network": {"channels": [4, 8]}},
     "ea_gan": {"network": {"channels": [4, 8, 8]}, "discriminator": {"channels": 4, "layers": 1}},
+    "hi_net": {"network": {"channels": [4, 8]}, "discriminator": {"channels": [4, 8]}},
+    "cncl": {"network": {"channels": [4, 8]}, "discriminator": {"channels": [4, 8]}},
     "mak_gan": {
         "network": {
             "channels": [4, 8],
