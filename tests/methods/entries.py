@@ -49,6 +49,10 @@ TINY = {
         },
         "discriminator": {"channels": 4, "layers": 2},
     },
+    "la_gan": {
+        "network": {"modalities": 2, "regions": 2, "channels": [4, 8]},
+        "discriminator": {"channels": [2, 4], "normalisation": "none", "size": 1},
+    },
     "pcsa_gan": {
         "network": {"filters": [[1, 2, 3], [4, 4]], "deep": 8, "residual_blocks": 1},
         "discriminator": {"channels": [2, 4, 4, 8]},

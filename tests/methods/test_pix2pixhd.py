@@ -1,11 +1,12 @@
 import pytest
 import torch
-from entries import entry, merged
 
 from petbench.errors import InputError
 from petbench.methods.base import Progress
 from petbench.methods.build import build
 from petbench.networks.patchgan import MultiScaleDiscriminator, PatchDiscriminator
+
+from .entries import entry, merged
 
 SMALL = {"network": {"width": 4, "halvings": 2, "blocks": 1}, "discriminator": {"channels": 4, "layers": 2}, "initialisation": None}
 TRAIN = merged(entry("pix2pixhd")["train"], SMALL)

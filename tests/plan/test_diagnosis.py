@@ -30,7 +30,7 @@ def fold(name):
 def test_scores_of_every_fold_and_of_those_without_pet_are_shown(own):
     folder = "results/made_up/cohort/none/diagnosis/net"
     assert own.diagnosis.scores(["study"]) == [f"{folder}/fold-{name}/scores.tsv" for name in ("0", "1", "2", "3", "all")]
-    assert own.evaluation.metrics(["study"]) == []
+    assert not own.evaluation.metrics(["study"])
 
 
 def test_pet_to_train_on_is_made_by_weights_that_saw_neither_it_nor_the_tested(own):
@@ -56,9 +56,9 @@ def test_those_with_mr_only_are_tested_by_a_classifier_of_everybody_else(own):
 
 
 def test_the_record_of_a_diagnosis_names_everybody_and_the_classifier(own):
-    names = own.records.names_behind(job(experiment="study"))
+    names = own.records.names_behind("study")
     assert "cohort/09/T1w" in names
     assert "cohort/09/standard" not in names
-    assert set(own.records.configuration(job(experiment="study"))["classifiers"]) == {"net"}
-    assert "classify" in own.records.stages(job(experiment="study"))
+    assert set(own.records.configuration("study")["classifiers"]) == {"net"}
+    assert "classify" in own.records.stages("study")
     assert own.diagnosis.modules(fold("0")) == ["pcsa_gan"]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from petbench.errors import InputError
-from petbench.methods.base import Batch, Progress, Restorer, Step, need
+from petbench.methods.base import Batch, Progress, Restorer, Step, more_inputs, need
 from petbench.networks.blocks import full_precision
 
 OBJECTIVES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -141,7 +141,7 @@ class Adversarial(Restorer):
 
         What has weight 0 at a step is not computed, and while the adversarial loss has none the discriminator does not step.
         """
-        restored = self.generate(batch.get("low_dose"), batch.get("mr"))
+        restored = self.generate(batch.get("low_dose"), batch.get("mr"), **more_inputs(batch))
         weights = {name: weight for name in self.loss_weights if (weight := self.weight(name, progress))}
         computed: dict[str, Tensor] = {}
         if self.discriminator is not None and "adversarial" in weights:
@@ -157,15 +157,15 @@ class Adversarial(Restorer):
         yield Step("generator", loss, {name: term.detach() for name, term in computed.items()})
 
     @torch.no_grad()
-    def restore(self, low_dose: Tensor | None, mr: Tensor | None) -> Tensor:
+    def restore(self, low_dose: Tensor | None, mr: Tensor | None, **more: Tensor) -> Tensor:
         """Restore windows (B, 1, *spatial).
 
         Raises:
             InputError: PET or MR is missing, or a side is not divisible by the network's factor.
         """
-        return self.generate(low_dose, mr)
+        return self.generate(low_dose, mr, **more)
 
-    def generate(self, low_dose: Tensor | None, mr: Tensor | None) -> Tensor:
+    def generate(self, low_dose: Tensor | None, mr: Tensor | None, **more: Tensor) -> Tensor:
         """The restored PET (B, 1, *spatial), with gradients.
 
         Raises:

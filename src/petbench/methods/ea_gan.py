@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from petbench.errors import InputError
 from petbench.methods.adversarial import Adversarial
 from petbench.methods.base import Batch, Progress, l1, need
 from petbench.methods.build import construct
@@ -14,6 +13,7 @@ from petbench.networks.blocks import initialise
 from petbench.networks.edges import sobel_magnitude
 from petbench.networks.patchgan import PatchDiscriminator
 from petbench.networks.pix2pix_unet import Pix2PixUNet
+from petbench.networks.span import Span
 
 GAIN = 8.0
 """Edge strength by the authors' Sobel kernels, a quarter of whole numbers, of a slope of 1 a voxel."""
@@ -58,9 +58,7 @@ class EaGAN(Adversarial):
     ):
         super().__init__(generator, discriminator, pool, objective, weights)
         self.modalities = tuple(modalities)
-        self.low, self.high = range
-        if self.low >= self.high:
-            raise InputError(f"train/range: {self.low} is not below {self.high}; give a lower value and then a higher one.")
+        self.span = Span(range, "train/range")
         self.edges_judged, self.edge_ramp = edges_judged, edge_ramp
 
     def weight(self, name: str, progress: Progress) -> float:
@@ -70,7 +68,7 @@ class EaGAN(Adversarial):
 
     def terms(self, restored: Tensor, batch: Batch) -> dict[str, Callable[[], Tensor]]:
         """`l1` and `edge`, of images in [-1, 1]."""
-        ours, theirs = self._encode(restored), self._encode(batch["standard_dose"])
+        ours, theirs = self.span.encode(restored), self.span.encode(batch["standard_dose"])
         return {"l1": lambda: l1(ours, theirs), "edge": lambda: l1(edge_map(ours), edge_map(theirs))}
 
     def beside(self, batch: Batch) -> Tensor:
@@ -80,26 +78,21 @@ class EaGAN(Adversarial):
     def judged(self, image: Tensor, beside: Tensor | None) -> Tensor:
         """The modalities, the image and, where the discriminator sees them, its edges."""
         assert beside is not None
-        encoded = self._encode(image)
+        encoded = self.span.encode(image)
         return torch.cat([beside, encoded, edge_map(encoded)] if self.edges_judged else [beside, encoded], dim=1)
 
-    def generate(self, low_dose: Tensor | None, mr: Tensor | None) -> Tensor:
+    def generate(self, low_dose: Tensor | None, mr: Tensor | None, **more: Tensor) -> Tensor:
         """The restored PET (B, 1, *spatial), with gradients; of the images, those that are no modality are not looked at.
 
         Raises:
             InputError: a modality is missing, or a side is not divisible by the network's factor.
         """
-        image: Tensor = self.generator(self._seen(low_dose, mr))
-        return ((self.high - self.low) * image + self.low + self.high) / 2
+        return self.span.decode(self.generator(self._seen(low_dose, mr)))
 
     def _seen(self, low_dose: Tensor | None, mr: Tensor | None) -> Tensor:
         """The modalities as the networks see them, (B, M, *spatial)."""
-        seen = {"low_dose": lambda: self._encode(need(low_dose, "low_dose")), "mr": lambda: 2 * need(mr, "mr") - 1}
+        seen = {"low_dose": lambda: self.span.encode(need(low_dose, "low_dose")), "mr": lambda: 2 * need(mr, "mr") - 1}
         return torch.cat([seen[name]() for name in self.modalities], dim=1)
-
-    def _encode(self, pet: Tensor) -> Tensor:
-        """Scaled PET with `range` mapped to [-1, 1]."""
-        return (2 * pet - self.low - self.high) / (self.high - self.low)
 
 
 def build(train: Mapping[str, Any]) -> EaGAN:

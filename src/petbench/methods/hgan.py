@@ -72,7 +72,7 @@ class HGAN(Restorer):
             return torch.stack([judge(judging, made[kind], True, self.objective) for kind, judging in self.discriminators.items()]).sum()
 
     @torch.no_grad()
-    def restore(self, low_dose: Tensor | None, mr: Tensor | None) -> Tensor:
+    def restore(self, low_dose: Tensor | None, mr: Tensor | None, **more: Tensor) -> Tensor:
         """PET of windows of MR (B, 1, *spatial); a low dose is not looked at.
 
         Raises:

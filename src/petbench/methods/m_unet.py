@@ -25,7 +25,7 @@ class MUNet(Restorer):
         yield Step("restorer", loss, {"l1": loss.detach()})
 
     @torch.no_grad()
-    def restore(self, low_dose: Tensor | None, mr: Tensor | None) -> Tensor:
+    def restore(self, low_dose: Tensor | None, mr: Tensor | None, **more: Tensor) -> Tensor:
         """Restore windows (B, 1, *spatial).
 
         Raises:

@@ -6,13 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from petbench.errors import InputError
 from petbench.methods.adversarial import frozen
 from petbench.methods.base import Batch, Progress, Restorer, Step, l1, need
 from petbench.methods.build import construct
 from petbench.networks.blocks import full_precision, initialise
 from petbench.networks.global_generator import GlobalGenerator
 from petbench.networks.patchgan import MultiScaleDiscriminator
+from petbench.networks.span import Span
 
 
 class Pix2PixHD(Restorer):
@@ -33,9 +33,7 @@ class Pix2PixHD(Restorer):
     def __init__(self, generator: nn.Module, discriminator: nn.Module, matching: float, image_range: Sequence[float]):
         super().__init__()
         self.generator, self.discriminator, self.matching = generator, discriminator, matching
-        self.low, self.high = image_range
-        if self.low >= self.high:
-            raise InputError(f"train/range: {self.low} is not below {self.high}; give a lower value and then a higher one.")
+        self.span = Span(image_range, "train/range")
 
     def optimised(self) -> dict[str, Iterable[nn.Parameter]]:
         """Parameters of the optimisers `discriminator` and `generator`."""
@@ -43,7 +41,7 @@ class Pix2PixHD(Restorer):
 
     def losses(self, batch: Batch, progress: Progress) -> Iterator[Step]:
         """Two steps: the judges', then the generator's against the updated ones."""
-        low_dose, standard_dose = self._encode(need(batch.get("low_dose"), "low_dose")), self._encode(batch["standard_dose"])
+        low_dose, standard_dose = (self.span.encode(image) for image in (need(batch.get("low_dose"), "low_dose"), batch["standard_dose"]))
         restored = self.generator(low_dose)
         real, fake = self._judge(low_dose, standard_dose), self._judge(low_dose, restored.detach())
         loss = (_wrong(real, is_real=True) + _wrong(fake, is_real=False)) / 2
@@ -56,17 +54,13 @@ class Pix2PixHD(Restorer):
         yield Step("generator", adversarial + self.matching * matching, logs)
 
     @torch.no_grad()
-    def restore(self, low_dose: Tensor | None, mr: Tensor | None) -> Tensor:
+    def restore(self, low_dose: Tensor | None, mr: Tensor | None, **more: Tensor) -> Tensor:
         """Restore windows (B, 1, *spatial); MR is not looked at.
 
         Raises:
             InputError: the low dose is missing, or a side cannot be halved as often as the network asks.
         """
-        made: Tensor = self.generator(self._encode(need(low_dose, "low_dose")))
-        return self.low + (made + 1) / 2 * (self.high - self.low)
-
-    def _encode(self, pet: Tensor) -> Tensor:
-        return 2 * (pet - self.low) / (self.high - self.low) - 1
+        return self.span.decode(self.generator(self.span.encode(need(low_dose, "low_dose"))))
 
     def _judge(self, low_dose: Tensor, image: Tensor) -> list[list[Tensor]]:
         with full_precision(image.device):

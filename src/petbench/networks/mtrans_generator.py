@@ -20,6 +20,7 @@ from petbench.networks.blocks import (
     normalisation_layer,
     require_divisible,
 )
+from petbench.networks.span import Span
 
 SKIPS = ("pet", "fused")
 SLOPE = 0.01
@@ -215,9 +216,7 @@ class MTransGenerator(nn.Module):
             raise InputError(
                 f"network/convolutions: {len(convolutions)} counts for {len(channels)} grids; give one a grid, fine to coarse."
             )
-        self.low, self.high = range
-        if self.low >= self.high:
-            raise InputError(f"network/range: {self.low} is not below {self.high}; give a lower value and then a higher one.")
+        self.span = Span(range, "network/range")
         self.skips = skips
 
         def stack(before: int, width: int, count: int, normalisation: str) -> list[nn.Module]:
@@ -277,5 +276,4 @@ class MTransGenerator(nn.Module):
             features = block(up(features) + skip)
         with full_precision(features.device):  # eight significant bits of the tanh would be those of the image
             image = self.head(features.float()).tanh()
-        restored: Tensor = ((self.high - self.low) * image + self.low + self.high) / 2
-        return restored
+        return self.span.decode(image)

@@ -1,29 +1,21 @@
 """Diagnosis: who trains and tests each classifier, and which weights make whose PET."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from petbench.evaluation.definitions import MR_ALONE
-from petbench.plan.images import Images
+from petbench.plan.after_training import AfterTraining
 from petbench.plan.lineage import Study, Training, check_study, study_of
-from petbench.plan.paths import Paths
-from petbench.plan.scale import Entry, Scale, Wildcards
-from petbench.plan.subjects import Subjects
-from petbench.plan.trainings import Trainings
+from petbench.plan.scale import Entry, Wildcards
 from petbench.preprocess.splits import ALL
-from petbench.workflow.entries import NO_DOSE
+from petbench.workflow.names import NO_DOSE
 
 
-class Diagnosis:
+@dataclass(frozen=True, eq=False)
+class Diagnosis(AfterTraining):
     """The diagnosis studies of a scale, a job a data set, classifier and fold."""
-
-    def __init__(
-        self, scale: Scale, paths: Paths, subjects: Subjects, images: Images, trainings: Trainings, untimed: Callable[[str], str]
-    ) -> None:
-        self.scale, self.paths, self.subjects, self.images, self.trainings = scale, paths, subjects, images, trainings
-        self.untimed = untimed
-        self.rows, self.study = cache(self._rows), cache(self._study)
 
     def check(self) -> None:
         """Check that nobody tested was seen by a classifier or by any generator behind it.
@@ -45,7 +37,8 @@ class Diagnosis:
             for fold in [ALL] if column["study"] == "mr_only" else self.subjects.folds(dataset):
                 yield dataset, entry["classifier"], fold
 
-    def _rows(self, dataset: str, classifier: str) -> list[str]:
+    @cache
+    def rows(self, dataset: str, classifier: str) -> list[str]:
         """Rows of all experiments that a data set is studied in with a classifier, so that one job serves them all."""
         rows: set[str] = set()
         for entry in (self.scale.experiments[name] for name in self.scale.diagnoses):
@@ -53,7 +46,8 @@ class Diagnosis:
                 rows |= set(entry["rows"])
         return sorted(rows)
 
-    def _study(self, dataset: str, classifier: str, fold: str) -> Study:
+    @cache
+    def study(self, dataset: str, classifier: str, fold: str) -> Study:
         """One fold of a diagnosis study."""
         train_pet = self.scale.classifiers[classifier]["train_pet"]
         return study_of(self.scale.entries, dataset, NO_DOSE, self.rows(dataset, classifier), train_pet, fold)
@@ -85,7 +79,7 @@ class Diagnosis:
         study, domain = self.classified(wildcards), self.scale.classifiers[wildcards.classifier]["domain"]
         place = (wildcards.dataset, wildcards.dose, domain)
         return {
-            "split": self.untimed(self.paths.split.format(dataset=wildcards.dataset)),
+            "split": self.paths.untimed(self.paths.split.format(dataset=wildcards.dataset)),
             "train": [self.images.prepared(*place, subject) for subject in study.train],
             "test": [self.images.prepared(*place, subject) for subject in study.test],
             "generators": [self.trainings.weights(training) for training in self.generators(study)],
@@ -125,6 +119,6 @@ class Diagnosis:
         """Scores that an experiment shows."""
         return self.scores([wildcards.experiment])
 
-    def bootstrap(self, wildcards: Wildcards) -> int:
+    def bootstrap(self, experiment: str) -> int:
         """Resamplings behind the intervals of an experiment."""
-        return int(self.scale.classifiers[self.scale.experiments[wildcards.experiment]["classifier"]]["bootstrap"])
+        return int(self.scale.classifiers[self.scale.experiments[experiment]["classifier"]]["bootstrap"])

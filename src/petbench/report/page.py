@@ -16,7 +16,7 @@ from petbench.errors import InputError
 from petbench.evaluation.definitions import DEFINITIONS, STUDIES, TRIVIAL, Metric
 from petbench.evaluation.statistics import MIN_SUBJECTS
 from petbench.files import atomic
-from petbench.report import figures, summaries
+from petbench.report import figures, slices, summaries
 from petbench.report.diagnosis import build_diagnosis, roc_curves
 from petbench.report.notes import below_trivial, device_notes, leaking_datasets, scale_notes
 from petbench.report.provenance import sentence
@@ -295,14 +295,14 @@ def _comparison(subject: ViewerSubject, titles: Mapping[str, str], unit: Unit) -
     edges = voxel_mm(image)
     lesion = None
     if labels is not None and subject.truth is not None:
-        lesion = figures.largest_on_pet(labels, read_truth(subject.truth).lesions)
-    box = figures.choose_box(arrays[STANDARD_DOSE], None if labels is None or lesion is None else labels == lesion.label)
+        lesion = slices.largest_on_pet(labels, read_truth(subject.truth).lesions)
+    box = slices.choose_box(arrays[STANDARD_DOSE], None if labels is None or lesion is None else labels == lesion.label)
     volumes = {titles.get(method, method): array for method, array in arrays.items()}
     if len(volumes) < len(arrays):
         raise InputError(f"titles of {', '.join(arrays)}: two are the same; give each method entry a title of its own.")
 
     def draw(path: Path) -> None:
-        figures.comparison(volumes, TITLES[STANDARD_DOSE], box, unit, [path], aspect=float(edges[1] / edges[0]))
+        slices.comparison(volumes, TITLES[STANDARD_DOSE], box, unit, [path], aspect=float(edges[1] / edges[0]))
 
     chosen = "the standard dose's strongest edge" if lesion is None else f"the largest lesion that PET shows ({LESIONS[lesion.kind]})"
     text = (

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from petbench.evaluation.complexity import complexity
 from petbench.methods.adversarial import Adversarial
-from petbench.methods.base import Progress, Restorer, Trained
+from petbench.methods.base import MORE_INPUTS, Progress, Restorer, Trained, more_inputs
 from petbench.methods.build import build
 from petbench.methods.diffusion import Diffusion, Sampler
 from petbench.restoration.weights import Description, load_restorer, save_weights
@@ -83,13 +83,17 @@ class Phantoms:
         self.diagnosis = (torch.arange(count) % 2).float()
 
     def windows(self, level: float | None = None) -> dict[str, Tensor]:
-        """All heads (B, 1, *spatial) with new noise, each at a level of its own between `LEVELS` unless one is given; and what is known."""
+        """All heads (B, 1, *spatial) with new noise, each at a level of its own between `LEVELS` unless one is given; and what is known.
+
+        As context comes a smoothed low dose.
+        """
         low, high = LEVELS
         drawn = low * (high / low) ** torch.rand(len(self.pet), *[1] * (self.pet.ndim - 1), generator=self.random)
         standard_dose = self.pet * (drawn if level is None else level)
         low_dose = torch.poisson(standard_dose * COUNTS, self.random) / COUNTS
+        smooth = nn.functional.avg_pool3d if low_dose.ndim == 5 else nn.functional.avg_pool2d
         known = {"regions": self.regions, "diagnosis": self.diagnosis}
-        return {"low_dose": low_dose, "mr": self.mr, "standard_dose": standard_dose, **known}
+        return {"low_dose": low_dose, "mr": self.mr, "context": smooth(low_dose, 3, 1, 1), "standard_dose": standard_dose, **known}
 
 
 class _CutError(Exception):
@@ -266,10 +270,12 @@ def draw(method: Restorer, images: Mapping[str, Any], inputs: Sequence[str], sam
     """Restore windows from the `inputs` among `images`; a method that samples draws the noise of window n from the seed `first` + n."""
     method.eval()
     low_dose, mr = (images[name] if name in inputs else None for name in ("low_dose", "mr"))
+    more = more_inputs({name: images[name] for name in inputs})
     if sampler is None:
-        return method.restore(low_dose, mr)
+        return method.restore(low_dose, mr, **more)
     assert isinstance(method, Diffusion)
-    return method.sample(low_dose, mr, sampler, [torch.Generator().manual_seed(first + n) for n in range(len(images[inputs[0]]))])
+    generators = [torch.Generator().manual_seed(first + n) for n in range(len(images[inputs[0]]))]
+    return method.sample(low_dose, mr, sampler, generators, **more)
 
 
 def short_sampler(restore: Mapping[str, Any]) -> Sampler | None:
@@ -317,7 +323,7 @@ def _level_ratio(method: Restorer, run: Callable[[Mapping[str, Any]], Tensor], p
     """
 
     def level(factor: float) -> float:
-        images = {**batch, "low_dose": factor * batch["low_dose"]}
+        images = {**batch, **{name: factor * batch[name] for name in ("low_dose", *MORE_INPUTS)}}
         if isinstance(method, Diffusion) and method.process.prediction == "epsilon":
             return float(_half_noised(method, factor * batch["standard_dose"], images)[phantoms.head > 0].mean())
         return float(run(images)[phantoms.head > 0].mean())
@@ -332,7 +338,7 @@ def _half_noised(method: Diffusion, clean: Tensor, images: Mapping[str, Tensor])
     time = (process.alpha_bar - 0.5).abs().argmin().repeat(len(clean))
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
     noisy = process.diffuse(process.encode(clean), time, noise)
-    output = method.predict(noisy, time, method.condition(images["low_dose"], images["mr"]))
+    output = method.predict(noisy, time, method.condition(images["low_dose"], images["mr"], **more_inputs(images)))
     return process.decode(process.clean(output, noisy, time))
 
 
@@ -447,4 +453,5 @@ def size(module: str, train: Mapping[str, Any], inputs: Sequence[str], window: S
     """
     with torch.device("meta"):
         method, image = build(module, train), torch.empty(1, 1, *window)
-    return complexity(method, [image if name in inputs else None for name in ("low_dose", "mr")])
+    more = more_inputs(dict.fromkeys(inputs, image))
+    return complexity(method, [image if name in inputs else None for name in ("low_dose", "mr")], **more)
