@@ -41,7 +41,7 @@ class CNCL(Adversarial):
         return _seen(batch.get("low_dose"), batch.get("mr"))
 
     @torch.no_grad()
-    def restore(self, low_dose: Tensor | None, mr: Tensor | None) -> Tensor:
+    def restore(self, low_dose: Tensor | None, mr: Tensor | None, **more: Tensor) -> Tensor:
         """Restore windows (B, 1, *spatial): the content.
 
         Raises:
@@ -49,7 +49,7 @@ class CNCL(Adversarial):
         """
         return self.generate(low_dose, mr)[:, :1]
 
-    def generate(self, low_dose: Tensor | None, mr: Tensor | None) -> Tensor:
+    def generate(self, low_dose: Tensor | None, mr: Tensor | None, **more: Tensor) -> Tensor:
         """Content and noise (B, 2, *spatial), with gradients.
 
         Raises:

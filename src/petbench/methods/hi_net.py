@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from petbench.errors import InputError
 from petbench.methods.adversarial import Adversarial
 from petbench.methods.base import Batch, l1, need
 from petbench.methods.build import construct
 from petbench.networks.blocks import initialise
 from petbench.networks.hybrid_fusion import HybridFusion
+from petbench.networks.span import Span
 from petbench.networks.strided_discriminator import StridedDiscriminator
 
 
@@ -39,9 +39,7 @@ class HiNet(Adversarial):
         self, generator: nn.Module, discriminator: nn.Module, range: Sequence[float], objective: str, weights: Mapping[str, float]
     ):
         super().__init__(generator, discriminator, 0, objective, weights)
-        self.low, self.high = range
-        if self.low >= self.high:
-            raise InputError(f"train/range: {self.low} is not below {self.high}; give a lower value and then a higher one.")
+        self.span = Span(range, "train/range")
 
     def terms(self, restored: Tensor, batch: Batch) -> dict[str, Callable[[], Tensor]]:
         """`l1`, of the restored PET, and `low_dose` and `mr`, of the images that are given back."""
@@ -51,23 +49,22 @@ class HiNet(Adversarial):
 
     def real(self, batch: Batch) -> Tensor:
         """The standard dose in [-1, 1]."""
-        return self._encode(batch["standard_dose"])
+        return self.span.encode(batch["standard_dose"])
 
     def judged(self, image: Tensor, beside: Tensor | None) -> Tensor:
         """The restored or the real PET, without what is given back."""
         return image[:, :1]
 
     @torch.no_grad()
-    def restore(self, low_dose: Tensor | None, mr: Tensor | None) -> Tensor:
+    def restore(self, low_dose: Tensor | None, mr: Tensor | None, **more: Tensor) -> Tensor:
         """Restore windows (B, 1, *spatial).
 
         Raises:
             InputError: PET or MR is missing, or a side is not divisible by the network's factor.
         """
-        image = self.generate(low_dose, mr)[:, :1]
-        return ((self.high - self.low) * image + self.low + self.high) / 2
+        return self.span.decode(self.generate(low_dose, mr)[:, :1])
 
-    def generate(self, low_dose: Tensor | None, mr: Tensor | None) -> Tensor:
+    def generate(self, low_dose: Tensor | None, mr: Tensor | None, **more: Tensor) -> Tensor:
         """The restored PET, and the low dose and MR that are given back, in [-1, 1], (B, 3, *spatial), with gradients.
 
         Raises:
@@ -77,11 +74,7 @@ class HiNet(Adversarial):
         return images
 
     def _seen(self, low_dose: Tensor | None, mr: Tensor | None) -> tuple[Tensor, Tensor]:
-        return self._encode(need(low_dose, "low_dose")), 2 * need(mr, "mr") - 1
-
-    def _encode(self, pet: Tensor) -> Tensor:
-        """Scaled PET with `range` mapped to [-1, 1]."""
-        return (2 * pet - self.low - self.high) / (self.high - self.low)
+        return self.span.encode(need(low_dose, "low_dose")), 2 * need(mr, "mr") - 1
 
 
 def build(train: Mapping[str, Any]) -> HiNet:
