@@ -24,6 +24,8 @@ TINY = {
     "mb_unet": {"network": {"channels": [4, 8]}},
     "pix2pixhd": {"network": {"width": 4, "halvings": 2, "blocks": 1}, "discriminator": {"channels": 4, "layers": 2}},
     "ea_gan": {"network": {"channels": [4, 8, 8]}, "discriminator": {"channels": 4, "layers": 1}},
+    "hi_net": {"network": {"channels": [4, 8]}, "discriminator": {"channels": [4, 8]}},
+    "cncl": {"network": {"channels": [4, 8]}, "discriminator": {"channels": [4, 8]}},
     "mak_gan": {
         "network": {
             "channels": [4, 8],

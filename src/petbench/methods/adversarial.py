@@ -119,6 +119,10 @@ class Adversarial(Restorer):
         """Weight of a loss at a step, for what rises or begins late; the configured one throughout unless a method says otherwise."""
         return self.loss_weights[name]
 
+    def real(self, batch: Batch) -> Tensor:
+        """What `generate` is to make (B, C, *spatial): the standard dose unless a method says otherwise."""
+        return batch["standard_dose"]
+
     def beside(self, batch: Batch) -> Tensor | None:
         """What the discriminator sees beside an image (B, C, *spatial): what `condition` names unless a method says otherwise."""
         return None if self.condition is None else need(batch.get(self.condition), self.condition)
@@ -142,7 +146,7 @@ class Adversarial(Restorer):
         computed: dict[str, Tensor] = {}
         if self.discriminator is not None and "adversarial" in weights:
             beside = self.beside(batch)
-            real = judge(self.discriminator, self.judged(batch["standard_dose"], beside), True, self.objective)
+            real = judge(self.discriminator, self.judged(self.real(batch), beside), True, self.objective)
             fake = judge(self.discriminator, self.pool(self.judged(restored.detach(), beside)), False, self.objective)
             yield Step("discriminator", real + fake, {"discriminator_real": real.detach(), "discriminator_fake": fake.detach()})
             with frozen(self.discriminator):
