@@ -1,4 +1,4 @@
-"""The generator of CycleGAN (Zhu et al. 2017) and pix2pixHD (Wang et al. 2018), whose residual blocks are those of Johnson et al. (2016)."""
+"""The generator of CycleGAN (Zhu et al. 2017) and pix2pixHD (Wang et al. 2018), with residual blocks of Johnson et al. (2016)."""
 
 from itertools import pairwise
 
