@@ -12,23 +12,15 @@ from petbench.networks.slab_generator import SlabGenerator
 from petbench.restoration.weights import Description, fill, save_weights
 from petbench.training.probes import Phantoms, batches, learn
 
-from .entries import entry, merged
+from .entries import entry, merged, tiny
 
 KINDS = ("low_dose", "standard_dose")
-SMALL = {
-    "cycle_wgan": {
-        "network": {"width": 4, "halvings": 1, "blocks": 1},
-        "critic": {"channels": [4, 8], "size": [2, 2], "hidden": 16},
-        "critic_steps": 3,
-    },
-    "pt_wgan": {"network": {"channels": 4}, "critic": {"channels": [4, 8], "size": [2, 2, 1], "hidden": 16}, "critic_steps": 3},
-}
 WINDOWS = {"cycle_wgan": (16, 16), "pt_wgan": (16, 16, 9)}
-METHODS = sorted(SMALL)
+METHODS = sorted(WINDOWS)
 
 
 def make(module, name=None, **change):
-    return build(module, merged(merged(entry(name or module)["train"], SMALL[module]), change)).train()
+    return build(module, merged(tiny(name or module), change)).train()
 
 
 def drawn(module, steps=1, parts=4, count=2):

@@ -33,7 +33,7 @@ class Critic(nn.Module):
             raise InputError(f"critic: {len(strides)} strides for a size of {len(size)} axes; give one an axis.")
         layers: list[nn.Module] = []
         for before, after in pairwise((1, *channels)):
-            layers += [CONVOLUTION[len(size)](before, after, 3, stride=tuple(strides)), nn.LeakyReLU(0.2)]
+            layers += [CONVOLUTION[len(size)](before, after, 3, stride=tuple(strides)), nn.LeakyReLU(0.2)]  # type: ignore[arg-type]
         self.layers = nn.Sequential(*layers)
         self.pool = POOLS[len(size)](tuple(size))
         self.hidden = nn.Sequential(nn.Linear(channels[-1] * torch.Size(size).numel(), hidden), nn.LeakyReLU(0.2))

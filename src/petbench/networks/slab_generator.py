@@ -7,6 +7,7 @@ from petbench.networks.blocks import full_precision
 from petbench.networks.pcsa_generator import OUTPUTS
 
 CUBE, PLANE = (3, 3, 3), (3, 3, 1)
+PADDING = {CUBE: (1, 1, 1), PLANE: (1, 1, 0)}
 
 
 class SlabGenerator(nn.Module):
@@ -29,10 +30,10 @@ class SlabGenerator(nn.Module):
             raise InputError(f"network/output: {output!r} is unknown; choose one of {', '.join(OUTPUTS)}.")
 
         def down(sides: tuple[int, int, int], before: int = channels) -> nn.Module:
-            return nn.Conv3d(before, channels, sides, padding=tuple(side // 2 for side in sides), bias=False)
+            return nn.Conv3d(before, channels, sides, padding=PADDING[sides], bias=False)
 
         def up(sides: tuple[int, int, int], after: int = channels) -> nn.Module:
-            return nn.ConvTranspose3d(channels, after, sides, padding=tuple(side // 2 for side in sides), bias=False)
+            return nn.ConvTranspose3d(channels, after, sides, padding=PADDING[sides], bias=False)
 
         self.outer = nn.Sequential(down(CUBE, before=1), nn.ReLU(), down(CUBE), nn.ReLU())
         self.inner = nn.Sequential(down(PLANE), nn.ReLU(), down(PLANE), nn.ReLU())
