@@ -24,8 +24,22 @@ PUBLISHED = Library(FOLDERS, {}, "published")
 SIZES = {name: entry for name in METHODS if "size" in (entry := PUBLISHED.resolve_whole("methods", name))}
 PREDICTORS = sorted(LIBRARY.files["predictors"])
 # Windows by domain: as large as the papers', and as small as the networks take, with two places to attend to on the coarsest grid.
-FULL = {"patches": (64, 64, 64), "volumes": (64, 64, 64), "axial": (256, 256), "coronal": (256, 128), "sagittal": (256, 128)}
-WINDOWS = {"patches": (16, 8, 8), "volumes": (32, 16, 16), "axial": (16, 16), "coronal": (16, 16), "sagittal": (16, 16)}
+FULL = {
+    "patches": (64, 64, 64),
+    "volumes": (64, 64, 64),
+    "axial": (256, 256),
+    "coronal": (256, 128),
+    "sagittal": (256, 128),
+    "slabs": (64, 64, 9),
+}
+WINDOWS = {
+    "patches": (16, 8, 8),
+    "volumes": (32, 16, 16),
+    "axial": (16, 16),
+    "coronal": (16, 16),
+    "sagittal": (16, 16),
+    "slabs": (16, 16, 9),
+}
 # Of methods that ask for larger ones: the coarsest grid of 3D CVT-GAN is attended to at half its side.
 LARGER = {"cvt_gan": (32, 16, 16)}
 # Of `train`, what a probe has its own of.
