@@ -96,8 +96,6 @@ TINY = {
         "critic_steps": 3,
     },
     "pt_wgan": {"network": {"channels": 4}, "critic": {"channels": [4, 8], "size": [2, 2, 1], "hidden": 16}, "critic_steps": 3},
-    "mb_unet": {"network": {"channels": [4, 8]}},
-    "pix2pixhd": {"network": {"width": 4, "halvings": 1, "blocks": 1}, "discriminator": {"channels": 4, "layers": 1}},
     "mean_pet": {},
     "gaussian": {"widths": [0.5, 1.0, 2.0]},
     "nlm": {"strengths": [0.5, 1.0, 2.0], "patch_size": 3, "patch_distance": 1},
