@@ -89,6 +89,7 @@ rule prepare_pair:
     params:
         preprocess=SCALE.of("dataset", "preprocess"),
         domain=SCALE.domain_of,
+        diagnosis=PLAN.subjects.diagnosis,
         code=code_of("prepare_maps"),
     script:
         "../scripts/prepare_maps.py"

@@ -5,8 +5,9 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from petbench.methods.base import MORE_INPUTS
 from petbench.methods.build import build
-from petbench.networks import diffusion_unet, multi_kernel, pyramid, restormer
+from petbench.networks import cvt, diffusion_unet, multi_kernel, pyramid, restormer
 
 from .entries import CONFIG, entry
 
@@ -17,6 +18,7 @@ LAYERS = {
     "pcsa_gan, odd width": lambda: pyramid.SelfAttention(5),
     "diffusion": lambda: diffusion_unet.SelfAttention(CHANNELS, 2),
     "mak_gan": lambda: multi_kernel.MultiKernelAttention(3, CHANNELS, 2, [2, 1, 1]),
+    "cvt_gan": lambda: cvt.ConvolutionalAttention(3, CHANNELS, 2),
     "windows": lambda: restormer.WindowAttention(3, CHANNELS, 2, SIDE),
 }
 
@@ -48,7 +50,7 @@ def test_a_layer_is_fused_and_holds_no_scores(name, precision):
         made.float().square().sum().backward()
     assert FUSED in seen.ran
     assert not {torch.ops.aten._softmax, torch.ops.aten._safe_softmax} & seen.ran
-    queries, keys = SIDE**3, SIDE**3 // (8 if name == "mak_gan" else 1)
+    queries, keys = SIDE**3, SIDE**3 // (8 if name in ("mak_gan", "cvt_gan") else 1)
     assert seen.largest < 0.5 * queries * keys
 
 
@@ -86,7 +88,8 @@ def test_at_published_size_every_attention_can_be_fused(name):
     with torch.device("meta"), torch.no_grad(), Attentions() as seen:
         method = build(entry(name)["module"], train).eval()
         image = torch.empty(1, 1, *[{3: 64, 2: 256}[dims]] * dims)
-        getattr(method, "evaluate", method.restore)(image, image)
+        more = {kind: image for kind in entry(name)["restore"]["inputs"] if kind in MORE_INPUTS}
+        getattr(method, "evaluate", method.restore)(image, image, **more)
     for call in seen.calls:
         assert {tensor.ndim for tensor in call} == {4}
         assert {tensor.stride(-1) for tensor in call} == {1}

@@ -6,7 +6,7 @@ import torch
 from petbench.errors import InputError
 from petbench.methods.base import Progress, l1
 from petbench.methods.build import build
-from petbench.networks.residual_generator import ResidualGenerator
+from petbench.methods.hgan import UnitGenerator
 from petbench.training.probes import learn
 
 from .entries import merged, tiny
@@ -83,7 +83,7 @@ def test_the_generators_leave_the_discriminators_gradients_alone():
         step.loss.backward()
         moved = {name for name, parameter in method.named_parameters() if parameter.grad is not None and parameter.grad.any()}
         prefix = {"generators": ("generator", "mr_generator")}.get(step.optimiser, (f"discriminators.{step.optimiser[14:]}",))
-        assert {name.split(".layers")[0].split(".head")[0] for name in moved} == set(prefix)
+        assert {name.split(".network")[0].split(".layers")[0] for name in moved} == set(prefix)
 
 
 @pytest.mark.parametrize("only", EACH)
@@ -117,7 +117,7 @@ def test_restoring_takes_the_way_from_mr_to_pet_alone():
 
 def test_the_generator_has_the_published_layers():
     """8, 16 and 32 features; 7-wide at both ends, strided and transposed by 2, six residual blocks: counted layer by layer."""
-    generator = ResidualGenerator(8, 6, "relu")
+    generator = UnitGenerator(8, 6, "relu")
     norm = lambda width: 2 * width  # noqa: E731
     conv = lambda a, b, side: a * b * side**3 + b  # noqa: E731
     ends = conv(1, 8, 7) + norm(8) + conv(8, 1, 7)
@@ -126,7 +126,7 @@ def test_the_generator_has_the_published_layers():
     assert sum(p.numel() for p in generator.parameters()) == ends + down + up + 6 * 2 * (conv(32, 32, 3) + norm(32))
     images = torch.rand(1, 1, 16, 16, 16)
     sizes = []
-    for layer in generator.layers:
+    for layer in generator.network.layers:
         layer.register_forward_hook(lambda _, __, output: sizes.append(output.shape[1:3]))
     assert generator(images).shape == images.shape
     assert {tuple(size) for size in sizes} == {(8, 16), (16, 8), (32, 4)}
@@ -134,9 +134,9 @@ def test_the_generator_has_the_published_layers():
 
 def test_images_fill_minus_one_to_one_inside():
     """As its authors' code has them: 2 x - 1 goes in, and ReLU(y / 2 + 1) - 1 of it comes out."""
-    generator, images = ResidualGenerator(2, 1, "relu").eval(), torch.rand(1, 1, 8, 8, 8)
+    generator, images = UnitGenerator(2, 1, "relu").eval(), torch.rand(1, 1, 8, 8, 8)
     with torch.no_grad():
-        inside = generator.head(generator.layers(2 * images - 1))
+        inside = generator.network(2 * images - 1)
         torch.testing.assert_close(2 * generator(images) - 1, (inside / 2 + 1).relu() - 1)
 
 

@@ -40,7 +40,7 @@ def restored(tmp_path):
         for parameter in method.parameters():  # what starts at zero would hide what comes before it
             torch.nn.init.normal_(parameter, std=0.2)
         if not method.optimised():  # what has no weights is made of training images
-            learn(method, batches(Phantoms(WINDOWS[domain], 2, seed=1), source["restore"]["inputs"], 1), 0.0)
+            learn(method, batches(Phantoms(WINDOWS[domain], 2, seed=1), [*source["restore"]["inputs"], "standard_dose"], 1), 0.0)
         weights = tmp_path / "model.safetensors"
         about = Description(source["module"], source["train"], {"scaling": SCALING}, window, content["voxel_mm"], "mni", "drf4", "0", "")
         save_weights(weights, method.weights(), about)

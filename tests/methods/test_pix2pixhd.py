@@ -6,10 +6,9 @@ from petbench.methods.base import Progress
 from petbench.methods.build import build
 from petbench.networks.patchgan import MultiScaleDiscriminator, PatchDiscriminator
 
-from .entries import entry, merged
+from .entries import tiny
 
-SMALL = {"network": {"width": 4, "halvings": 2, "blocks": 1}, "discriminator": {"channels": 4, "layers": 2}, "initialisation": None}
-TRAIN = merged(entry("pix2pixhd")["train"], SMALL)
+TRAIN = tiny("pix2pixhd")
 
 
 def images(seed=0):

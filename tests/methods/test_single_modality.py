@@ -25,7 +25,7 @@ def test_a_planted_mr_changes_nothing(name):
     entry = trained_as(name)
     torch.manual_seed(0)
     method = build(entry["module"], entry["train"])
-    given = Phantoms(WINDOWS[entry["train"]["domain"]], 2, seed=1).windows()
+    given = Phantoms(WINDOWS[entry["train"]["domain"]], 2 * method.batches, seed=1).windows()
     alone = {kind: image for kind, image in given.items() if kind != "mr"}
     losses = []
     for batch in (given, alone):

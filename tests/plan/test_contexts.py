@@ -165,6 +165,10 @@ def test_a_foreign_first_stage_is_named_by_its_own_entry():
             {"methods": {"m_unet": {"context": {"method": "la_gan-first"}, "restore": {"inputs": ["low_dose", "mr", "context"]}}}},
             "m_unet.yaml: restore/inputs: the module m_unet takes no context",
         ),
+        (
+            {"methods": {"la_gan-first": {"train": {"domain": "cubes"}}, "la_gan": {"train": {"domain": "patches"}}}},
+            "la_gan-first.yaml: train/domain: data set 'mni' has no domain 'cubes'",
+        ),
         ({"experiments": {"mak_gan_reliance": {"rows": ["la_gan"]}}}, "rows: la_gan takes a context, .* name its first stage"),
     ],
 )

@@ -2,6 +2,8 @@
 
 import pytest
 
+from petbench.errors import InputError
+
 from .entries import dataset, job, method, plan, table
 
 LABELS = {"01": "AD", "02": "CN", "03": "AD", "04": "CN", "09": "AD"}
@@ -62,3 +64,30 @@ def test_the_record_of_a_diagnosis_names_everybody_and_the_classifier(own):
     assert set(own.records.configuration("study")["classifiers"]) == {"net"}
     assert "classify" in own.records.stages("study")
     assert own.diagnosis.modules(fold("0")) == ["pcsa_gan"]
+
+
+def test_labels_go_to_those_with_pet_as_the_cohort_has_them(own):
+    told = {subject: own.subjects.diagnosis(job(dataset="cohort", subject=subject)) for subject in LABELS}
+    assert told == {subject: int(label == "AD") for subject, label in LABELS.items()}
+
+
+def test_a_generator_told_the_diagnosis_makes_no_pet_of_anybody_whose_label_it_was_told(own):
+    """Neither for training a classifier nor for testing it: whose label shaped an image would be read off it again."""
+    own.scale.methods["made"]["train"]["supervision"] = ["diagnosis"]
+    assert own.trainings.kinds(job(dataset="cohort", dose="none", method="made", fold="0"))[-1] == "diagnosis"
+    for name in ("0", "1", "2", "3", "all"):
+        study = own.diagnosis.classified(fold(name))
+        for subject, maker in study.pet["made"].items():
+            read = own.trainings.data(job(dataset=maker.dataset, dose=maker.dose, method=maker.method, fold=maker.fold))
+            told = {path.split("/sub-")[1].split("/")[0] for path in read}
+            assert told
+            assert not told & {subject, *study.test}
+
+
+def test_a_generator_of_a_pair_of_folds_that_is_told_one_group_alone_is_refused(own):
+    """Of four people the pair of folds that test both patients leaves two controls, which only a method that is told so minds."""
+    own.diagnosis.check()
+    own.scale.methods["made"]["train"]["supervision"] = ["diagnosis"]
+    with pytest.raises(InputError, match=r"fold \d-\d trains 'made', which learns from the diagnosis, on \w+ alone; give fewer") as caught:
+        own.diagnosis.check()
+    assert "\n" not in str(caught.value)

@@ -79,6 +79,43 @@ def judge(discriminator: nn.Module, images: Tensor, is_real: bool, objective: st
     return OBJECTIVES[objective](logits, torch.full_like(logits, float(is_real)))
 
 
+def scores(critic: nn.Module, images: Tensor) -> Tensor:
+    """A Wasserstein critic's scores (B,) of images (B, C, *spatial), higher where they seem real: means over regions, in 32-bit floats."""
+    with full_precision(images.device):
+        judged: Tensor = critic(images.float())
+    return judged.flatten(1).mean(dim=1)
+
+
+def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+    """How far the norm of a critic's gradient is from 1, squared, at random places between real and fake images (Gulrajani et al. 2017).
+
+    In 32-bit floats whatever the autocast, as it is a gradient whose own gradient trains the critic; its draws are torch's.
+
+    Args:
+        critic: Maps images to scores; it must not normalise over a batch, for the penalty is each image's own.
+        real: Images (B, C, *spatial).
+        fake: As many, on which the gradient stops.
+    """
+    with full_precision(real.device):
+        real, fake = real.detach().float(), fake.detach().float()
+        share = torch.rand(len(real), *[1] * (real.ndim - 1), device=real.device)
+        between = (share * real + (1 - share) * fake).requires_grad_()
+        (gradient,) = torch.autograd.grad(scores(critic, between).sum(), between, create_graph=True)
+        penalty: Tensor = (gradient.flatten(1).norm(dim=1) - 1).square().mean()
+    return penalty
+
+
+def criticism(critic: nn.Module, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+    """What a Wasserstein critic minimises: minus the distance that it finds between real and fake images, and its penalty, unweighted.
+
+    Args:
+        critic: Maps images to scores.
+        real: Images (B, C, *spatial).
+        fake: As many, on which the gradient stops.
+    """
+    return scores(critic, fake.detach()).mean() - scores(critic, real).mean(), gradient_penalty(critic, real, fake)
+
+
 class Adversarial(Restorer):
     """A generator of standard-dose PET against a discriminator that sees it, or the real one, beside the image that `condition` names.
 

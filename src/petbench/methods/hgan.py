@@ -11,7 +11,36 @@ from petbench.methods.adversarial import frozen, judge
 from petbench.methods.base import Batch, Progress, Restorer, Step, l1, need
 from petbench.methods.build import construct
 from petbench.networks.patchgan import PatchDiscriminator
+from petbench.networks.pcsa_generator import OUTPUTS
 from petbench.networks.residual_generator import ResidualGenerator
+
+
+class UnitGenerator(nn.Module):
+    """A three-dimensional residual generator for images within [0, 1]; inside they fill [-1, 1].
+
+    Args:
+        channels: Features of the first layer; two strided ones double them.
+        residual_blocks: Residual blocks on the coarsest grid.
+        output: What follows the last convolution, see `petbench.networks.pcsa_generator`.
+
+    Raises:
+        InputError: `output` is unknown.
+    """
+
+    def __init__(self, channels: int, residual_blocks: int, output: str):
+        super().__init__()
+        if output not in OUTPUTS:
+            raise InputError(f"network/output: {output!r} is unknown; choose one of {', '.join(OUTPUTS)}.")
+        self.network = ResidualGenerator(3, channels, 2, residual_blocks, "instance", affine=True, rectified=True)
+        self.output = OUTPUTS[output]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images of the other kind (B, 1, *grid) of images (B, 1, *grid), both about [0, 1].
+
+        Raises:
+            InputError: a side is not divisible by 4.
+        """
+        return self.output(self.network(2 * images - 1) / 4 + 0.5, self.training)
 
 
 class HGAN(Restorer):
@@ -84,7 +113,7 @@ class HGAN(Restorer):
 
 def build(train: Mapping[str, Any]) -> HGAN:
     """The method from an entry's `train` block (`network`, `discriminator`, `loss`)."""
-    generators = construct(ResidualGenerator, train, "network"), construct(ResidualGenerator, train, "network")
+    generators = construct(UnitGenerator, train, "network"), construct(UnitGenerator, train, "network")
     pet, mr = (construct(PatchDiscriminator, train, "discriminator", spatial_dims=3, in_channels=1) for _ in range(2))
     return construct(_assemble, train, "loss", generators=generators, discriminators=(pet, mr))
 

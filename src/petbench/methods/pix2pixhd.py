@@ -10,8 +10,8 @@ from petbench.methods.adversarial import frozen
 from petbench.methods.base import Batch, Progress, Restorer, Step, l1, need
 from petbench.methods.build import construct
 from petbench.networks.blocks import full_precision, initialise
-from petbench.networks.global_generator import GlobalGenerator
 from petbench.networks.patchgan import MultiScaleDiscriminator
+from petbench.networks.residual_generator import ResidualGenerator
 from petbench.networks.span import Span
 
 
@@ -80,7 +80,7 @@ def _apart(features: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:
 
 def build(train: Mapping[str, Any]) -> Pix2PixHD:
     """The method from an entry's `train` block (`network`, `discriminator`, `loss`, `range`, `initialisation`)."""
-    generator = construct(GlobalGenerator, train, "network")
+    generator = nn.Sequential(construct(ResidualGenerator, train, "network", affine=False, rectified=False), nn.Tanh())
     dims = train["network"]["spatial_dims"]
     discriminator = construct(MultiScaleDiscriminator, train, "discriminator", spatial_dims=dims, in_channels=2)
     for network in (generator, discriminator):

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from petbench.errors import InputError
+from petbench.networks.attention import attend
 from petbench.networks.blocks import CONVOLUTION, convolution, initialise
 
 KERNEL_SIZES = (3, 5, 7)
@@ -99,10 +100,8 @@ class MultiKernelAttention(nn.Module):
     def forward(self, features: Tensor, source: Tensor) -> Tensor:
         """Let every voxel of `features` attend to `source`, both (B, C, *grid); returns (B, C, *grid)."""
         normalised = self.source_norm(source)
-        tokens = (self.query(self.query_norm(features)), self.key(normalised), self.value(normalised))
-        query, key, value = (token.unflatten(2, (self.heads, -1)).transpose(1, 2) for token in tokens)
-        attended = nn.functional.scaled_dot_product_attention(query, key, value)
-        joined: Tensor = self.output(attended.transpose(1, 2).flatten(2))
+        query, key, value = self.query(self.query_norm(features)), self.key(normalised), self.value(normalised)
+        joined: Tensor = self.output(attend(query, key, value, self.heads))
         return joined.transpose(1, 2).reshape(features.shape)
 
 

@@ -1,12 +1,12 @@
 """Pyramid convolution with channel attention, self-attention and residual blocks (PCSA-GAN, section 3.2)."""
 
-import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from petbench.errors import InputError
+from petbench.networks.attention import attend
 from petbench.networks.blocks import convolution
 
 GATES = ("softmax", "sigmoid")
@@ -83,17 +83,11 @@ class SelfAttention(nn.Module):
         self.query, self.key = (convolution(3, channels, hidden, 1) for _ in range(2))
         self.value = convolution(3, channels, channels, 1)
         self.weight = nn.Parameter(torch.zeros(1))
-        self.width = math.ceil(channels / 8) * 8
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features (B, channels, *grid) in and out.
-
-        As one head, with zeros that make queries, keys and values equally wide and a multiple of 8, each voxel's next to each other: in
-        any other form PyTorch has no fused kernel and stores a score for every pair of voxels, 4 GB a volume at a grid of 32.
-        """
-        tokens = [part(features).flatten(2).transpose(1, 2).unsqueeze(1) for part in (self.query, self.key, self.value)]
-        query, key, value = (nn.functional.pad(token, (0, self.width - token.shape[-1])).contiguous() for token in tokens)
-        attended = nn.functional.scaled_dot_product_attention(query, key, value, scale=1.0)[:, 0, :, : features.shape[1]]
+        """Features (B, channels, *grid) in and out."""
+        query, key, value = (part(features).flatten(2).transpose(1, 2) for part in (self.query, self.key, self.value))
+        attended = attend(query, key, value, heads=1, scale=1.0)
         return features + self.weight * attended.transpose(1, 2).reshape(features.shape)
 
 

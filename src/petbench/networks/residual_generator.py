@@ -1,68 +1,79 @@
-"""The generator of CycleGAN (Zhu et al. 2017) in three dimensions, at the sizes of HGAN (Pan et al., MICCAI 2018)."""
+"""The generator of CycleGAN (Zhu et al. 2017) and pix2pixHD (Wang et al. 2018), with residual blocks of Johnson et al. (2016)."""
 
 from itertools import pairwise
 
 from torch import Tensor, nn
 
 from petbench.errors import InputError
-from petbench.networks.blocks import full_precision, require_divisible
-from petbench.networks.pcsa_generator import OUTPUTS
-
-
-def _normalised(layer: nn.Module, channels: int) -> list[nn.Module]:
-    return [layer, nn.InstanceNorm3d(channels, affine=True)]
-
-
-class _ResidualBlock(nn.Module):
-    """Two 3-wide convolutions on reflected edges, each normalised, added to what came in; ReLU after the first and after the sum."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        first, second = (_normalised(nn.Conv3d(channels, channels, 3, padding=1, padding_mode="reflect"), channels) for _ in range(2))
-        self.layers = nn.Sequential(*first, nn.ReLU(), *second)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Features (B, channels, *grid) in and out."""
-        changed: Tensor = self.layers(features)
-        return (features + changed).relu()
+from petbench.networks.blocks import CONVOLUTION, NORMALISATIONS, UP_CONVOLUTION, full_precision, require_divisible
 
 
 class ResidualGenerator(nn.Module):
-    """Encodes by a 7-wide and two strided convolutions, transfers by residual blocks, decodes by two transposed and a 7-wide convolution.
+    """A 7-wide convolution, layers that halve the grid and double the channels, residual blocks on the coarsest grid, and the way back.
 
-    Inside, images fill [-1, 1], as HGAN's do; here they come and go as [0, 1].
+    Convolutions of stride 1 see reflected edges. Nothing follows the last one, which is computed in 32-bit floats.
 
     Args:
-        channels: Features of the first layer; the two strided ones double them.
-        residual_blocks: Residual blocks on the coarsest grid.
-        output: What follows the last convolution, see `petbench.networks.pcsa_generator`.
+        spatial_dims: 2 or 3.
+        width: Features at full resolution.
+        halvings: Layers of stride 2.
+        blocks: Residual blocks on the coarsest grid.
+        normalisation: `batch`, `instance` or `none`; the last layer has none.
+        affine: Whether instance normalisation has a learnt scale and offset.
+        rectified: Whether a residual block ends in a ReLU of the sum.
 
     Raises:
-        InputError: `output` is unknown.
+        InputError: the normalisation is unknown.
     """
 
-    def __init__(self, channels: int, residual_blocks: int, output: str):
+    def __init__(self, spatial_dims: int, width: int, halvings: int, blocks: int, normalisation: str, affine: bool, rectified: bool):
         super().__init__()
-        if output not in OUTPUTS:
-            raise InputError(f"network/output: {output!r} is unknown; choose one of {', '.join(OUTPUTS)}.")
-        widths = (channels, 2 * channels, 4 * channels)
-        layers = [*_normalised(nn.Conv3d(1, channels, 7, padding=3, padding_mode="reflect"), channels), nn.ReLU()]
-        for above, below in pairwise(widths):
-            layers += [*_normalised(nn.Conv3d(above, below, 3, stride=2, padding=1), below), nn.ReLU()]
-        layers += [_ResidualBlock(widths[-1]) for _ in range(residual_blocks)]
-        for below, above in pairwise(reversed(widths)):
-            layers += [*_normalised(nn.ConvTranspose3d(below, above, 3, stride=2, padding=1, output_padding=1), above), nn.ReLU()]
+        if normalisation not in NORMALISATIONS:
+            raise InputError(f"network/normalisation: {normalisation!r} is unknown; choose one of {', '.join(NORMALISATIONS)}.")
+        plain, up, norm = CONVOLUTION[spatial_dims], UP_CONVOLUTION[spatial_dims], NORMALISATIONS[normalisation][spatial_dims]
+
+        def normalised(layer: nn.Module, channels: int) -> list[nn.Module]:
+            return [layer, norm(channels, affine=affine or normalisation != "instance")]
+
+        def reflected(before: int, after: int, side: int) -> nn.Module:
+            return plain(before, after, side, padding=side // 2, padding_mode="reflect")
+
+        def block(channels: int) -> nn.Module:
+            first, second = (normalised(reflected(channels, channels, 3), channels) for _ in range(2))
+            return _ResidualBlock(nn.Sequential(*first, nn.ReLU(), *second), rectified)
+
+        widths = [width * 2**level for level in range(halvings + 1)]
+        layers = [*normalised(reflected(1, width, 7), width), nn.ReLU()]
+        for fine, coarse in pairwise(widths):
+            layers += [*normalised(plain(fine, coarse, 3, stride=2, padding=1), coarse), nn.ReLU()]
+        layers += [block(widths[-1]) for _ in range(blocks)]
+        for coarse, fine in pairwise(reversed(widths)):
+            layers += [*normalised(up(coarse, fine, 3, stride=2, padding=1, output_padding=1), fine), nn.ReLU()]
         self.layers = nn.Sequential(*layers)
-        self.head = nn.Conv3d(channels, 1, 7, padding=3, padding_mode="reflect")
-        self.output = OUTPUTS[output]
+        self.head = reflected(width, 1, 7)
+        self.factor = 2**halvings
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images of the other kind (B, 1, *grid) of images (B, 1, *grid), both about [0, 1].
+        """Map images (B, 1, *spatial) to others of the same shape.
 
         Raises:
-            InputError: a side is not divisible by 4.
+            InputError: a side cannot be halved as often as the network asks.
         """
-        require_divisible(images, 4)
-        features = self.layers(2 * images - 1)
+        require_divisible(images, self.factor)
+        features = self.layers(images)
         with full_precision(features.device):  # else rounding would decide which dark voxels are below zero
-            return self.output(self.head(features.float()) / 4 + 0.5, self.training)
+            made: Tensor = self.head(features.float())
+        return made
+
+
+class _ResidualBlock(nn.Module):
+    """Features with what layers make of them added, behind a ReLU where it is `rectified`."""
+
+    def __init__(self, layers: nn.Module, rectified: bool):
+        super().__init__()
+        self.layers, self.rectified = layers, rectified
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features (B, C, *grid) in and out."""
+        added: Tensor = features + self.layers(features)
+        return added.relu() if self.rectified else added

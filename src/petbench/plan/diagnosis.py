@@ -7,7 +7,7 @@ from typing import Any
 
 from petbench.evaluation.definitions import MR_ALONE
 from petbench.plan.after_training import AfterTraining
-from petbench.plan.lineage import Study, Training, check_study, study_of
+from petbench.plan.lineage import Study, Training, check_study, check_told, is_ill, study_of
 from petbench.plan.scale import Entry, Wildcards
 from petbench.preprocess.splits import ALL
 from petbench.workflow.names import NO_DOSE
@@ -18,13 +18,16 @@ class Diagnosis(AfterTraining):
     """The diagnosis studies of a scale, a job a data set, classifier and fold."""
 
     def check(self) -> None:
-        """Check that nobody tested was seen by a classifier or by any generator behind it.
+        """Check that nobody tested was seen by a classifier or by any generator behind it, and that generators told groups know both.
 
         Raises:
-            InputError: somebody was.
+            InputError: somebody was, or one does not.
         """
         for dataset, classifier, fold in dict.fromkeys(fold for name in self.scale.diagnoses for fold in self._folds(name)):
-            check_study(self.scale.entries, dataset, NO_DOSE, self.study(dataset, classifier, fold))
+            study = self.study(dataset, classifier, fold)
+            check_study(self.scale.entries, dataset, NO_DOSE, study)
+            for training in self.trainings.with_starts(self.generators(study)):
+                check_told(self.scale.entries, training)
 
     def _folds(self, experiment: str) -> Iterator[tuple[str, str, str]]:
         """Data set, classifier and fold of each classification that an experiment shows: trained on everybody for those with MR only.
@@ -102,7 +105,7 @@ class Diagnosis(AfterTraining):
             "fold": wildcards.fold,
             "train": study.train,
             "test": study.test,
-            "ill": {subject: int(entry["labels"][subject] == entry["diagnosis"]["positive"]) for subject in [*study.train, *study.test]},
+            "ill": {subject: is_ill(entry, subject) for subject in [*study.train, *study.test]},
             "rows": rows,
         }
 

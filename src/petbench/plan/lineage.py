@@ -176,6 +176,36 @@ def check_contexts(entries: Mapping[str, Any], training: Training, tested: Set[P
             )
 
 
+def is_ill(entry: Mapping[str, Any], subject: str) -> int:
+    """Whether somebody in a data set entry with labels is a patient, 1, or a control, 0."""
+    return int(entry["labels"][subject] == entry["diagnosis"]["positive"])
+
+
+def check_told(entries: Mapping[str, Any], training: Training) -> None:
+    """Check that a training that is told the diagnosis of people (`train/supervision`) reads labelled people of both groups.
+
+    Raises:
+        InputError: it does not; names the entry and the mend.
+    """
+    if "diagnosis" not in entries["methods"][training.method].get("train", {}).get("supervision", []):
+        return
+    groups = set[int]()
+    for sample in training_samples(entries, training):
+        entry = entries["datasets"][sample.dataset]
+        if sample.subject not in entry.get("labels", {}):
+            raise InputError(
+                f"config/methods/{training.method}.yaml: train/supervision: the method learns from the diagnosis, and data set"
+                f" {sample.dataset!r} has none; give it the block diagnosis, or choose another method."
+            )
+        groups.add(is_ill(entry, sample.subject))
+    if len(groups) < 2:
+        alone = "nobody" if not groups else "patients alone" if groups == {1} else "controls alone"
+        raise InputError(
+            f"config/datasets/{training.dataset}.yaml: split: fold {training.fold} trains {training.method!r}, which learns from the"
+            f" diagnosis, on {alone}; give fewer folds or more subjects, or take another seed."
+        )
+
+
 @dataclass(frozen=True)
 class Study:
     """One fold of a diagnosis study: who trains a classifier, who tests it, and where the PET of each comes from.
@@ -196,8 +226,9 @@ def study_of(entries: Mapping[str, Any], dataset: str, dose: str, rows: Sequence
     """One fold of a diagnosis study, worked out from the entries alone.
 
     Generated PET of a tested subject comes from a generator that trained on the classifier's training subjects; that of a training
-    subject, from one that saw neither it nor anybody tested: for fold k and a subject of fold f, the generator of the pair (k, f). The
-    classifier for those with MR only is trained on everybody with PET, whose generated PET comes from their own fold's generator.
+    subject, from one that saw neither it nor anybody tested: for fold k and a subject of fold f, the generator of the pair (k, f), or
+    of a group of fold k (see `fold_unseen`). The classifier for those with MR only is trained on everybody with PET, whose generated PET
+    comes from their own fold's generator.
 
     Args:
         entries: Resolved entries.

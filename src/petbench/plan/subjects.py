@@ -5,6 +5,7 @@ from functools import cache
 from typing import Any
 
 from petbench.files import digest
+from petbench.plan.lineage import is_ill
 from petbench.plan.scale import Entry, Scale, Wildcards
 from petbench.preprocess.splits import ALL, fold_testing, folds, people_of, subjects_tested, validation_subjects
 from petbench.workflow.schema import told_of
@@ -67,9 +68,12 @@ class Subjects:
 
     def group(self, wildcards: Wildcards) -> str:
         """Whether a phantom is a patient or a control."""
-        entry = self.scale.datasets[wildcards.dataset]
-        ill = "labels" in entry and entry["labels"][wildcards.subject] == entry["diagnosis"]["positive"]
+        ill = "labels" in self.scale.datasets[wildcards.dataset] and self.diagnosis(wildcards)
         return "patient" if ill else "control"
+
+    def diagnosis(self, wildcards: Wildcards) -> int:
+        """Whether somebody in a data set with labels is a patient, 1, or a control, 0."""
+        return is_ill(self.scale.datasets[wildcards.dataset], wildcards.subject)
 
     def _copy(self, wildcards: Wildcards) -> Entry:
         """The phantom that a subject is, and how far its head is turned."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from petbench.plan.images import Images
-from petbench.plan.lineage import Training, check_unseen, context_of, contexts, starting_point, training_samples, weights_of
+from petbench.plan.lineage import Training, check_told, check_unseen, context_of, contexts, starting_point, training_samples, weights_of
 from petbench.plan.paths import Paths
 from petbench.plan.scale import Entry, Scale, Wildcards
 from petbench.plan.subjects import Subjects
@@ -24,15 +24,18 @@ class Trainings:
     images: Images
 
     def check(self) -> None:
-        """Check that no subject of any table is restored by weights that saw it.
+        """Check that no subject of any table is restored by weights that saw it, and that trainings told of groups know both.
 
         Raises:
-            InputError: one is.
+            InputError: one is, or one does not.
         """
         for experiment in self.scale.experiments.values():
             for column in experiment["columns"]:
                 for method in set(methods_of(experiment)).difference(UNRESTORED):
-                    check_unseen(self.scale.entries, method, column["dataset"], column["dose"])
+                    place = (column["dataset"], column["dose"], method)
+                    check_unseen(self.scale.entries, method, *place[:2])
+                    for training in self.with_starts(self.behind(*place)):
+                        check_told(self.scale.entries, training)
 
     def weights_for(self, dataset: str, dose: str, method: str, subject: str) -> Training:
         """The training whose weights restore a subject: of the fold that tests it, through `weights_of`.

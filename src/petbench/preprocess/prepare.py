@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -77,7 +78,13 @@ def prepare(
     _write(normalise({kind: read_volume(path) for kind, path in paths.items()}, paths, preprocess), paths, preprocess, domain, out)
 
 
-def prepare_maps(paths: Mapping[str, str], preprocess: Mapping[str, Any], domain: Mapping[str, Any], out: Mapping[str, str]) -> None:
+def prepare_maps(
+    paths: Mapping[str, str],
+    preprocess: Mapping[str, Any],
+    domain: Mapping[str, Any],
+    out: Mapping[str, str],
+    diagnosis: int | None = None,
+) -> None:
     """The same of a subject whose PET is made of MR: its images are already on the working grid, and fill [0, 1].
 
     Args:
@@ -85,6 +92,7 @@ def prepare_maps(paths: Mapping[str, str], preprocess: Mapping[str, Any], domain
         preprocess: See `prepare`.
         domain: See `prepare`.
         out: See `prepare`; without `low_dose`, and optionally `regions`: labels of `petbench.preprocess.regions` on the grid (`.npy`).
+        diagnosis: What a training may be told of the subject: 1 for a patient, 0 for a control; None where it is not to be told.
 
     Raises:
         InputError: the images are not on one grid.
@@ -97,11 +105,17 @@ def prepare_maps(paths: Mapping[str, str], preprocess: Mapping[str, Any], domain
     affine = np.asarray(images["mr"].affine, dtype=np.float64)
     if "regions" in out:
         save_array(out["regions"], regions(volumes["mr"].shape, affine))
-    _write(Prepared(volumes, affine, dict.fromkeys(volumes, 1.0)), paths, preprocess, domain, out)
+    told = {} if diagnosis is None else {"diagnosis": diagnosis}
+    _write(Prepared(volumes, affine, dict.fromkeys(volumes, 1.0)), paths, preprocess, domain, out, told)
 
 
 def _write(
-    prepared: Prepared, paths: Mapping[str, str], preprocess: Mapping[str, Any], domain: Mapping[str, Any], out: Mapping[str, str]
+    prepared: Prepared,
+    paths: Mapping[str, str],
+    preprocess: Mapping[str, Any],
+    domain: Mapping[str, Any],
+    out: Mapping[str, str],
+    told: Mapping[str, int] = MappingProxyType({}),
 ) -> None:
     for kind, data in prepared.volumes.items():
         save_array(out[kind], data)
@@ -125,6 +139,7 @@ def _write(
             # Snakemake takes a small file of equal content for unchanged: the content must tell the volumes apart.
             "volumes": {kind: checksum(path) for kind, path in out.items() if kind not in ("index", "parameters")},
             "sources": {kind: {"file": Path(path).name, "sha256": checksum(path)} for kind, path in paths.items()},
+            **told,
         },
     )
 

@@ -362,7 +362,7 @@ def lives(make: Callable[[], Restorer], train: Mapping[str, Any], restore: Mappi
     for seed in range(SEEDS):
         torch.manual_seed(seed)
         method, silent = make(), list[str]()
-        _asleep(method, batches(phantoms, seen(train, restore), MOVES), silent)
+        _asleep(method, batches(phantoms, seen(train, restore), MOVES, method.batches), silent)
         spread = draw(method, phantoms.windows(), restore["inputs"], short_sampler(restore)).flatten(1).std(dim=1)
         if silent or not bool((spread > 0).all()):
             dead.append(seed)
@@ -374,9 +374,14 @@ def seen(train: Mapping[str, Any], restore: Mapping[str, Any]) -> tuple[str, ...
     return *restore["inputs"], "standard_dose", *train.get("supervision", ())
 
 
-def batches(phantoms: Phantoms, kinds: Sequence[str], steps: int) -> list[dict[str, Any]]:
-    """Training batches of phantoms that hold these kinds of data and nothing else."""
-    return [{kind: data for kind, data in phantoms.windows().items() if kind in kinds} for _ in range(steps)]
+def batches(phantoms: Phantoms, kinds: Sequence[str], steps: int, parts: int = 1) -> list[dict[str, Any]]:
+    """What each step of a training is given: as many batches of phantoms as it takes, of these kinds of data and no others."""
+
+    def gathered() -> dict[str, Any]:
+        drawn = [phantoms.windows() for _ in range(parts)]
+        return {kind: torch.cat([windows[kind] for windows in drawn]) for kind in drawn[0] if kind in kinds}
+
+    return [gathered() for _ in range(steps)]
 
 
 def contract(
@@ -404,11 +409,11 @@ def contract(
     method = make()
     findings = []
     if method.optimised():
-        probed, found = every_part_moves(make, batches(phantoms, kinds, MOVES))
+        probed, found = every_part_moves(make, batches(phantoms, kinds, MOVES, method.batches))
         findings += found
         if train["precision"] == "bf16":
-            findings += bf16_agrees(probed, batches(phantoms, kinds, 2))
-    findings += resumes(make, train, batches(phantoms, kinds, 4), scratch)
+            findings += bf16_agrees(probed, batches(phantoms, kinds, 2, method.batches))
+    findings += resumes(make, train, batches(phantoms, kinds, 4, method.batches), scratch)
     if isinstance(method, Diffusion):
         kind = "sampled"
     elif "low_dose" in restore["inputs"]:
@@ -416,7 +421,7 @@ def contract(
     else:
         kind = "made"
     steps, rate = SHORT[kind] if method.optimised() else (1, 0.0)
-    learn(method, batches(phantoms, kinds, steps), rate)
+    learn(method, batches(phantoms, kinds, steps, method.batches), rate)
     findings += keeps_weights(method, module, train, scratch)
     return method, phantoms, findings
 
@@ -434,8 +439,10 @@ def trains_unseen(module: str, train: Mapping[str, Any], restore: Mapping[str, A
         RuntimeError: shapes do not fit, a part is made on the CPU where the method is not, or a value is looked at.
     """
     with torch.device("meta"):
-        method, image = build(module, train), torch.empty(2, 1, *spatial)
-        told = {"regions": torch.empty(2, 1, *spatial, dtype=torch.int64), "diagnosis": torch.empty(2)}
+        method = build(module, train)
+        count = 2 * method.batches
+        image = torch.empty(count, 1, *spatial)
+        told = {"regions": torch.empty(count, 1, *spatial, dtype=torch.int64), "diagnosis": torch.empty(count)}
     images = {kind: told.get(kind, image) for kind in seen(train, restore)}
     for step in method.losses(images, Progress(9, 10)):
         step.loss.backward()  # type: ignore[no-untyped-call]

@@ -106,7 +106,10 @@ def _add_classifier(library: Library, name: str, where: str, classifiers: dict[s
 
 
 def _check_windows(library: Library, rows: Sequence[str], methods: Mapping[str, Entry], dataset: Entry, name: str) -> None:
-    """Check that each row's domain exists in the data set, and that restoring leaves no voxel out."""
+    """Check that the domain of each row, and of what makes its context, exists in the data set, and that restoring leaves no voxel out."""
+    first = [methods[row]["context"]["method"] for row in rows if "context" in methods.get(row, {})]
+    if first:
+        _check_windows(library, first, methods, dataset, name)
     for row in rows:
         method = methods.get(row, {})
         if "train" not in method:
