@@ -110,7 +110,11 @@ def _sum(terms: Iterable[Tensor]) -> Tensor:
 
 def build(train: Mapping[str, Any]) -> CycleWGAN:
     """The method from an entry's `train` block (`network`, `critic`, `critic_steps`, `loss`)."""
-    generators = tuple(_Added(construct(ResidualGenerator, train, "network", affine=False, rectified=False)) for _ in range(2))
+    networks = [construct(ResidualGenerator, train, "network", affine=False, rectified=False) for _ in range(2)]
+    if train["network"]["normalisation"] == "none":
+        for network in networks:
+            network.start_unnormalised()
+    generators = tuple(map(_Added, networks))
     critics = tuple(construct(Critic, train, "critic") for _ in range(2))
     return construct(_assemble, train, "loss", generators=generators, critics=critics, critic_steps=train["critic_steps"])
 

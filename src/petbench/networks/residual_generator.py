@@ -2,10 +2,11 @@
 
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 
 from petbench.errors import InputError
-from petbench.networks.blocks import CONVOLUTION, NORMALISATIONS, UP_CONVOLUTION, full_precision, require_divisible
+from petbench.networks.blocks import CONVOLUTION, NORMALISATIONS, UP_CONVOLUTION, full_precision, keep_scale, require_divisible
 
 
 class ResidualGenerator(nn.Module):
@@ -35,7 +36,7 @@ class ResidualGenerator(nn.Module):
         def normalised(layer: nn.Module, channels: int) -> list[nn.Module]:
             return [layer, norm(channels, affine=affine or normalisation != "instance")]
 
-        def reflected(before: int, after: int, side: int) -> nn.Module:
+        def reflected(before: int, after: int, side: int) -> nn.Conv2d | nn.Conv3d:
             return plain(before, after, side, padding=side // 2, padding_mode="reflect")
 
         def block(channels: int) -> nn.Module:
@@ -52,6 +53,16 @@ class ResidualGenerator(nn.Module):
         self.layers = nn.Sequential(*layers)
         self.head = reflected(width, 1, 7)
         self.factor = 2**halvings
+
+    def start_unnormalised(self) -> None:
+        """Draw the weights anew so that features keep their scale without normalisation: blocks start as the identity, the image small."""
+        keep_scale(self, slope=0.0)
+        for layer in self.layers:
+            if isinstance(layer, _ResidualBlock):
+                *_, last = (part for part in layer.modules() if isinstance(part, nn.modules.conv._ConvNd))
+                nn.init.zeros_(last.weight)
+        with torch.no_grad():
+            self.head.weight.mul_(0.1)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images (B, 1, *spatial) to others of the same shape.
