@@ -25,6 +25,7 @@ from timing import job_times
 
 from petbench.evaluation.complexity import complexity
 from petbench.evaluation.definitions import TRIVIAL
+from petbench.methods.base import more_inputs
 from petbench.methods.build import build
 from petbench.physics.scanner import Scanner
 from petbench.plan.lineage import Training, training_samples, weights_of
@@ -83,7 +84,8 @@ class Study:
         if key not in self.counted:
             entry, empty = self.entries["methods"][method], torch.zeros((1, 1, *spatial_shape(window)))
             given = [empty if kind in inputs else None for kind in ("low_dose", "mr")]
-            self.counted[key] = complexity(build(entry["module"], entry["train"]).eval(), given)["gflop"] / 1e3
+            more = more_inputs(dict.fromkeys(inputs, empty))
+            self.counted[key] = complexity(build(entry["module"], entry["train"]).eval(), given, **more)["gflop"] / 1e3
         return self.counted[key]
 
     def windows(self, dataset: dict[str, Any], domain: str) -> int:
@@ -164,6 +166,7 @@ class Study:
             "register": image,
             "restore_subject": image,
             "fuse": image,
+            "restore_context": 4.0 * math.prod(dataset["preprocess"]["grid"]["shape"]),
             "prepare": 3 * 4.0 * math.prod(dataset["preprocess"]["grid"]["shape"]),
         }.get(rule, 0.0)
 
@@ -182,6 +185,7 @@ def seconds_of_work(results: Path, scale: Path) -> dict[str, float]:
 ON_A_GPU = (
     "train",
     "restore_subject",
+    "restore_context",
     "train_predictor",
     "predict_kernels",
     "reconstruct_torso",
@@ -217,7 +221,9 @@ def main() -> None:
         for paper in papers:
             jobs = planned(scale, paper)
             counts = Counter(rule for rule, _ in jobs)
-            tflop = sum(study.job(named, rule != "train") for rule, named in jobs if rule in ("train", "restore_subject"))
+            tflop = sum(
+                study.job(named, rule != "train") for rule, named in jobs if rule in ("train", "restore_subject", "restore_context")
+            )
             tflop += sum(study.swaps(named) for rule, named in jobs if rule == "reliance")
             size = sum(study.bytes(rule, named) for rule, named in jobs)
             datasets = {named["dataset"] for _, named in jobs if "dataset" in named}

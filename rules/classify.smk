@@ -32,14 +32,9 @@ rule diagnosis:
     input:
         scores=PLAN.diagnosis.scored,
         published=PLAN.report.published,
-        images=PLAN.records.images_behind,
+        images=of_job(PLAN.records.images_behind),
     output:
-        tsv=report(
-            PATHS.table,
-            caption="../resources/captions/table.rst",
-            category="Tables",
-            labels={"experiment": "{experiment}"},
-        ),
+        tsv=in_report(PATHS.table, "table", "Tables"),
         markdown=PATHS.table_markdown,
         latex=PATHS.table_latex,
         record=PATHS.record,
@@ -58,13 +53,13 @@ rule diagnosis:
         runtime=10,
     params:
         experiment=SCALE.of("experiment"),
-        bootstrap=PLAN.diagnosis.bootstrap,
-        titles=PLAN.report.titles,
+        bootstrap=of_job(PLAN.diagnosis.bootstrap),
+        titles=of_job(PLAN.report.titles),
         notes=PLAN.report.notes,
         published=PLAN.report.published_checksum,
-        images=PLAN.records.names_behind,
-        configuration=PLAN.records.configuration,
-        stages=PLAN.records.stages,
+        images=of_job(PLAN.records.names_behind),
+        configuration=of_job(PLAN.records.configuration),
+        stages=of_job(PLAN.records.stages),
         code=code_of("diagnosis"),
     script:
         "../scripts/diagnosis.py"
@@ -74,12 +69,7 @@ rule roc:
     input:
         scores=PLAN.diagnosis.scored,
     output:
-        png=report(
-            PATHS.figure,
-            caption="../resources/captions/figure.rst",
-            category="Figures",
-            labels={"experiment": "{experiment}"},
-        ),
+        png=in_report(PATHS.figure, "figure", "Figures"),
         svg=PATHS.figure_svg,
     log:
         "<logs>/roc/{experiment}.log",
@@ -96,7 +86,7 @@ rule roc:
         runtime=10,
     params:
         experiment=SCALE.of("experiment"),
-        titles=PLAN.report.titles,
+        titles=of_job(PLAN.report.titles),
         code=code_of("roc"),
     script:
         "../scripts/roc.py"

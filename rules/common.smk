@@ -11,7 +11,7 @@ from petbench.errors import InputError
 from petbench.plan.plan import Plan
 from petbench.positron_range.study import STRATEGIES
 from petbench.workflow.clock import future_files
-from petbench.workflow.entries import UNRESTORED, wildcard_choice
+from petbench.workflow.names import UNRESTORED, wildcard_choice
 from petbench.workflow.runtime import scan_minutes
 from snakemake.cli import get_argument_parser
 
@@ -40,6 +40,16 @@ def or_stop(function):
     return noted(of)
 
 
+def of_job(function):
+    """A function of a job's wildcards, of one that takes some of them by their names."""
+    names = signature(function).parameters
+
+    def of(wildcards):
+        return function(*(getattr(wildcards, name) for name in names))
+
+    return noted(of)
+
+
 PLAN = Plan(ENTRIES, config, Path(workflow.basedir), untimed=ancient)
 SCALE, PATHS = PLAN.scale, PLAN.paths
 or_stop(PLAN.check)()
@@ -53,7 +63,7 @@ wildcard_constraints:
     dose=wildcard_choice(SCALE.doses),
     subject="[A-Za-z0-9]+",
     method=wildcard_choice([*SCALE.methods, *UNRESTORED]),
-    fold=r"\d+(-\d+)?|all",
+    fold=r"(\d+(-\d+)*|all)(\.\d+)*",
     classifier=wildcard_choice(SCALE.classifiers),
     domain="[a-z0-9]+",
     experiment=wildcard_choice(SCALE.experiments),
@@ -88,6 +98,12 @@ def scaled(amount):
 def at_most(threads):
     """A rule's threads, or the scale's limit: where networks and images are small, two jobs beside each other are faster than one on two."""
     return min(threads, config.get("max_threads", threads))
+
+
+def in_report(path, caption, category):
+    """A file that Snakemake's own report shows, found there by its wildcards."""
+    labels = {name: f"{{{name}}}" for name in re.findall(r"{(\w+)}", path)}
+    return report(path, caption=f"../resources/captions/{caption}.rst", category=category, labels=labels or None)
 
 
 def warn_of_the_future():

@@ -41,11 +41,11 @@ rule evaluate:
         mem_mb=scaled(8_000),
         runtime=scaled(120),
     params:
-        subjects=PLAN.subjects.those_tested,
-        people=PLAN.subjects.people_tested,
-        folds=PLAN.subjects.folds_tested,
+        subjects=of_job(PLAN.subjects.tested),
+        people=of_job(PLAN.subjects.people_tested),
+        folds=of_job(PLAN.subjects.folds_tested),
         grid=SCALE.of("dataset", "preprocess", "grid"),
-        settings=PLAN.evaluation.settings,
+        settings=of_job(PLAN.evaluation.settings),
         weights=PLAN.evaluation.lpips_checksums,
         code=code_of("evaluate"),
     script:
@@ -85,12 +85,7 @@ rule similarity:
     input:
         unpack(PLAN.evaluation.to_compare),
     output:
-        report(
-            PATHS.table,
-            caption="../resources/captions/similarity.rst",
-            category="Tables",
-            labels={"experiment": "{experiment}"},
-        ),
+        in_report(PATHS.table, "similarity", "Tables"),
     log:
         "<logs>/similarity/{experiment}.log",
     benchmark:

@@ -3,7 +3,7 @@
 
 rule prepare:
     input:
-        low_dose=PLAN.images.low_dose,
+        low_dose=of_job(PLAN.images.pet),
         standard_dose=PLAN.images.standard_dose,
         mr=PATHS.registered_mr,
     output:
@@ -52,7 +52,7 @@ rule split:
         mem_mb=500,
         runtime=5,
     params:
-        people=PLAN.subjects.people_shown,
+        people=of_job(PLAN.subjects.people),
         split=SCALE.of("dataset", "split"),
         code=code_of("split"),
     script:

@@ -126,7 +126,7 @@ rule torso:
 
 rule annihilate:
     input:
-        unpack(PLAN.positron_range.torso),
+        unpack(of_job(PLAN.positron_range.volumes)),
     output:
         PATHS.annihilation_chunk,
     log:
@@ -270,7 +270,7 @@ rule scan_torso:
         mem_mb=scaled(32_000),
         runtime=scaled(60),
     params:
-        scanner=PLAN.positron_range.scanner,
+        scanner=of_job(PLAN.positron_range.scanner),
         simulation=PLAN.positron_range.of_scan("simulation"),
         seed=PLAN.positron_range.of_scan("seed"),
         code=code_of("scan_torso"),
@@ -323,7 +323,7 @@ rule reconstruct_torso:
         mem_mb=scaled(32_000),
         runtime=scaled(720),
     params:
-        scanner=PLAN.positron_range.scanner,
+        scanner=of_job(PLAN.positron_range.scanner),
         reconstruction=SCALE.of("experiment", "reconstruction"),
         settings=PLAN.positron_range.applied,
         code=code_of("reconstruct_torso"),
@@ -361,7 +361,7 @@ rule measure_torso:
 
 rule summarise_torso:
     input:
-        PLAN.positron_range.all_measures,
+        of_job(PLAN.positron_range.measures),
     output:
         PATHS.summary,
     log:
@@ -403,7 +403,7 @@ rule correct_scan:
         mem_mb=scaled(32_000),
         runtime=scaled(720),
     params:
-        scanner=PLAN.positron_range.scanner,
+        scanner=of_job(PLAN.positron_range.scanner),
         reconstruction=SCALE.of("experiment", "reconstruction"),
         resample=SCALE.of("experiment", "scan", "resample", default=False),
         settings=PLAN.positron_range.applied,
@@ -440,14 +440,9 @@ rule profile_scan:
 
 rule range_table:
     input:
-        unpack(PLAN.positron_range.shown),
+        unpack(of_job(PLAN.positron_range.results)),
     output:
-        tsv=report(
-            PATHS.table,
-            caption="../resources/captions/table.rst",
-            category="Tables",
-            labels={"experiment": "{experiment}"},
-        ),
+        tsv=in_report(PATHS.table, "table", "Tables"),
         markdown=PATHS.table_markdown,
         latex=PATHS.table_latex,
         record=PATHS.record,
@@ -466,10 +461,10 @@ rule range_table:
         runtime=10,
     params:
         experiment=SCALE.of("experiment"),
-        titles=PLAN.positron_range.titles,
+        titles=of_job(PLAN.positron_range.titles),
         note=config.get("note", ""),
-        configuration=PLAN.records.range_configuration,
-        stages=PLAN.records.range_stages,
+        configuration=of_job(PLAN.records.range_configuration),
+        stages=of_job(PLAN.records.range_stages),
         code=code_of("range_table"),
     script:
         "../scripts/range_table.py"
@@ -477,14 +472,9 @@ rule range_table:
 
 rule range_figure:
     input:
-        unpack(PLAN.positron_range.shown),
+        unpack(of_job(PLAN.positron_range.results)),
     output:
-        png=report(
-            PATHS.range_figure,
-            caption="../resources/captions/figure.rst",
-            category="Figures",
-            labels={"experiment": "{experiment}", "figure": "{figure}"},
-        ),
+        png=in_report(PATHS.range_figure, "figure", "Figures"),
         svg=PATHS.range_figure_svg,
     log:
         "<logs>/range_figure/{experiment}/{figure}.log",
@@ -502,7 +492,7 @@ rule range_figure:
         runtime=10,
     params:
         experiment=SCALE.of("experiment"),
-        titles=PLAN.positron_range.titles,
+        titles=of_job(PLAN.positron_range.titles),
         code=code_of("range_figure"),
     script:
         "../scripts/range_figure.py"

@@ -4,8 +4,8 @@
 rule register:
     input:
         pet=PLAN.images.fixed,
-        mr=PLAN.images.mr,
-        preflight=PLAN.images.checked,
+        mr=of_job(PLAN.images.t1w),
+        preflight=of_job(PLAN.images.preflight),
     output:
         mr=PATHS.registered_mr,
         transform=PATHS.pet_to_t1w,

@@ -4,16 +4,11 @@
 rule table:
     input:
         unpack(PLAN.report.costs),
-        metrics=PLAN.report.values,
+        metrics=of_job(PLAN.report.values),
         published=PLAN.report.published,
-        images=PLAN.records.images_behind,
+        images=of_job(PLAN.records.images_behind),
     output:
-        tsv=report(
-            PATHS.table,
-            caption="../resources/captions/table.rst",
-            category="Tables",
-            labels={"experiment": "{experiment}"},
-        ),
+        tsv=in_report(PATHS.table, "table", "Tables"),
         markdown=PATHS.table_markdown,
         latex=PATHS.table_latex,
         record=PATHS.record,
@@ -32,12 +27,12 @@ rule table:
         runtime=10,
     params:
         experiment=SCALE.of("experiment"),
-        titles=PLAN.report.titles,
+        titles=of_job(PLAN.report.titles),
         notes=PLAN.report.notes,
         published=PLAN.report.published_checksum,
-        images=PLAN.records.names_behind,
-        configuration=PLAN.records.configuration,
-        stages=PLAN.records.stages,
+        images=of_job(PLAN.records.names_behind),
+        configuration=of_job(PLAN.records.configuration),
+        stages=of_job(PLAN.records.stages),
         code=code_of("table"),
     script:
         "../scripts/table.py"
@@ -47,12 +42,7 @@ rule figure:
     input:
         unpack(PLAN.report.drawn),
     output:
-        png=report(
-            PATHS.figure,
-            caption="../resources/captions/figure.rst",
-            category="Figures",
-            labels={"experiment": "{experiment}"},
-        ),
+        png=in_report(PATHS.figure, "figure", "Figures"),
         svg=PATHS.figure_svg,
     log:
         "<logs>/figure/{experiment}.log",
@@ -69,7 +59,7 @@ rule figure:
         runtime=10,
     params:
         experiment=SCALE.of("experiment"),
-        titles=PLAN.report.titles,
+        titles=of_job(PLAN.report.titles),
         datasets=PLAN.report.pictured,
         code=code_of("figure"),
     script:
@@ -80,11 +70,7 @@ rule page:
     input:
         unpack(PLAN.page.inputs),
     output:
-        report(
-            PATHS.page,
-            caption="../resources/captions/page.rst",
-            category="Report",
-        ),
+        in_report(PATHS.page, "page", "Report"),
     log:
         "<logs>/page.log",
     benchmark:

@@ -28,6 +28,33 @@ rule restore_subject:
         "../scripts/restore_subject.py"
 
 
+rule restore_context:
+    input:
+        unpack(PLAN.trainings.to_give_context),
+    output:
+        volume=PATHS.context,
+        sidecar=PATHS.context_sidecar,
+    log:
+        "<logs>/restore_context/{dataset}/{dose}/{method}/fold-{fold}/sub-{subject}.log",
+    benchmark:
+        "<benchmarks>/restore_context/{dataset}/{dose}/{method}/fold-{fold}/sub-{subject}.tsv"
+    wildcard_constraints:
+        method=wildcard_choice(SCALE.staged),
+    priority: EARLY
+    conda:
+        "../envs/petbench.yaml"
+    threads: at_most(4)
+    resources:
+        gpu=1,
+        mem_mb=scaled(16_000),
+        runtime=scaled(PLAN.trainings.minutes_of_context),
+    params:
+        settings=SCALE.of("method", "restore"),
+        code=code_of("restore_context", modules=PLAN.trainings.own_module),
+    script:
+        "../scripts/restore_context.py"
+
+
 rule fuse:
     input:
         unpack(PLAN.trainings.to_fuse),

@@ -63,7 +63,7 @@ rule reconstruct:
 rule simulate_from_image:
     input:
         image=PLAN.images.standard_dose,
-        preflight=PLAN.images.checked,
+        preflight=of_job(PLAN.images.preflight),
     output:
         image=PATHS.pet,
         sidecar=PATHS.pet_sidecar,

@@ -70,6 +70,7 @@ rule prepare_pair:
     output:
         standard_dose=PATHS.prepared_standard_dose,
         mr=PATHS.prepared_mr,
+        regions=PATHS.prepared_regions,
         index=PATHS.prepared_index,
         parameters=PATHS.prepared,
     log:
@@ -88,6 +89,7 @@ rule prepare_pair:
     params:
         preprocess=SCALE.of("dataset", "preprocess"),
         domain=SCALE.domain_of,
+        diagnosis=PLAN.subjects.diagnosis,
         code=code_of("prepare_maps"),
     script:
         "../scripts/prepare_maps.py"

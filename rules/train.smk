@@ -5,6 +5,7 @@ rule train:
     input:
         split=PATHS.split,
         data=PLAN.trainings.data,
+        contexts=or_stop(PLAN.trainings.contexts),
         init=PLAN.trainings.start,
     output:
         weights=ensure(PATHS.weights, non_empty=True),
@@ -30,6 +31,7 @@ rule train:
         preprocess=SCALE.of("dataset", "preprocess"),
         domain=PLAN.trainings.seen_domain,
         kinds=PLAN.trainings.kinds,
+        inputs=PLAN.trainings.inputs,
         part=PLAN.trainings.part,
         code=code_of("train", modules=PLAN.trainings.own_module),
     script:

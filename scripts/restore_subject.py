@@ -15,6 +15,8 @@ with job(snakemake) as run:
         run.threads,
         out=dict(run.output.items()),
         evaluated=run.params.evaluated,
+        context=run.input.get("context"),
+        context_sidecar=run.input.get("context_sidecar"),
         partial=Path(run.output.image).parents[3] / "partial" / f"sub-{run.wildcards.subject}",
         checkpoint_seconds=run.config.get("checkpoint_seconds", 60.0),
         code=run.params.code,

@@ -21,6 +21,7 @@ with job(snakemake) as run:
         fold=place.fold,
         code=run.params.code,
         domain=run.params.domain,
+        inputs=run.params.inputs,
     )
     fit(
         description,
@@ -32,5 +33,6 @@ with job(snakemake) as run:
         out=dict(run.output.items()),
         init=next(iter(run.input.init), None),
         part=run.params.part,
+        contexts=list(run.input.contexts),
         checkpoint_seconds=run.config.get("checkpoint_seconds", 60.0),
     )

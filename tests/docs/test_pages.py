@@ -108,7 +108,7 @@ def test_keys_of_deviations_exist():
 
 def test_keys_of_configuration_exist():
     named = {row[0].strip("`") for row in rows(CONFIGURATION, "Methods built on methods")}
-    assert len(named) == 5
+    assert len(named) == 6
     assert named - known_keys() == set()
 
 

@@ -21,6 +21,11 @@ def entry(name: str) -> dict[str, Any]:
 
 TINY = {
     "m_unet": {"network": {"channels": [4, 8]}},
+    "mb_unet": {"network": {"channels": [4, 8]}},
+    "pix2pixhd": {"network": {"width": 4, "halvings": 2, "blocks": 1}, "discriminator": {"channels": 4, "layers": 2}},
+    "ea_gan": {"network": {"channels": [4, 8, 8]}, "discriminator": {"channels": 4, "layers": 1}},
+    "hi_net": {"network": {"channels": [4, 8]}, "discriminator": {"channels": [4, 8]}},
+    "cncl": {"network": {"channels": [4, 8]}, "discriminator": {"channels": [4, 8]}},
     "mak_gan": {
         "network": {
             "channels": [4, 8],
@@ -32,6 +37,23 @@ TINY = {
             "image_features": 4,
         },
         "discriminator": {"channels": 4, "layers": 2},
+    },
+    "mtrans_gan": {
+        "network": {
+            "channels": [8, 16],
+            "convolutions": [1, 1],
+            "tokens": 8,
+            "layers": 1,
+            "heads": 2,
+            "hidden": 8,
+            "dropout": 0.0,
+            "positions": [6, 6, 6],
+        },
+        "discriminator": {"channels": 4, "layers": 2},
+    },
+    "la_gan": {
+        "network": {"modalities": 2, "regions": 2, "channels": [4, 8]},
+        "discriminator": {"channels": [2, 4], "normalisation": "none", "size": 1},
     },
     "cvt_gan": {
         "network": {
@@ -57,7 +79,23 @@ TINY = {
         "network": {"filters": [[1, 2, 3], [4, 4]], "deep": 8, "residual_blocks": 1},
         "discriminator": {"channels": [2, 4, 4, 8]},
     },
+    "tpa_gan": {
+        "network": {"filters": [2, 4], "deep": [8, 8], "residual_blocks": 2},
+        "discriminator": {"channels": [2, 4, 4]},
+        "classifier": {"width": 4, "growth": 4, "layers": [1, 1]},
+    },
     "cgan_unet": {"network": {"channels": [4, 8]}, "discriminator": {"channels": [2, 4, 4, 8]}},
+    "hgan": {"network": {"channels": 4, "residual_blocks": 1}, "discriminator": {"channels": 4, "layers": 2}},
+    "gla_gan": {
+        "network": {"channels": [4, 8], "local_channels": [4, 4], "features": 4},
+        "discriminator": {"channels": [2, 4, 4, 8]},
+    },
+    "cycle_wgan": {
+        "network": {"width": 4, "halvings": 1, "blocks": 1},
+        "critic": {"channels": [4, 8], "size": [2, 2], "hidden": 16},
+        "critic_steps": 3,
+    },
+    "pt_wgan": {"network": {"channels": 4}, "critic": {"channels": [4, 8], "size": [2, 2, 1], "hidden": 16}, "critic_steps": 3},
     "mean_pet": {},
     "gaussian": {"widths": [0.5, 1.0, 2.0]},
     "nlm": {"strengths": [0.5, 1.0, 2.0], "patch_size": 3, "patch_distance": 1},

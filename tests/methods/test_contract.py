@@ -24,8 +24,22 @@ PUBLISHED = Library(FOLDERS, {}, "published")
 SIZES = {name: entry for name in METHODS if "size" in (entry := PUBLISHED.resolve_whole("methods", name))}
 PREDICTORS = sorted(LIBRARY.files["predictors"])
 # Windows by domain: as large as the papers', and as small as the networks take, with two places to attend to on the coarsest grid.
-FULL = {"patches": (64, 64, 64), "volumes": (64, 64, 64), "axial": (256, 256), "coronal": (256, 128), "sagittal": (256, 128)}
-WINDOWS = {"patches": (16, 8, 8), "volumes": (32, 16, 16), "axial": (16, 16), "coronal": (16, 16), "sagittal": (16, 16)}
+FULL = {
+    "patches": (64, 64, 64),
+    "volumes": (64, 64, 64),
+    "axial": (256, 256),
+    "coronal": (256, 128),
+    "sagittal": (256, 128),
+    "slabs": (64, 64, 9),
+}
+WINDOWS = {
+    "patches": (16, 8, 8),
+    "volumes": (32, 16, 16),
+    "axial": (16, 16),
+    "coronal": (16, 16),
+    "sagittal": (16, 16),
+    "slabs": (16, 16, 9),
+}
 # Of methods that ask for larger ones: the coarsest grid of 3D CVT-GAN is attended to at half its side.
 LARGER = {"cvt_gan": (32, 16, 16)}
 # Of `train`, what a probe has its own of.
@@ -77,9 +91,9 @@ def test_an_ensemble_is_of_methods_that_keep_the_contract(name):
     assert all("ensemble" not in METHODS[member] for member in METHODS[name]["ensemble"])
 
 
-def test_improved_diffusion_alone_is_free_of_following_the_level():
+def test_methods_that_normalise_each_image_alone_are_free_of_following_the_level():
     trained = {entry["module"]: entry["train"] for entry in METHODS.values() if "train" in entry}
-    assert {module for module, train in trained.items() if not build(module, train).follows_level} == {"iddpm"}
+    assert {module for module, train in trained.items() if not build(module, train).follows_level} == {"iddpm", "pix2pixhd"}
 
 
 def cheapest(module):
@@ -91,7 +105,7 @@ def cheapest(module):
 def test_a_method_starts_alive_at_ten_seeds(name):
     entry = METHODS[name]
     make = lambda: build(entry["module"], entry["train"])  # noqa: E731
-    assert broken(lives(make, entry["restore"], window_of(entry))) == []
+    assert broken(lives(make, entry["train"], entry["restore"], window_of(entry))) == []
 
 
 @pytest.mark.parametrize("name", [name for name, entry in METHODS.items() if entry.get("train", {}).get("optimiser")])

@@ -17,7 +17,9 @@ from petbench.networks.unet import UNet
 from .entries import CONFIG, entry, merged, tiny
 
 NAMES = sorted(path.stem for path in (CONFIG / "methods").glob("*.yaml") if entry(path.stem).get("module") in ("mak_gan", "m_unet"))
-OF_MODULES = {entry(path.stem)["module"]: path.stem for path in (CONFIG / "methods").glob("*.yaml") if entry(path.stem).get("train")}
+OF_MODULES = {
+    entry(path.stem)["module"]: path.stem for path in sorted((CONFIG / "methods").glob("*.yaml")) if entry(path.stem).get("train")
+}
 TABLE_2 = ["mak_gan-a", "mak_gan-b", "mak_gan-c", "mak_gan-d", "mak_gan"]
 RATIOS = {
     "mke_ratio": {"mak_gan-mke_1_1_1": [1, 1, 1], "mak_gan-mke_1_2_1": [1, 2, 1], "mak_gan-mke_1_1_2": [1, 1, 2]},

@@ -27,20 +27,34 @@ def smooth(size, channels, side, dims=3):
     return torch.randn(1, channels, *[1] * dims) + 0.5 * torch.randn(size, channels, *[side] * dims)
 
 
-def test_kernels_vary_over_taps_and_between_priors():
+@pytest.mark.parametrize("seed", range(5))
+def test_kernels_vary_over_taps_and_between_priors(seed):
+    torch.manual_seed(seed)
     kernels = predictor()(smooth(6, 8, 6)).flatten(3)
     assert share(kernels, 3) > 0.1
     assert share(kernels, 0) > 0.01
 
 
-def test_where_a_thing_stands_in_the_prior_counts():
+@pytest.mark.parametrize("seed", range(5))
+def test_kernels_vary_over_taps_whatever_the_prior(seed):
+    """Attention averages: a prior may be all but the same everywhere, and its kernels are no box blurs for that."""
+    torch.manual_seed(seed)
+    kernels = predictor()(torch.randn(6, 8, 1, 1, 1).expand(6, 8, 6, 6, 6)).flatten(3)
+    assert share(kernels, 3) > 0.1
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_where_a_thing_stands_in_the_prior_counts(seed):
+    torch.manual_seed(seed)
     prior = smooth(1, 8, 6)
     predict = predictor()
     kernels = predict(prior)
     assert (predict(prior.flip(2)) - kernels).square().sum() > 0.01 * kernels.square().sum()
 
 
-def test_what_is_the_same_everywhere_in_the_prior_counts():
+@pytest.mark.parametrize("seed", range(5))
+def test_what_is_the_same_everywhere_in_the_prior_counts(seed):
+    torch.manual_seed(seed)
     predict, everywhere = predictor(), torch.randn(2, 8, 1, 1, 1).expand(2, 8, 6, 6, 6)
     kernels = predict(everywhere)
     assert (kernels[0] - kernels[1]).square().sum() > 0.1 * kernels[0].square().sum()

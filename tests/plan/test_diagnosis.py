@@ -2,6 +2,8 @@
 
 import pytest
 
+from petbench.errors import InputError
+
 from .entries import dataset, job, method, plan, table
 
 LABELS = {"01": "AD", "02": "CN", "03": "AD", "04": "CN", "09": "AD"}
@@ -30,7 +32,7 @@ def fold(name):
 def test_scores_of_every_fold_and_of_those_without_pet_are_shown(own):
     folder = "results/made_up/cohort/none/diagnosis/net"
     assert own.diagnosis.scores(["study"]) == [f"{folder}/fold-{name}/scores.tsv" for name in ("0", "1", "2", "3", "all")]
-    assert own.evaluation.metrics(["study"]) == []
+    assert not own.evaluation.metrics(["study"])
 
 
 def test_pet_to_train_on_is_made_by_weights_that_saw_neither_it_nor_the_tested(own):
@@ -56,9 +58,36 @@ def test_those_with_mr_only_are_tested_by_a_classifier_of_everybody_else(own):
 
 
 def test_the_record_of_a_diagnosis_names_everybody_and_the_classifier(own):
-    names = own.records.names_behind(job(experiment="study"))
+    names = own.records.names_behind("study")
     assert "cohort/09/T1w" in names
     assert "cohort/09/standard" not in names
-    assert set(own.records.configuration(job(experiment="study"))["classifiers"]) == {"net"}
-    assert "classify" in own.records.stages(job(experiment="study"))
+    assert set(own.records.configuration("study")["classifiers"]) == {"net"}
+    assert "classify" in own.records.stages("study")
     assert own.diagnosis.modules(fold("0")) == ["pcsa_gan"]
+
+
+def test_labels_go_to_those_with_pet_as_the_cohort_has_them(own):
+    told = {subject: own.subjects.diagnosis(job(dataset="cohort", subject=subject)) for subject in LABELS}
+    assert told == {subject: int(label == "AD") for subject, label in LABELS.items()}
+
+
+def test_a_generator_told_the_diagnosis_makes_no_pet_of_anybody_whose_label_it_was_told(own):
+    """Neither for training a classifier nor for testing it: whose label shaped an image would be read off it again."""
+    own.scale.methods["made"]["train"]["supervision"] = ["diagnosis"]
+    assert own.trainings.kinds(job(dataset="cohort", dose="none", method="made", fold="0"))[-1] == "diagnosis"
+    for name in ("0", "1", "2", "3", "all"):
+        study = own.diagnosis.classified(fold(name))
+        for subject, maker in study.pet["made"].items():
+            read = own.trainings.data(job(dataset=maker.dataset, dose=maker.dose, method=maker.method, fold=maker.fold))
+            told = {path.split("/sub-")[1].split("/")[0] for path in read}
+            assert told
+            assert not told & {subject, *study.test}
+
+
+def test_a_generator_of_a_pair_of_folds_that_is_told_one_group_alone_is_refused(own):
+    """Of four people the pair of folds that test both patients leaves two controls, which only a method that is told so minds."""
+    own.diagnosis.check()
+    own.scale.methods["made"]["train"]["supervision"] = ["diagnosis"]
+    with pytest.raises(InputError, match=r"fold \d-\d trains 'made', which learns from the diagnosis, on \w+ alone; give fewer") as caught:
+        own.diagnosis.check()
+    assert "\n" not in str(caught.value)

@@ -20,12 +20,11 @@ def lab(folder, **keys):
 def test_a_labs_images_are_read_where_they_lie_once_they_are_checked(tmp_path):
     own = plan({"one": table(["low_dose"], ("lab", "drf4"))}, datasets={"lab": lab(tmp_path)})
     own.images.check()
-    wanted = job(dataset="lab", subject="02", dose="drf4")
-    assert own.images.low_dose(wanted) == str(tmp_path / "sub-02/pet/sub-02_rec-quarter_pet.nii.gz")
-    assert own.images.mr(wanted) == str(tmp_path / "sub-02/anat/sub-02_T1w.nii.gz")
-    assert len(own.images.to_check(wanted)) == 2 * 3
-    assert own.images.checked(wanted) == "results/made_up/lab/preflight.json"
-    assert isinstance(own.images.checked(wanted), Untimed)
+    assert own.images.pet("lab", "02", "drf4") == str(tmp_path / "sub-02/pet/sub-02_rec-quarter_pet.nii.gz")
+    assert own.images.t1w("lab", "02") == str(tmp_path / "sub-02/anat/sub-02_T1w.nii.gz")
+    assert len(own.images.to_check(job(dataset="lab"))) == 2 * 3
+    assert own.images.preflight("lab") == "results/made_up/lab/preflight.json"
+    assert isinstance(own.images.preflight("lab"), Untimed)
     assert own.images.descriptions() == []
 
 
@@ -49,7 +48,7 @@ def test_all_images_that_a_lab_lacks_are_named_at_once(tmp_path):
 def test_phantoms_are_made_described_and_need_no_check():
     own = plan({"one": table(["low_dose"], ("mni", "drf4"))}, datasets={"mni": dataset()})
     wanted = job(dataset="mni", subject="01", dose="drf4")
-    assert own.images.checked(wanted) == []
+    assert own.images.preflight("mni") == []
     assert own.images.fixed(wanted) == "results/made_up/mni/bids/sub-01/pet/sub-01_rec-standard_pet.nii.gz"
     assert own.images.descriptions() == [f"results/made_up/mni/bids/{name}" for name in ("dataset_description.json", "participants.tsv")]
     assert set(own.images.to_normalise(wanted)) == {"t1w", "preflight", "labels", "truth"}

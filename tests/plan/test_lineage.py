@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from petbench.errors import InputError
-from petbench.plan.lineage import Sample, Training, check_unseen, seen, starting_point, training_samples, weights_of
+from petbench.plan.lineage import Sample, Training, check_told, check_unseen, seen, starting_point, training_samples, weights_of
 from petbench.workflow.entries import load
 from petbench.workflow.schema import read_yaml
 
@@ -114,3 +114,16 @@ def test_two_entries_that_read_one_folder_share_its_subjects(entries, tmp_path):
         entries["datasets"][name] |= {"source": "bids", "bids": str(tmp_path)}
     with pytest.raises(InputError, match="were trained on"):
         check_unseen(entries, "m_unet-external", "mni", "drf4")
+
+
+def test_what_learns_from_the_diagnosis_needs_labelled_people_of_both_groups(entries):
+    training, cohort = own("m_unet"), entries["datasets"]["mni"]
+    check_told(entries, training)
+    entries["methods"]["m_unet"]["train"]["supervision"] = ["diagnosis"]
+    with pytest.raises(InputError, match=r"m_unet.yaml: train/supervision: .* data set 'mni' has none; give"):
+        check_told(entries, training)
+    cohort |= {"subjects": ["01", "02", "03"], "diagnosis": {"positive": "AD"}, "split": {"scheme": "leave_one_out"}}
+    cohort["labels"] = {"01": "AD", "02": "AD", "03": "CN"}
+    check_told(entries, training)
+    with pytest.raises(InputError, match=r"mni.yaml: split: fold 2 trains 'm_unet', .* on patients alone; give fewer"):
+        check_told(entries, own("m_unet", "2"))

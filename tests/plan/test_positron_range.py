@@ -57,7 +57,7 @@ def test_strategies_take_kernels_each_its_own():
 
 
 def test_a_summary_has_the_measures_of_every_strategy_and_realisation_and_verify_takes_them_again():
-    measures = RANGE.all_measures(job(experiment="images"))
+    measures = RANGE.measures("images")
     assert measures == [f"{FOLDER}/images/{strategy}/measures-{number}.tsv" for strategy in ("none", "ddconv") for number in (1, 2)]
     assert list(OWN.verification.reconstructed(job())) == measures
     assert OWN.verification.summarised(job()) == {f"{FOLDER}/images/summary.tsv": measures}
@@ -65,8 +65,8 @@ def test_a_summary_has_the_measures_of_every_strategy_and_realisation_and_verify
 
 def test_a_labs_scan_is_read_where_it_lies_and_by_its_scanner():
     assert RANGE.to_correct(job(experiment="scan", strategy="none")) == {"acquisition": "a.h5", "mu": "mu.nii"}
-    assert RANGE.scanner(job(experiment="scan")) == {"views": 4}
-    assert RANGE.scanner(job(experiment="images")) == {"views": 3}
+    assert RANGE.scanner("scan") == {"views": 4}
+    assert RANGE.scanner("images") == {"views": 3}
 
 
 def test_accuracy_compares_two_runs_and_what_a_predictor_makes():
@@ -80,11 +80,10 @@ def test_accuracy_compares_two_runs_and_what_a_predictor_makes():
 
 def test_records_tables_and_figures_cover_each_kind():
     for name, entry in EXPERIMENTS.items():
-        wanted = job(experiment=name)
-        assert {"media", "gate"} <= OWN.records.range_stages(wanted).keys()
-        assert set(OWN.records.range_configuration(wanted)["psf_sets"]) == {"train", "pure", *entry.get("runs", [])}
-        assert f"results/made_up/tables/{name}.tsv" in OWN.verification.tables(wanted)
-        files = [path for paths in RANGE.shown(wanted).values() for path in paths]
+        assert {"media", "gate"} <= OWN.records.range_stages(name).keys()
+        assert set(OWN.records.range_configuration(name)["psf_sets"]) == {"train", "pure", *entry.get("runs", [])}
+        assert f"results/made_up/tables/{name}.tsv" in OWN.verification.tables(job())
+        files = [path for paths in RANGE.results(name).values() for path in paths]
         assert len(files) == len(set(files))
         figures = [path for path in OWN.report.files([name]) if "/figures/" in path]
         assert len(figures) == 2 * len(RANGE.figures(name)) > 0

@@ -25,8 +25,8 @@ def fold(name, row="plain"):
 def test_the_table_is_built_from_every_fold_of_every_row(own):
     folder = "results/made_up/reliance/swapped/mni/drf4"
     wanted = [f"{folder}/{row}/fold-{name}.tsv" for row in METHODS for name in ("0", "1", "2")]
-    assert own.report.values(job(experiment="swapped")) == wanted == own.page.inputs(job())["reliance"]
-    assert own.evaluation.metrics(["swapped"]) == []
+    assert own.report.values("swapped") == wanted == own.page.inputs(job())["reliance"]
+    assert not own.evaluation.metrics(["swapped"])
     assert own.verification.tables(job())["results/made_up/tables/swapped.tsv"]["files"] == {"metrics": wanted}
 
 
@@ -48,10 +48,10 @@ def test_a_denser_stride_is_granted_more_time_and_each_swap_as_much_as_the_row(o
 
 
 def test_the_record_names_those_who_stand_in(own):
-    names = own.records.names_behind(job(experiment="swapped"))
+    names = own.records.names_behind("swapped")
     assert {name.split("/")[1] for name in names} == set(own.subjects.everybody(job(dataset="mni")))
-    assert "reliance" in own.records.stages(job(experiment="swapped"))
-    assert not {"evaluate", "restore_subject"} & own.records.stages(job(experiment="swapped")).keys()
+    assert "reliance" in own.records.stages("swapped")
+    assert not {"evaluate", "restore_subject"} & own.records.stages("swapped").keys()
 
 
 def test_pictures_show_mr_the_reference_and_each_row_of_every_place(own):

@@ -5,8 +5,9 @@ from scipy.ndimage import gaussian_filter
 from petbench.data.nifti import volume, write_volume
 from petbench.errors import InputError
 from petbench.files import checksum, read_json
-from petbench.preprocess.prepare import prepare
+from petbench.preprocess.prepare import prepare, prepare_maps
 from petbench.preprocess.windows import window_starts
+from petbench.training.data import open_windows
 
 AFFINE = np.diag([2.0, 2.0, 3.0, 1.0])
 SCALING = {"mode": "low_dose", "percentile": 99.5, "smooth_mm": 6.0, "mr_percentile": 99.5}
@@ -85,3 +86,19 @@ def test_nan_names_the_file(tmp_path, paths):
     nibabel.save(volume(data, AFFINE), paths["standard_dose"])
     with pytest.raises(InputError, match=r"standard_dose\.nii\.gz: 1 voxels are NaN"):
         prepare(paths, {"grid": {"shape": [16, 16, 16]}, "scaling": SCALING}, DOMAIN, outputs(tmp_path / "prepared"))
+
+
+@pytest.mark.parametrize("diagnosis", [0, 1])
+def test_a_training_is_told_the_diagnosis_that_was_written_and_no_other(tmp_path, paths, diagnosis):
+    maps, volumes = {kind: paths[kind] for kind in ("mr", "standard_dose")}, ["mr", "standard_dose"]
+    domain = {"window": [20, 18, 16], "stride": [20, 18, 16]}
+    files = []
+    for name, told in (("told", diagnosis), ("untold", None)):
+        out = outputs(tmp_path / name)
+        prepare_maps(maps, {"scaling": {"mode": "min_max"}}, domain, out, told)
+        files.append(out["parameters"])
+    assert open_windows(files[:1], [*volumes, "diagnosis"]).batch([0])["diagnosis"].tolist() == [diagnosis]
+    assert set(open_windows(files, volumes).batch([0])) == set(volumes)
+    with pytest.raises(InputError, match="untold: has no diagnosis, which the entry's restore/inputs or train/supervision names") as caught:
+        open_windows(files, [*volumes, "diagnosis"])
+    assert "\n" not in str(caught.value)

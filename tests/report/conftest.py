@@ -25,11 +25,14 @@ def metrics() -> pd.DataFrame:
     rng = np.random.default_rng(4)
     rows = []
     methods = (*METHODS, *FILTERS, *ABLATIONS, *(f"mak_gan-{ratio}" for ratio in RATIOS))
+    comparators = [method for method in experiment("mak_gan_table1")["rows"] if method not in methods]
     subjects = 7
     for dose, base in (("drf4", 24.0), ("drf25", 21.0)):
         ease = rng.normal(0, 0.8, subjects)
-        for rank, method in enumerate(methods):
-            gain = {"low_dose": 0.0, "m_unet": 2.2, "mak_gan": 3.1, **FILTERS}.get(method, 2.0 + 0.1 * rank)
+        for rank, method in enumerate((*methods, *comparators)):
+            gain = {"low_dose": 0.0, "m_unet": 2.2, "mak_gan": 3.1, **FILTERS, **dict.fromkeys(comparators, 1.9)}.get(
+                method, 2.0 + 0.1 * rank
+            )
             for reference, shift in (("standard_dose", 0.0), ("true_activity", -4.0)):
                 psnr = base + gain + shift + ease + rng.normal(0, 0.15, subjects)
                 for region, peak in (("whole", 20.0), ("brain", 8.0)):

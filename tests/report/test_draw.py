@@ -9,6 +9,7 @@ from petbench.errors import InputError
 from petbench.report import draw as drawing
 from petbench.report.draw import draw
 from petbench.report.places import places_of, through_lesions
+from petbench.report.viewer import head_box
 
 TITLES = {"m_unet": "M-UNet", "mak_gan": "MAK-GAN"}
 PHANTOM = {"title": "MNI phantoms", "source": "phantom", "preprocess": {"scaling": {"mode": "low_dose"}}, "evaluation": {}}
@@ -44,7 +45,7 @@ def drawn(volumes, monkeypatch):
 
     def scenes(experiment, datasets=None, given=None):
         found = []
-        monkeypatch.setattr(drawing.figures, "views", lambda scenes, _: found.extend(scenes))
+        monkeypatch.setattr(drawing, "views", lambda scenes, _: found.extend(scenes))
         draw(experiment, given or files(volumes, experiment), TITLES, datasets or {"mni": PHANTOM}, [])
         return found
 
@@ -70,7 +71,7 @@ def test_planes_go_through_the_largest_lesion_of_a_kind(volumes, drawn, through)
         place = LESIONS[through]
         (plane,) = scene.planes
         volume = drawing.load(next(subject for subject in volumes if scene.heading.startswith(label_of(subject))))[0]["standard_dose"]
-        box = drawing.figures.head_box(volume)
+        box = head_box(volume)
         np.testing.assert_array_equal(plane.images["Standard dose"], volume[box[0], box[1], place[2]].T)
 
 
@@ -81,7 +82,7 @@ def label_of(subject):
 def test_planes_lie_in_slices_that_are_evaluated(volumes, drawn):
     """Others are not restored; a lesion that none of them holds is not shown, and the heading says so."""
     volume = drawing.load(volumes[0])[0]["standard_dose"]
-    box = drawing.figures.head_box(volume)
+    box = head_box(volume)
     for slices, through, z, said in (
         ([3, 17, 22], "pet_only_lesion", 17, "the largest PET-only lesion"),
         ([3, 20, 22], "pet_only_lesion", None, "the middle of the head, as no PET-only lesion lies in the slices evaluated"),
@@ -97,7 +98,7 @@ def test_a_place_in_mm_is_that_of_the_image(volumes, drawn):
     """Voxels of 4 x 4 x 5 mm, from the corner."""
     scene = drawn(entry(volumes, through=[[80.0, 100.0, 60.0]]))[0]
     volume = drawing.load(volumes[0])[0]["standard_dose"]
-    box = drawing.figures.head_box(volume)
+    box = head_box(volume)
     np.testing.assert_array_equal(scene.planes[0].images["Standard dose"], volume[box[0], box[1], 12].T)
     assert scene.heading == "25 % dose: through 80, 100, 60 mm"
     with pytest.raises(InputError, match="lies outside the image"):

@@ -92,11 +92,11 @@ def test_table_sorts_numerically_by_its_header_and_back(open_page):
 @pytest.mark.browser
 def test_unknown_values_sort_last_in_both_directions(open_page):
     page = open_page(1280)
-    table = page.locator("#mak_gan_table2 .published table")
-    heading = table.locator("thead th").nth(1)
+    table = page.locator("#mak_gan_table2 table.results").first
+    heading = table.locator("thead th.printed").first
     for _ in range(2):
         heading.get_by_role("button").click()
-        assert table.locator("tbody tr").last.locator("td").first.inner_text() == "–"
+        assert table.locator("tbody tr").last.locator("td.printed").first.inner_text() == "–"
 
 
 @pytest.mark.browser
@@ -216,6 +216,41 @@ def test_page_says_what_it_left_out_and_how_small_it_is(report):
     assert "Published, not measured here: MAK-GAN, table 1" in text
     assert "Against the true activity" in text
     assert "Leaking scale" not in text
+
+
+def texts(html, row):
+    """Texts of the cells of each row of a name, its own left out, a list a row."""
+    lines = [line for line in html.split("<tr>") if f">{row}</th>" in line]
+    return [[" ".join(re.sub(r"<[^>]+>", " ", cell).split()) for cell in re.findall(r"<td.*?</td>", line, flags=re.S)] for line in lines]
+
+
+def test_printed_numbers_stand_beside_ours_and_the_box_has_the_rest(content):
+    table = content.entries["experiments"]["mak_gan_table1"]
+    fewer = {"rows": [row for row in table["rows"] if row != "la_gan"]}
+    fewer["published_rows"] = {row: printed for row, printed in table["published_rows"].items() if row != "la_gan"}
+    experiments = {**content.entries["experiments"], "mak_gan_table1": {**table, **fewer}}
+    entries = {**content.entries, "experiments": experiments, "run": ["mak_gan_table1"]}
+    html = render(dataclasses.replace(content, entries=entries, subjects=(), histories=()))
+    ours, box = html.split('<article id="mak_gan_table1">')[1].split("</article>")[0].split('<aside class="published"')
+    beside, truth = texts(ours, "MAK-GAN")
+    psnr = content.metrics.query("method == 'mak_gan' and dose == 'drf4' and metric == 'psnr' and region == 'brain'")
+    mean = psnr.loc[psnr["reference"] == "standard_dose", "value"].mean()
+    assert beside[1:3] == ["25.311", f"{mean - 25.311:+.2f}"]
+    assert len(beside) == 3 * 2 * 3 + 3 + 1  # metrics at two doses and GMAC, each with two columns of the paper; GFLOP without
+    assert len(truth) == 3 * 2  # the paper's are held against the table of its own reference alone
+    assert texts(ours, "Gaussian filter")[0][1:3] == ["–", "–"]
+    assert ours.count('class="number printed"') == 2 * 7 * (1 + len(entries["experiments"]["mak_gan_table1"]["rows"]))
+    assert texts(box, "MAK-GAN") == texts(box, "M-Unet") == []
+    assert texts(box, "LA-GAN")[0][0] == "*24.807"
+    assert not texts(ours, "LA-GAN")
+    assert "24.807" not in ours
+
+
+def test_the_box_says_where_all_that_the_paper_prints_stands(content):
+    entries = {**content.entries, "run": ["mak_gan_table2"]}
+    html = render(dataclasses.replace(content, entries=entries, subjects=(), histories=()))
+    assert "All values that the paper prints stand beside ours: MAK-GAN, table 2." in html
+    assert "gives no values" not in html
 
 
 def test_leaking_scale_is_warned_of_and_full_scale_has_no_banner(content):

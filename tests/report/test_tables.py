@@ -274,6 +274,7 @@ def test_tsv_returns_every_number_it_was_given(metrics, tmp_path):
     quoted = {(row["method"], row["column"], row["metric"]): (row["published"], row["published_mark"]) for row in read.to_dict("records")}
     assert quoted["low_dose", "mni/drf4", "nmse"] == ("0.0550", "")  # the digits as printed
     assert quoted["m_unet", "mni/drf25", "psnr"] == ("22.549", "*")
+    assert quoted["mak_gan", "cost", "gmac_modules"] == ("30.08", "")
     assert quoted["mak_gan", "cost", "gflop"] == ("", "")  # another convention: not the same quantity
 
 
@@ -301,6 +302,118 @@ def test_markdown_keeps_ours_and_published_apart(tmp_path):
     assert "26.00" not in theirs
     lines = [line for line in ours.splitlines() if line.startswith("|")]
     assert len({line.count("|") for line in lines}) == 1
+
+
+HELD = {**STARRED, "published_rows": {"low_dose": "LPET", "mak_gan": "MAK-GAN"}}
+
+
+def held(entry=HELD):
+    """A table whose rows of the low dose and of MAK-GAN the paper printed, too, at one of its two doses."""
+    own = np.linspace(25, 27, 6)
+    metrics = study(own - 5 + [0.1, 0, 0.1, 0, 0, 0.2], own - 1, own)
+    return build_table(entry, metrics, read_published(ROOT / "resources/published/mak_gan_table1.tsv"), TITLES)
+
+
+def cells_of(text, row):
+    """Cells of the row of a Markdown table or a LaTeX tabular that begins with a name, in the order of the columns."""
+    (line,) = [line.removesuffix(r"\\").strip(" |") for line in text.splitlines() if line.strip(" |").startswith(f"{row} ")]
+    return [cell.strip() for cell in line.split("|" if "|" in line else "&")]
+
+
+def test_the_paper_stands_beside_ours_with_ours_minus_it(tmp_path):
+    write_markdown(held(), tmp_path / "table.md")
+    ours = (tmp_path / "table.md").read_text().split("## Published values")[0]
+    heads = cells_of(ours, "Method")
+    assert [head.rpartition(": ")[2] for head in heads] == ["Method", "PSNR ↑", "Paper", "Ours − paper", "NMSE ↓", "Paper", "Ours − paper"]
+    assert cells_of(ours, "MAK-GAN")[1:4] == ["**26.00 ± 0.75**", "25.311", "+0.69"]
+    assert cells_of(ours, "Low dose")[2:4] == [r"\*21.068", "-0.00"]
+    assert cells_of(ours, "MAK-GAN")[5:7] == ["0.0207", "+0.0178"]  # 1 / 26, about
+    assert cells_of(ours, "Other_net")[2:4] == ["–", "–"]
+    assert "Paper: as printed in MAK-GAN, table 1, of other data; it enters no mean, rank or test." in ours
+
+
+def test_the_box_shrinks_to_what_the_paper_alone_has(tmp_path):
+    write_markdown(held(), tmp_path / "table.md")
+    theirs = (tmp_path / "table.md").read_text().split("## Published values")[1]
+    heads, own = cells_of(theirs, "Method"), cells_of(theirs, "MAK-GAN")
+    assert dict(zip(heads, own, strict=True)) == {
+        "Method": "MAK-GAN",
+        "Clinical: PSNR": "above",
+        "Clinical: SSIM": "0.988",
+        "Clinical: NMSE": "above",
+        "Dynamic-PET: PSNR": "23.226",
+        "Dynamic-PET: SSIM": "0.845",
+        "Dynamic-PET: NMSE": "0.110",
+        "GFLOPs": "30.08",
+    }
+    assert cells_of(theirs, "LA-GAN")[1] == r"\*24.807"
+    assert "25.311" not in theirs
+
+
+def test_no_number_of_a_row_that_is_not_run_stands_among_ours(tmp_path):
+    write_markdown(held(), tmp_path / "table.md")
+    write_latex(held(), tmp_path / "table.tex")
+    published = read_published(ROOT / "resources/published/mak_gan_table1.tsv")
+    unrun = {quoted.value for quoted in published if quoted.row not in HELD["published_rows"].values()}
+    run = {quoted.value for quoted in published} - unrun
+    for name, heading in (("table.md", "## Published values"), ("table.tex", "Published values, not measured here")):
+        ours, theirs = (tmp_path / name).read_text().split(heading)
+        assert not [value for value in unrun if value in ours]
+        assert {"98.57", "25.106"} <= {value for value in unrun if value in theirs}
+        assert {"25.311", "0.0207"} <= {value for value in run if value in ours}
+    assert {quoted.row for quoted in held().beside().values()} == {"LPET", "MAK-GAN"}
+
+
+def test_without_a_number_of_its_own_the_paper_has_no_box(tmp_path):
+    quoted = (Quoted("MAK-GAN", "Clinical", "PSNR", "25.311", "", "a paper"),)
+    table = build_table(HELD, study([20, 21], [24, 25], [26, 27]), quoted, TITLES)
+    write_markdown(table, tmp_path / "table.md")
+    write_latex(table, tmp_path / "table.tex")
+    assert "Published values" not in (tmp_path / "table.md").read_text() + (tmp_path / "table.tex").read_text()
+
+
+def test_latex_holds_ours_beside_the_paper_in_a_tabular_of_its_own(tmp_path):
+    write_latex(held(), tmp_path / "table.tex")
+    own, beside, alone = (tmp_path / "table.tex").read_text().split(r"\begin{tabular}")[1:]
+    assert "25.311" not in own + alone
+    assert r"\multicolumn{3}{c}{25 \% dose (n = 6): PSNR} & \multicolumn{3}{c}{25 \% dose (n = 6): NMSE}" in beside
+    assert cells_of(beside, "Method") == ["Method", *["Ours", "Paper", r"Ours $-$ paper"] * 2]
+    assert cells_of(beside, "MAK-GAN")[1:4] == ["26.00", "25.311", "+0.69"]
+    assert "Other" not in beside
+
+
+def test_tsv_has_the_difference_at_full_precision(tmp_path):
+    write_tsv(held(), tmp_path / "table.tsv")
+    read = pd.read_csv(tmp_path / "table.tsv", sep="\t", float_precision="round_trip", na_values=["n/a"])
+    printed = read[read["published"].notna()]
+    assert set(printed["method"]) == {"low_dose", "mak_gan"}
+    assert (printed["difference"] == printed["mean"] - printed["published"].astype(float)).all()
+    assert read.loc[read["published"].isna(), "difference"].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "number"),
+    [
+        ("25.311", "", 25.311),
+        ("31.35 ± 2.59", "", 31.35),
+        ("268.99M", "", 268.99e6),
+        ("94.21", "%", 0.9421),
+        ("-0.5", "", -0.5),
+        ("40", "", 40.0),
+    ],
+)
+def test_a_printed_number_is_read_in_our_units(value, unit, number):
+    assert Quoted("A", "c", "PSNR", value, "*", "p", unit).number == pytest.approx(number)
+
+
+@pytest.mark.parametrize("value", ["about 3", "1.2.3", "–", "3 dB"])
+def test_what_is_no_number_makes_no_difference(value):
+    assert math.isnan(Quoted("A", "c", "PSNR", value, "", "p").number)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "resources/published").glob("*_*.tsv")), ids=lambda path: path.stem)
+def test_every_printed_number_can_be_held_against_ours(path):
+    assert [quoted.value for quoted in read_published(path) if math.isnan(quoted.number)] == []
 
 
 def test_latex_escapes_what_latex_would_read_as_commands(tmp_path):
@@ -338,6 +451,9 @@ def test_published_table_that_contradicts_itself_is_refused(tmp_path):
     number = ["A", "c", "PSNR", "1", "", "p"]
     path.write_text("".join("\t".join(line) + "\n" for line in (COLUMNS, number, number)))
     with pytest.raises(InputError, match="PSNR of A stands twice"):
+        read_published(path)
+    path.write_text("".join("\t".join(line) + "\n" for line in ((*COLUMNS, "unit"), (*number, "dB"))))
+    with pytest.raises(InputError, match="unit 'dB' is unknown; use one of %"):
         read_published(path)
     with pytest.raises(InputError, match="no such file"):
         read_published(tmp_path / "absent.tsv")

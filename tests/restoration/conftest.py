@@ -39,7 +39,7 @@ class Identity(Restorer):
         super().__init__()
         self.batches: list[int] = []
 
-    def restore(self, low_dose: Tensor | None, mr: Tensor | None) -> Tensor:
+    def restore(self, low_dose: Tensor | None, mr: Tensor | None, **more: Tensor) -> Tensor:
         given = low_dose if low_dose is not None else mr
         assert given is not None
         self.batches.append(len(given))

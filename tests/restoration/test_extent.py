@@ -31,7 +31,7 @@ TRAIN: dict[str, object] = {}
 class Inventor(Restorer):
     """Sees activity everywhere."""
 
-    def restore(self, low_dose: Tensor | None, mr: Tensor | None) -> Tensor:
+    def restore(self, low_dose: Tensor | None, mr: Tensor | None, **more: Tensor) -> Tensor:
         assert low_dose is not None
         return torch.full_like(low_dose, LEVEL)
 

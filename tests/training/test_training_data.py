@@ -66,6 +66,17 @@ def test_what_a_subject_lacks_is_named(prepared, kind):
         open_windows(prepared, ["mr", kind])
 
 
+def test_a_context_is_cut_where_the_other_volumes_are(tmp_path, prepared):
+    paths = []
+    for number, path in enumerate(prepared):
+        paths.append(tmp_path / f"{number}.npy")
+        np.save(paths[-1], np.load(path.replace("prepared.json", "low_dose.npy")) + 1 + number)
+    windows = open_windows(prepared, [*KINDS, "context"], paths)
+    batch = windows.batch([0, len(windows) - 1])
+    torch.testing.assert_close(batch["context"], batch["low_dose"] + torch.tensor([1.0, 2.0]).reshape(2, 1, 1, 1, 1))
+    assert isinstance(windows.volumes[0]["context"], np.memmap)
+
+
 def test_slices_are_two_dimensional(tmp_path, prepare_subject):
     path = prepare_subject(tmp_path / "a", 1, shape=(16, 16, 5), window=[16, 16, 1], stride=[16, 16, 1])
     batch = open_windows([path], KINDS).batch([4, 2])

@@ -9,8 +9,9 @@ from repo import ROOT
 from petbench.errors import InputError
 from petbench.preprocess.splits import folds, people_of, train_subjects, validation_subjects
 from petbench.preprocess.windows import window_starts
-from petbench.workflow.entries import load, wildcard_choice
+from petbench.workflow.entries import load
 from petbench.workflow.library import merge, sort_keys
+from petbench.workflow.names import wildcard_choice
 from petbench.workflow.schema import read_yaml
 
 

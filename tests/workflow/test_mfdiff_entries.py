@@ -59,6 +59,17 @@ def test_the_external_stage_is_the_training_of_table_1(paper):
         check_unseen(paper, method, "mfdiff_scans", "2min")
 
 
+@pytest.mark.parametrize("table", ["mfdiff_table2", "mfdiff_table3", "mfdiff_table4"])
+def test_every_network_of_an_in_vivo_table_starts_from_its_own_training_of_table_1(paper, table):
+    external, internal = (paper["experiments"][name] for name in ("mfdiff_table1", table))
+    networks = [row for row in internal["rows"] if row not in ("low_dose", "gaussian", "nlm")]
+    place = internal["columns"][0]
+    starts = [starting_point(paper, Training(place["dataset"], place["dose"], row, "0")) for row in networks]
+    assert set(starts) <= {Training("mfdiff_phantom", "low", row, "0") for row in external["rows"]}
+    assert len(set(starts)) == len(networks) >= 4
+    assert [internal["published_rows"][row] for row in networks] == [external["published_rows"][start.method] for start in starts]
+
+
 def test_the_mixed_training_sees_both_sets(paper):
     samples = training_samples(paper, Training("mfdiff_scans", "2min", "mfdiff-mixed", "0"))
     counted = {name: sum(sample.dataset == name for sample in samples) for name in ("mfdiff_scans", "mfdiff_phantom")}

@@ -37,7 +37,7 @@ def written(project, schema=SCHEMA, module="def build(train):\n    return None\n
         (project / "methods/mine.py").write_text(module)
     (project / "config/methods/mine.yaml").write_text(yaml.safe_dump(entry))
     table = read_yaml(project / "config/experiments/mak_gan_table1.yaml") | {"rows": ["low_dose", "mine"]}
-    table = {key: value for key, value in table.items() if key not in ("statistics", "published_rows", "published")}
+    table = {key: value for key, value in table.items() if key not in ("statistics", "published_rows", "published_metrics", "published")}
     (project / "config/experiments/mine_table1.yaml").write_text(yaml.safe_dump(table))
     read_yaml.__globals__["_read"].cache_clear()
     return load({"scale": "mine", "run": ["mine_table1"]}, project)

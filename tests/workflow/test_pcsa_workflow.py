@@ -52,6 +52,11 @@ def test_everybody_has_a_label_and_quality_is_reported(results):
     assert participants["participant_id"].tolist() == [f"sub-{number:02d}" for number in range(1, 7)]
     assert sorted(participants["diagnosis"][:4]) == ["AD", "AD", "CN", "CN"]
     assert sorted(participants["diagnosis"][4:]) == ["AD", "CN"]
+    # a training may be told the labels of those with PET; nobody trains on the others
+    prepared = results / "none/prepared/volumes"
+    told = [json.loads((prepared / f"sub-{number:02d}/prepared.json").read_text())["diagnosis"] for number in range(1, 5)]
+    assert told == [int(label == "AD") for label in participants["diagnosis"][:4]]
+    assert not any("diagnosis" in json.loads((prepared / f"mr_only/sub-0{number}/prepared.json").read_text()) for number in (5, 6))
     for path in results.glob("structural/sub-*/*_probseg.json"):
         quality = json.loads(path.read_text())["Quality"]
         assert quality["MeanLandmarkErrorMm"] < 12
@@ -121,11 +126,11 @@ def test_a_folder_of_nifti_with_a_table_is_studied_from_images_to_table_though_e
             killed = results / f"cohort/structural/sub-S{number}/sub-S{number}_space-MNI152_{kind}.nii.gz"
             undisturbed = tiny.path / f"results/tiny/ad_mni/structural/sub-0{number}/sub-0{number}_space-MNI152_{kind}.nii.gz"
             np.testing.assert_array_equal(volume(killed), volume(undisturbed))
-    for volumes, kinds in (("sub-S1", ["mr", "standard_dose"]), ("mr_only/sub-S6", ["mr"])):
+    for volumes, kinds in (("sub-S1", ["mr", "regions", "standard_dose"]), ("mr_only/sub-S6", ["mr"])):
         folder = results / "cohort/none/prepared/volumes" / volumes
         # a killed job leaves its part beside what the second made
         assert sorted(path.stem for path in folder.glob("[!.]*.npy")) == ["index", *kinds]
-        for kind in kinds:
+        for kind in sorted({"mr", "standard_dose"}.intersection(kinds)):
             data = np.load(folder / f"{kind}.npy")
             assert (data.shape, data.min(), data.max()) == ((16, 16, 16), 0, 1)
     alone = pd.read_csv(results / "cohort/none/diagnosis/resnet/fold-all/scores.tsv", sep="\t")

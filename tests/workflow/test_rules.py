@@ -18,6 +18,7 @@ RULES = [
 ON_A_GPU = {
     "train",
     "restore_subject",
+    "restore_context",
     "restore_scan",
     "train_predictor",
     "predict_kernels",

@@ -47,6 +47,7 @@ TAILS = {
     "range_figure": ["figures/ddconv_experiment2-recovery.svg"],
     "figure": ["figures/mak_gan_figure3.svg"],
     "similarity": ["tables/m2diff_figure8.tsv"],
+    "restore_context": ["mni/drf4/la_gan-first/context/fold-0.0/sub-01.npy"],
     "reliance": ["reliance/mak_gan_reliance/mni/drf4/mak_gan/fold-0.tsv"],
     "roc": ["figures/pcsa_gan_figure6.svg"],
 }

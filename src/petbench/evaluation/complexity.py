@@ -24,13 +24,14 @@ from torch.utils.flop_counter import flop_registry, sdpa_flop_count
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
-def complexity(module: nn.Module, inputs: Sequence[Tensor | None]) -> dict[str, float]:
+def complexity(module: nn.Module, inputs: Sequence[Tensor | None], **more: Tensor) -> dict[str, float]:
     """Run a network once, or restore once with a Restorer, and count.
 
     Args:
         module: A network, or a Restorer, whose `restore` is run. Of a method that samples, `evaluate` is: its condition and one
             evaluation of its network, of which restoring takes as many as the sampler has steps.
         inputs: Example inputs on the module's device, such as one window (1, C, *spatial) of each modality.
+        more: Further inputs by name, see `Restorer.restore`.
 
     Returns:
         `parameters` (those the call reads, so that a discriminator is not counted), `gmac_modules` (10^9) and `gflop` (10^9). The
@@ -47,11 +48,11 @@ def complexity(module: nn.Module, inputs: Sequence[Tensor | None]) -> dict[str, 
         for layer in module.modules():
             if isinstance(layer, (*CONVOLUTIONS, nn.Linear)):
                 stack.callback(layer.register_forward_hook(count).remove)
-        stack.enter_context(_undisturbed(module, [tensor for tensor in inputs if tensor is not None]))
+        stack.enter_context(_undisturbed(module, [tensor for tensor in (*inputs, *more.values()) if tensor is not None]))
         stack.enter_context(torch.no_grad())
         stack.enter_context(reading)
         stack.enter_context(flops)
-        getattr(module, "evaluate", getattr(module, "restore", module))(*inputs)
+        getattr(module, "evaluate", getattr(module, "restore", module))(*inputs, **more)
     return {"parameters": reading.total, "gmac_modules": macs / 1e9, "gflop": flops.total / 1e9}
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from petbench.errors import InputError
-from petbench.methods.base import Batch, Progress, Restorer, Step, need
+from petbench.methods.base import Batch, Progress, Restorer, Step, more_inputs, need
 from petbench.networks.blocks import full_precision
 
 OBJECTIVES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -79,6 +79,43 @@ def judge(discriminator: nn.Module, images: Tensor, is_real: bool, objective: st
     return OBJECTIVES[objective](logits, torch.full_like(logits, float(is_real)))
 
 
+def scores(critic: nn.Module, images: Tensor) -> Tensor:
+    """A Wasserstein critic's scores (B,) of images (B, C, *spatial), higher where they seem real: means over regions, in 32-bit floats."""
+    with full_precision(images.device):
+        judged: Tensor = critic(images.float())
+    return judged.flatten(1).mean(dim=1)
+
+
+def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+    """How far the norm of a critic's gradient is from 1, squared, at random places between real and fake images (Gulrajani et al. 2017).
+
+    In 32-bit floats whatever the autocast, as it is a gradient whose own gradient trains the critic; its draws are torch's.
+
+    Args:
+        critic: Maps images to scores; it must not normalise over a batch, for the penalty is each image's own.
+        real: Images (B, C, *spatial).
+        fake: As many, on which the gradient stops.
+    """
+    with full_precision(real.device):
+        real, fake = real.detach().float(), fake.detach().float()
+        share = torch.rand(len(real), *[1] * (real.ndim - 1), device=real.device)
+        between = (share * real + (1 - share) * fake).requires_grad_()
+        (gradient,) = torch.autograd.grad(scores(critic, between).sum(), between, create_graph=True)
+        penalty: Tensor = (gradient.flatten(1).norm(dim=1) - 1).square().mean()
+    return penalty
+
+
+def criticism(critic: nn.Module, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+    """What a Wasserstein critic minimises: minus the distance that it finds between real and fake images, and its penalty, unweighted.
+
+    Args:
+        critic: Maps images to scores.
+        real: Images (B, C, *spatial).
+        fake: As many, on which the gradient stops.
+    """
+    return scores(critic, fake.detach()).mean() - scores(critic, real).mean(), gradient_penalty(critic, real, fake)
+
+
 class Adversarial(Restorer):
     """A generator of standard-dose PET against a discriminator that sees it, or the real one, beside the image that `condition` names.
 
@@ -119,8 +156,16 @@ class Adversarial(Restorer):
         """Weight of a loss at a step, for what rises or begins late; the configured one throughout unless a method says otherwise."""
         return self.loss_weights[name]
 
+    def real(self, batch: Batch) -> Tensor:
+        """What `generate` is to make (B, C, *spatial): the standard dose unless a method says otherwise."""
+        return batch["standard_dose"]
+
+    def beside(self, batch: Batch) -> Tensor | None:
+        """What the discriminator sees beside an image (B, C, *spatial): what `condition` names unless a method says otherwise."""
+        return None if self.condition is None else need(batch.get(self.condition), self.condition)
+
     def judged(self, image: Tensor, beside: Tensor | None) -> Tensor:
-        """What the discriminator sees (B, C, *spatial) of an image, restored or real, and of what `condition` names."""
+        """What the discriminator sees (B, C, *spatial) of an image, restored or real, and of what stands `beside` it."""
         return image if beside is None else torch.cat([image, beside], dim=1)
 
     def optimised(self) -> dict[str, Iterable[nn.Parameter]]:
@@ -133,12 +178,12 @@ class Adversarial(Restorer):
 
         What has weight 0 at a step is not computed, and while the adversarial loss has none the discriminator does not step.
         """
-        restored = self.generate(batch.get("low_dose"), batch.get("mr"))
+        restored = self.generate(batch.get("low_dose"), batch.get("mr"), **more_inputs(batch))
         weights = {name: weight for name in self.loss_weights if (weight := self.weight(name, progress))}
         computed: dict[str, Tensor] = {}
         if self.discriminator is not None and "adversarial" in weights:
-            beside = None if self.condition is None else need(batch.get(self.condition), self.condition)
-            real = judge(self.discriminator, self.judged(batch["standard_dose"], beside), True, self.objective)
+            beside = self.beside(batch)
+            real = judge(self.discriminator, self.judged(self.real(batch), beside), True, self.objective)
             fake = judge(self.discriminator, self.pool(self.judged(restored.detach(), beside)), False, self.objective)
             yield Step("discriminator", real + fake, {"discriminator_real": real.detach(), "discriminator_fake": fake.detach()})
             with frozen(self.discriminator):
@@ -149,15 +194,15 @@ class Adversarial(Restorer):
         yield Step("generator", loss, {name: term.detach() for name, term in computed.items()})
 
     @torch.no_grad()
-    def restore(self, low_dose: Tensor | None, mr: Tensor | None) -> Tensor:
+    def restore(self, low_dose: Tensor | None, mr: Tensor | None, **more: Tensor) -> Tensor:
         """Restore windows (B, 1, *spatial).
 
         Raises:
             InputError: PET or MR is missing, or a side is not divisible by the network's factor.
         """
-        return self.generate(low_dose, mr)
+        return self.generate(low_dose, mr, **more)
 
-    def generate(self, low_dose: Tensor | None, mr: Tensor | None) -> Tensor:
+    def generate(self, low_dose: Tensor | None, mr: Tensor | None, **more: Tensor) -> Tensor:
         """The restored PET (B, 1, *spatial), with gradients.
 
         Raises:

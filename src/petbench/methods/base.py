@@ -13,15 +13,21 @@ class Batch(TypedDict):
     """Windows of one or several subjects, each (B, 1, *spatial).
 
     PET is divided by a robust percentile of the subject's low dose, so it is about [0, 1] with values above 1; MR is about [0, 1]. Where
-    PET is made of MR alone there is no low dose, and each image fills [0, 1]. What an entry's `train.supervision` names comes too:
+    PET is made of MR alone there is no low dose, and each image fills [0, 1]. `context` is what another method restored of the low dose,
+    scaled alike. What an entry's `train.supervision` names comes too:
     `regions`, whole numbers (B, 1, *spatial), 0 outside; `diagnosis` (B,), 1 for the group that is looked for.
     """
 
     low_dose: NotRequired[Tensor]
     mr: NotRequired[Tensor]
+    context: NotRequired[Tensor]
     standard_dose: Tensor
     regions: NotRequired[Tensor]
     diagnosis: NotRequired[Tensor]
+
+
+MORE_INPUTS = ("context",)
+"""What `restore/inputs` may name beside the low dose and MR."""
 
 
 class Progress(NamedTuple):
@@ -103,9 +109,20 @@ class Restorer(Trained):
         """All parameters under one optimiser, `restorer`, unless a method says otherwise."""
         return {"restorer": self.parameters()}
 
-    def restore(self, low_dose: Tensor | None, mr: Tensor | None) -> Tensor:
-        """Restore windows (B, 1, *spatial), scaled as in training; the same shape, without gradients."""
+    def restore(self, low_dose: Tensor | None, mr: Tensor | None, **more: Tensor) -> Tensor:
+        """Restore windows (B, 1, *spatial), scaled as in training; the same shape, without gradients.
+
+        Args:
+            low_dose: Scaled low-dose PET, or none.
+            mr: Scaled MR, or none.
+            more: What else the entry's `restore/inputs` name, of `MORE_INPUTS`; each is (B, 1, *spatial).
+        """
         raise NotImplementedError
+
+
+def more_inputs(batch: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Those of `MORE_INPUTS` that a batch holds."""
+    return {name: batch[name] for name in MORE_INPUTS if name in batch}
 
 
 def batch_parts(batch: Batch, parts: int) -> list[Batch]:

@@ -18,7 +18,7 @@ class CVTGAN(Adversarial):
         """`l1`."""
         return {"l1": lambda: l1(restored, batch["standard_dose"])}
 
-    def generate(self, low_dose: Tensor | None, mr: Tensor | None) -> Tensor:
+    def generate(self, low_dose: Tensor | None, mr: Tensor | None, **more: Tensor) -> Tensor:
         """The restored PET (B, 1, *spatial), with gradients; MR is not looked at.
 
         Raises:

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from petbench.errors import InputError
-from petbench.methods.base import Batch, Progress, Restorer, Step
+from petbench.methods.base import Batch, Progress, Restorer, Step, more_inputs
+from petbench.networks.span import Span
 
 VARIANCES = ("fixed_small", "fixed_large", "learned")
 PREDICTIONS = ("x0", "epsilon")
@@ -102,11 +103,14 @@ class Process:
     range: Sequence[float]
 
     def __post_init__(self) -> None:
-        low, high = self.range
-        if low >= high:
-            raise InputError(f"train/diffusion/range: {low} is not below {high}; give a lower value and then a higher one.")
+        assert self.span.low < self.span.high  # made here, so that bounds that do not ascend are refused at once
         if self.variance == "learned" and self.vlb_weight == 0:
             raise InputError("train/diffusion/vlb_weight: 0 leaves the learned variance untrained; give a weight, or a fixed variance.")
+
+    @cached_property
+    def span(self) -> Span:
+        """The map of scaled PET to images of the process."""
+        return Span(self.range, "train/diffusion/range")
 
     @cached_property
     def alpha_bar(self) -> Tensor:
@@ -121,13 +125,11 @@ class Process:
 
     def encode(self, pet: Tensor) -> Tensor:
         """Scaled PET as an image of the process."""
-        low, high = self.range
-        return (2 * pet - low - high) / (high - low)
+        return self.span.encode(pet)
 
     def decode(self, image: Tensor) -> Tensor:
         """The inverse of `encode`."""
-        low, high = self.range
-        return ((high - low) * image + low + high) / 2
+        return self.span.decode(image)
 
     def share(self, time: Tensor) -> Tensor:
         """Alpha bar at steps (B,) on the CPU, 1 where a step is -1."""
@@ -251,7 +253,7 @@ class Diffusion(Restorer):
         super().__init__()
         self.process = process
 
-    def condition(self, low_dose: Tensor | None, mr: Tensor | None) -> Any:
+    def condition(self, low_dose: Tensor | None, mr: Tensor | None, **more: Tensor) -> Any:
         """What `predict` needs beside the noisy image; computed once an image, not once a step."""
         raise NotImplementedError
 
@@ -270,7 +272,7 @@ class Diffusion(Restorer):
     def losses(self, batch: Batch, progress: Progress) -> Iterator[Step]:
         """One step: the squared error of the prediction and, with a learned variance, the weighted variational bound."""
         noised = self.process.noised(batch["standard_dose"])
-        condition = self.condition(batch["low_dose"], batch.get("mr"))
+        condition = self.condition(batch["low_dose"], batch.get("mr"), **more_inputs(batch))
         output = self.predict(noised.noisy, noised.time.to(noised.noisy.device), condition)
         squared, bound = self.process.errors(output, noised)
         loss = squared.mean()
@@ -281,7 +283,9 @@ class Diffusion(Restorer):
         yield Step("restorer", loss, logs)
 
     @torch.no_grad()
-    def sample(self, low_dose: Tensor | None, mr: Tensor | None, sampler: Sampler, generators: Sequence[torch.Generator]) -> Tensor:
+    def sample(
+        self, low_dose: Tensor | None, mr: Tensor | None, sampler: Sampler, generators: Sequence[torch.Generator], **more: Tensor
+    ) -> Tensor:
         """Restore windows (B, 1, *spatial), scaled as in training; the same shape, without gradients.
 
         Args:
@@ -289,6 +293,7 @@ class Diffusion(Restorer):
             mr: Scaled MR, or none.
             sampler: How to draw.
             generators: One a window, on the CPU, so that its noise depends neither on the device nor on the other windows.
+            more: As `restore` is given it.
 
         Raises:
             InputError: the sampler has more steps than the process or chooses among heads where there is one, or an image is missing.
@@ -300,7 +305,7 @@ class Diffusion(Restorer):
             return torch.stack([torch.randn(like.shape[1:], generator=generator) for generator in generators]).to(like.device)
 
         pairs = list(self.process.steps(sampler.steps))
-        condition, noisy = self.condition(low_dose, mr), draw()
+        condition, noisy = self.condition(low_dose, mr, **more), draw()
         on_the_way = self.predict_pet if sampler.chain == "pet" else self.predict
         for time, earlier in pairs:
             head = self.predict if earlier < 0 else on_the_way
@@ -308,7 +313,7 @@ class Diffusion(Restorer):
             noisy = self.process.reverse(output, noisy, time, earlier, sampler, draw)
         return self.process.decode(noisy)
 
-    def restore(self, low_dose: Tensor | None, mr: Tensor | None) -> Tensor:
+    def restore(self, low_dose: Tensor | None, mr: Tensor | None, **more: Tensor) -> Tensor:
         """Refuse: how to sample is the entry's to say.
 
         Raises:
@@ -317,9 +322,9 @@ class Diffusion(Restorer):
         raise InputError("restore: this method samples; give its entry restore/sampler.")
 
     @torch.no_grad()
-    def evaluate(self, low_dose: Tensor | None, mr: Tensor | None) -> Tensor:
+    def evaluate(self, low_dose: Tensor | None, mr: Tensor | None, **more: Tensor) -> Tensor:
         """The condition and one evaluation of the network: what is counted as its cost."""
         like = low_dose if low_dose is not None else mr
         assert like is not None
-        condition = self.condition(low_dose, mr)
+        condition = self.condition(low_dose, mr, **more)
         return self.predict(torch.zeros_like(like), torch.zeros(len(like), dtype=torch.long, device=like.device), condition)

@@ -42,7 +42,7 @@ class Gaussian(Restorer):
         yield from ()
 
     @torch.no_grad()
-    def restore(self, low_dose: Tensor | None, mr: Tensor | None) -> Tensor:
+    def restore(self, low_dose: Tensor | None, mr: Tensor | None, **more: Tensor) -> Tensor:
         """Windows (B, 1, *spatial), filtered.
 
         Raises:

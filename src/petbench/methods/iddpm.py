@@ -28,7 +28,7 @@ class IDDPM(Diffusion):
         self.network = network
         self.conditions = tuple(conditions)
 
-    def condition(self, low_dose: Tensor | None, mr: Tensor | None) -> Tensor:
+    def condition(self, low_dose: Tensor | None, mr: Tensor | None, **more: Tensor) -> Tensor:
         """The conditions as channels.
 
         Raises:

@@ -43,7 +43,7 @@ class M2Diff(Diffusion):
         self.recovery, self.consistency, self.mr_dropout = recovery, consistency, mr_dropout
         self.mr_flag, self.mr_head = mr_flag, mr_head
 
-    def condition(self, low_dose: Tensor | None, mr: Tensor | None) -> Condition:
+    def condition(self, low_dose: Tensor | None, mr: Tensor | None, **more: Tensor) -> Condition:
         """Low dose and MR, or no MR where the method was trained to do without.
 
         Raises:

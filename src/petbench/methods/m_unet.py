@@ -21,19 +21,20 @@ class MUNet(Restorer):
 
     def losses(self, batch: Batch, progress: Progress) -> Iterator[Step]:
         """One step: the mean absolute error."""
-        loss = l1(self._estimate(batch.get("low_dose"), batch.get("mr")), batch["standard_dose"])
+        loss = l1(self.estimate(batch.get("low_dose"), batch.get("mr")), batch["standard_dose"])
         yield Step("restorer", loss, {"l1": loss.detach()})
 
     @torch.no_grad()
-    def restore(self, low_dose: Tensor | None, mr: Tensor | None) -> Tensor:
+    def restore(self, low_dose: Tensor | None, mr: Tensor | None, **more: Tensor) -> Tensor:
         """Restore windows (B, 1, *spatial).
 
         Raises:
             InputError: PET or MR is missing, or a side is not divisible by the network's factor.
         """
-        return self._estimate(low_dose, mr)
+        return self.estimate(low_dose, mr)
 
-    def _estimate(self, low_dose: Tensor | None, mr: Tensor | None) -> Tensor:
+    def estimate(self, low_dose: Tensor | None, mr: Tensor | None) -> Tensor:
+        """The restored PET (B, 1, *spatial), with gradients."""
         images = torch.cat([need(low_dose, "low_dose"), need(mr, "mr")], dim=1)
         restored: Tensor = self.network(images)
         return restored

@@ -33,7 +33,7 @@ class MeanPET(Restorer):
         yield from ()
 
     @torch.no_grad()
-    def restore(self, low_dose: Tensor | None, mr: Tensor | None) -> Tensor:
+    def restore(self, low_dose: Tensor | None, mr: Tensor | None, **more: Tensor) -> Tensor:
         """The mean for each window (B, 1, *spatial) of MR.
 
         Raises:

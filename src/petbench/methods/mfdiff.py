@@ -26,7 +26,7 @@ class MFdiff(Diffusion):
         super().__init__(process)
         self.fusion, self.network = fusion, network
 
-    def condition(self, low_dose: Tensor | None, mr: Tensor | None) -> Tensor:
+    def condition(self, low_dose: Tensor | None, mr: Tensor | None, **more: Tensor) -> Tensor:
         """Low dose and fusion feature, (B, 1 + channels, *spatial).
 
         Raises:

@@ -41,7 +41,7 @@ class FusedUNet(Restorer):
         yield Step("restorer", loss, {self.loss: loss.detach()})
 
     @torch.no_grad()
-    def restore(self, low_dose: Tensor | None, mr: Tensor | None) -> Tensor:
+    def restore(self, low_dose: Tensor | None, mr: Tensor | None, **more: Tensor) -> Tensor:
         """Restore windows (B, 1, *spatial).
 
         Raises:

@@ -42,7 +42,7 @@ class NonLocalMeans(Restorer):
         self.errors += torch.stack([(images.double() - standard_dose).square().sum() for images in filtered])
         yield from ()
 
-    def restore(self, low_dose: Tensor | None, mr: Tensor | None) -> Tensor:
+    def restore(self, low_dose: Tensor | None, mr: Tensor | None, **more: Tensor) -> Tensor:
         """Windows (B, 1, *spatial), filtered one by one on the CPU.
 
         Raises:

@@ -37,7 +37,7 @@ class Synthesis(Adversarial):
         self.condition = "mr" if conditional else None
         self.normalise = normalise
 
-    def generate(self, low_dose: Tensor | None, mr: Tensor | None) -> Tensor:
+    def generate(self, low_dose: Tensor | None, mr: Tensor | None, **more: Tensor) -> Tensor:
         """PET of MR; a low dose is not looked at."""
         restored: Tensor = self.generator(need(mr, "mr"))
         return restored

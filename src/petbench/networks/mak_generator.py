@@ -30,15 +30,16 @@ class ConvolutionInteraction(nn.Module):
 
 
 class GuidedInteraction(nn.Module):
-    """Ours: MR features meet PET features place by place, as in the baseline's fusion, before the adaptive kernels filter the result."""
+    """Ours: the baseline's fusion of PET and MR features, place by place, is added to PET's before the adaptive kernels filter both."""
 
     def __init__(self, fusion: ConvolutionInteraction, interaction: AdaptiveKernelInteraction):
         super().__init__()
         self.fusion, self.interaction = fusion, interaction
+        self.gain = nn.Parameter(torch.tensor(0.3))  # so that PET's own features lead at the start
 
     def forward(self, pet: Tensor, mr: Tensor) -> Tensor:
         """Fuse and filter features, both (B, C, *grid), into (B, C, *grid)."""
-        filtered: Tensor = self.interaction(self.fusion(pet, mr), mr)
+        filtered: Tensor = self.interaction(pet + self.gain * self.fusion(pet, mr), mr)
         return filtered
 
 

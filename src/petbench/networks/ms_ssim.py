@@ -51,18 +51,44 @@ def ssim(first: Tensor, second: Tensor, data_range: float = 1.0) -> Tensor:
     return ms_ssim(first, second, (1.0,), data_range=data_range)
 
 
-def compare(first: Tensor, second: Tensor, data_range: float) -> tuple[Tensor, Tensor]:
-    """Luminance, and contrast times structure, at each voxel of images (B, 1, *grid)."""
+def slice_ssim(first: Tensor, second: Tensor, data_range: float = 1.0) -> Tensor:
+    """Structural similarity of axial slices at one scale, in windows that lie wholly inside, averaged over each pair of images.
+
+    On a side shorter than a window the middle voxels count. In 32-bit floats whatever the autocast.
+
+    Args:
+        first: Images (B, 1, *grid).
+        second: Images of the same shape.
+        data_range: Range of the images.
+
+    Returns:
+        (B,).
+    """
+    with full_precision(first.device):
+        luminance, structure = compare(first.float(), second.float(), data_range, axes=(2, 3))
+        similar = luminance * structure
+        for axis in (2, 3):
+            margin = min(RADIUS, (similar.shape[axis] - 1) // 2)
+            similar = similar.narrow(axis, margin, similar.shape[axis] - 2 * margin)
+    return similar.flatten(1).mean(dim=1)
+
+
+def compare(first: Tensor, second: Tensor, data_range: float, axes: Sequence[int] = (2, 3, 4)) -> tuple[Tensor, Tensor]:
+    """Luminance, and contrast times structure, at each voxel of images (B, 1, *grid), in windows along some axes."""
+
+    def blur(images: Tensor) -> Tensor:
+        return _blur(images, axes)
+
     c1, c2 = (K1 * data_range) ** 2, (K2 * data_range) ** 2
-    mean_first, mean_second = _blur(first), _blur(second)
-    variances = _blur(first * first) - mean_first**2 + _blur(second * second) - mean_second**2
-    covariance = _blur(first * second) - mean_first * mean_second
+    mean_first, mean_second = blur(first), blur(second)
+    variances = blur(first * first) - mean_first**2 + blur(second * second) - mean_second**2
+    covariance = blur(first * second) - mean_first * mean_second
     luminance = (2 * mean_first * mean_second + c1) / (mean_first**2 + mean_second**2 + c1)
     return luminance, (2 * covariance + c2) / (variances + c2)
 
 
-def _blur(images: Tensor) -> Tensor:
-    for axis in (2, 3, 4):
+def _blur(images: Tensor, axes: Sequence[int] = (2, 3, 4)) -> Tensor:
+    for axis in axes:
         images = (images.movedim(axis, -1) @ _blurring(images.shape[axis], images.device).T).movedim(-1, axis)
     return images
 

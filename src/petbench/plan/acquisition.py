@@ -1,6 +1,5 @@
 """What the raw data of a subject are made from: heads of phantoms, scanners, doses and the scans that they are reconstructed from."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +12,8 @@ from petbench.physics.scanner import Scanner
 from petbench.plan.paths import Paths
 from petbench.plan.scale import Entry, Scale, Wildcards
 from petbench.plan.subjects import Subjects
-from petbench.workflow.entries import STANDARD
+from petbench.workflow.names import STANDARD
+from petbench.workflow.schema import told_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +23,6 @@ class Acquisition:
     scale: Scale
     paths: Paths
     subjects: Subjects
-    untimed: Callable[[str], str]
 
     def check(self) -> None:
         """Check that every scanner can record and reconstruct all doses of its data sets.
@@ -34,11 +33,9 @@ class Acquisition:
         for name, entry in self.scale.datasets.items():
             simulated = {dose: block for dose, block in entry["doses"].items() if "rec" not in block and "psnr" not in block}
             if "simulation" in entry:
-                try:
+                with told_of(f"data set {name}"):
                     scanner = Scanner.from_entry(self.scale.scanners[entry["scanner"]])
                     check_doses(simulated, entry["simulation"], entry["reconstruction"], scanner)
-                except InputError as error:
-                    raise InputError(f"data set {name}: {error}") from None
 
     # heads
     def head(self, wildcards: Wildcards) -> Entry:
@@ -64,7 +61,7 @@ class Acquisition:
         if model is None:
             return []
         placed = hand_placed(self.scale.datasets[wildcards.dataset]["brainweb"].get("folder", FOLDER), model["number"])
-        return str(placed) if placed else self.untimed(self.paths.brainweb_model.format(model=model["number"]))
+        return str(placed) if placed else self.paths.untimed(self.paths.brainweb_model.format(model=model["number"]))
 
     def model_source(self, wildcards: Wildcards) -> dict[str, Any]:
         """Where a model is fetched from; one download serves all data sets and scales.

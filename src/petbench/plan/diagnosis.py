@@ -1,38 +1,33 @@
 """Diagnosis: who trains and tests each classifier, and which weights make whose PET."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from petbench.evaluation.definitions import MR_ALONE
-from petbench.plan.images import Images
-from petbench.plan.lineage import Study, Training, check_study, study_of
-from petbench.plan.paths import Paths
-from petbench.plan.scale import Entry, Scale, Wildcards
-from petbench.plan.subjects import Subjects
-from petbench.plan.trainings import Trainings
+from petbench.plan.after_training import AfterTraining
+from petbench.plan.lineage import Study, Training, check_study, check_told, is_ill, study_of
+from petbench.plan.scale import Entry, Wildcards
 from petbench.preprocess.splits import ALL
-from petbench.workflow.entries import NO_DOSE
+from petbench.workflow.names import NO_DOSE
 
 
-class Diagnosis:
+@dataclass(frozen=True, eq=False)
+class Diagnosis(AfterTraining):
     """The diagnosis studies of a scale, a job a data set, classifier and fold."""
 
-    def __init__(
-        self, scale: Scale, paths: Paths, subjects: Subjects, images: Images, trainings: Trainings, untimed: Callable[[str], str]
-    ) -> None:
-        self.scale, self.paths, self.subjects, self.images, self.trainings = scale, paths, subjects, images, trainings
-        self.untimed = untimed
-        self.rows, self.study = cache(self._rows), cache(self._study)
-
     def check(self) -> None:
-        """Check that nobody tested was seen by a classifier or by any generator behind it.
+        """Check that nobody tested was seen by a classifier or by any generator behind it, and that generators told groups know both.
 
         Raises:
-            InputError: somebody was.
+            InputError: somebody was, or one does not.
         """
         for dataset, classifier, fold in dict.fromkeys(fold for name in self.scale.diagnoses for fold in self._folds(name)):
-            check_study(self.scale.entries, dataset, NO_DOSE, self.study(dataset, classifier, fold))
+            study = self.study(dataset, classifier, fold)
+            check_study(self.scale.entries, dataset, NO_DOSE, study)
+            for training in self.trainings.with_starts(self.generators(study)):
+                check_told(self.scale.entries, training)
 
     def _folds(self, experiment: str) -> Iterator[tuple[str, str, str]]:
         """Data set, classifier and fold of each classification that an experiment shows: trained on everybody for those with MR only.
@@ -45,7 +40,8 @@ class Diagnosis:
             for fold in [ALL] if column["study"] == "mr_only" else self.subjects.folds(dataset):
                 yield dataset, entry["classifier"], fold
 
-    def _rows(self, dataset: str, classifier: str) -> list[str]:
+    @cache
+    def rows(self, dataset: str, classifier: str) -> list[str]:
         """Rows of all experiments that a data set is studied in with a classifier, so that one job serves them all."""
         rows: set[str] = set()
         for entry in (self.scale.experiments[name] for name in self.scale.diagnoses):
@@ -53,7 +49,8 @@ class Diagnosis:
                 rows |= set(entry["rows"])
         return sorted(rows)
 
-    def _study(self, dataset: str, classifier: str, fold: str) -> Study:
+    @cache
+    def study(self, dataset: str, classifier: str, fold: str) -> Study:
         """One fold of a diagnosis study."""
         train_pet = self.scale.classifiers[classifier]["train_pet"]
         return study_of(self.scale.entries, dataset, NO_DOSE, self.rows(dataset, classifier), train_pet, fold)
@@ -85,7 +82,7 @@ class Diagnosis:
         study, domain = self.classified(wildcards), self.scale.classifiers[wildcards.classifier]["domain"]
         place = (wildcards.dataset, wildcards.dose, domain)
         return {
-            "split": self.untimed(self.paths.split.format(dataset=wildcards.dataset)),
+            "split": self.paths.untimed(self.paths.split.format(dataset=wildcards.dataset)),
             "train": [self.images.prepared(*place, subject) for subject in study.train],
             "test": [self.images.prepared(*place, subject) for subject in study.test],
             "generators": [self.trainings.weights(training) for training in self.generators(study)],
@@ -108,7 +105,7 @@ class Diagnosis:
             "fold": wildcards.fold,
             "train": study.train,
             "test": study.test,
-            "ill": {subject: int(entry["labels"][subject] == entry["diagnosis"]["positive"]) for subject in [*study.train, *study.test]},
+            "ill": {subject: is_ill(entry, subject) for subject in [*study.train, *study.test]},
             "rows": rows,
         }
 
@@ -125,6 +122,6 @@ class Diagnosis:
         """Scores that an experiment shows."""
         return self.scores([wildcards.experiment])
 
-    def bootstrap(self, wildcards: Wildcards) -> int:
+    def bootstrap(self, experiment: str) -> int:
         """Resamplings behind the intervals of an experiment."""
-        return int(self.scale.classifiers[self.scale.experiments[wildcards.experiment]["classifier"]]["bootstrap"])
+        return int(self.scale.classifiers[self.scale.experiments[experiment]["classifier"]]["bootstrap"])

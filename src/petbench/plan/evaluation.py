@@ -1,32 +1,22 @@
 """What each method is measured by: the images and references of everybody tested, and weights that a metric takes."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from petbench.errors import InputError
 from petbench.files import checksum
-from petbench.plan.images import Images
+from petbench.plan.after_training import AfterTraining
 from petbench.plan.lineage import Training, weights_of
-from petbench.plan.paths import Paths
-from petbench.plan.scale import Scale, Wildcards
-from petbench.plan.subjects import Subjects
-from petbench.plan.trainings import Trainings
-from petbench.workflow.entries import UNRESTORED
+from petbench.plan.scale import Wildcards
+from petbench.workflow.names import UNRESTORED
 from petbench.workflow.runtime import evaluated_slices
 
 
 @dataclass(frozen=True, eq=False)
-class Evaluation:
+class Evaluation(AfterTraining):
     """Metrics of restored images and the similarity of a network's layers."""
-
-    scale: Scale
-    paths: Paths
-    subjects: Subjects
-    images: Images
-    trainings: Trainings
-    untimed: Callable[[str], str]
 
     def measured(self, dataset: str, dose: str, method: str) -> dict[str, list[str]]:
         """What a method's values are taken from, by kind."""
@@ -43,20 +33,10 @@ class Evaluation:
             files["train_costs"] = [self.trainings.cost(training) for training in self.trainings.behind(dataset, dose, method)]
         return files
 
-    def metrics(self, experiments: Iterable[str]) -> list[str]:
-        """Metric tables of every method in every column of some experiments, each once; other kinds have none."""
-        return list(self.rows(experiments))
-
-    def rows(self, experiments: Iterable[str]) -> dict[str, tuple[str, str, str]]:
-        """Those tables, sorted, with the data set, dose and method that each is of."""
-        columns = [
-            column
-            for name in experiments
-            if name in self.scale.tabulated and name not in self.scale.reliances
-            for column in self.scale.columns(name)
-        ]
-        rows = {(dataset, dose, row) for dataset, dose, rows in columns for row in rows}
-        return dict(sorted((self.paths.metrics.format(dataset=row[0], dose=row[1], method=row[2]), row) for row in rows))
+    def metrics(self, experiments: Iterable[str]) -> dict[str, tuple[str, str, str]]:
+        """Metric tables of some experiments, sorted, with the data set, dose and method that each is of; other kinds have none."""
+        cells = {cell for name in experiments if name in self.scale.measured for cell in self.scale.cells(name)}
+        return dict(sorted((self.paths.metrics.format(dataset=cell[0], dose=cell[1], method=cell[2]), cell) for cell in cells))
 
     def lpips(self, dataset: str) -> dict[str, str]:
         """The weights that LPIPS takes, where the data set names some: a lab's own files, or those to fetch.
@@ -84,15 +64,11 @@ class Evaluation:
         """Everything a method is measured by on a data set at a dose; the times of records and of weights do not count."""
         return self.measured(wildcards.dataset, wildcards.dose, wildcards.method) | {
             "preflight": self.images.preflight(wildcards.dataset),
-            "lpips": [self.untimed(path) for path in self.lpips(wildcards.dataset).values()],
+            "lpips": [self.paths.untimed(path) for path in self.lpips(wildcards.dataset).values()],
         }
 
-    def settings(self, wildcards: Wildcards) -> dict[str, Any]:
+    def settings(self, dataset: str) -> dict[str, Any]:
         """The data set's choices for its metrics, with the files of weights that it names."""
-        return self.settings_of(wildcards.dataset)
-
-    def settings_of(self, dataset: str) -> dict[str, Any]:
-        """The choices of a data set."""
         files = self.lpips(dataset)
         return dict(self.scale.datasets[dataset].get("evaluation", {})) | ({"lpips": files} if files else {})
 
@@ -114,18 +90,16 @@ class Evaluation:
 
     def compared(self, wildcards: Wildcards) -> Training:
         """The training whose layers a map of similarity compares: that of the first fold."""
-        ((dataset, dose, rows), *_) = self.scale.columns(wildcards.experiment)
-        return weights_of(self.scale.entries, Training(dataset, dose, rows[0], next(iter(self.subjects.folds(dataset)))))
+        dataset, dose, row = self.scale.cells(wildcards.experiment)[0]
+        return weights_of(self.scale.entries, Training(dataset, dose, row, next(iter(self.subjects.folds(dataset)))))
 
     def to_compare(self, wildcards: Wildcards) -> dict[str, Any]:
         """What a map of similarity takes: weights, and the prepared volumes of subjects that they have not seen."""
-        training, (dataset, dose, _) = self.compared(wildcards), self.scale.columns(wildcards.experiment)[0]
-        domain = self.trainings.domain(training)
+        training, (dataset, dose) = self.compared(wildcards), self.scale.columns(wildcards.experiment)[0]
+        domain, subjects = self.trainings.domain(training), next(iter(self.subjects.folds(dataset).values()))
         return {
             "weights": self.trainings.weights(training),
-            "prepared": [
-                self.images.prepared(dataset, dose, domain, subject) for subject in next(iter(self.subjects.folds(dataset).values()))
-            ],
+            "prepared": [self.images.prepared(dataset, dose, domain, subject) for subject in subjects],
         }
 
     def compared_module(self, wildcards: Wildcards) -> str:

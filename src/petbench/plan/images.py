@@ -1,6 +1,5 @@
 """Images of a subject: the workflow's own, a lab's where they lie, and what methods read of them."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +9,7 @@ from petbench.evaluation.definitions import STANDARD_ROW
 from petbench.plan.paths import Paths
 from petbench.plan.scale import Scale, Wildcards
 from petbench.plan.subjects import Subjects
-from petbench.workflow.entries import LOW_DOSE, STANDARD
+from petbench.workflow.names import LOW_DOSE, STANDARD
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +19,6 @@ class Images:
     scale: Scale
     paths: Paths
     subjects: Subjects
-    untimed: Callable[[str], str]
 
     def check(self) -> None:
         """Check that every image of a lab's data sets is there, and one only; those of a cohort were found with its labels.
@@ -87,7 +85,7 @@ class Images:
     # derived
     def preflight(self, dataset: str) -> list[str] | str:
         """The record that a lab's own images were checked; phantoms need none."""
-        return [] if dataset in self.scale.phantoms else self.untimed(self.paths.preflight.format(dataset=dataset))
+        return [] if dataset in self.scale.phantoms else self.paths.untimed(self.paths.preflight.format(dataset=dataset))
 
     def known_mr(self, dataset: str, subject: str) -> str:
         """Path of what MR shows on the grid of restored images: itself, or grey matter where PET is made of MR."""
@@ -140,31 +138,19 @@ class Images:
         """MR of the subjects of a cohort that have no PET."""
         return [self.t1w(wildcards.dataset, subject) for subject in self.subjects.mr_only(wildcards.dataset)]
 
-    def checked(self, wildcards: Wildcards) -> list[str] | str:
-        """The record that a job's data set was checked."""
-        return self.preflight(wildcards.dataset)
-
     def standard_dose(self, wildcards: Wildcards) -> str:
         """A subject's image at the standard dose."""
         return self.pet(wildcards.dataset, wildcards.subject, STANDARD)
-
-    def low_dose(self, wildcards: Wildcards) -> str:
-        """A subject's image at the job's dose."""
-        return self.pet(wildcards.dataset, wildcards.subject, wildcards.dose)
 
     def fixed(self, wildcards: Wildcards) -> str:
         """The PET image that a subject's MR is registered to."""
         dose = self.scale.datasets[wildcards.dataset]["preprocess"]["registration"]["fixed"]
         return self.pet(wildcards.dataset, wildcards.subject, dose)
 
-    def mr(self, wildcards: Wildcards) -> str:
-        """A subject's MR in its own space."""
-        return self.t1w(wildcards.dataset, wildcards.subject)
-
     def registered(self, wildcards: Wildcards) -> list[str]:
         """Registered MR of every subject that is trained on or tested; a newer one changes no split."""
         dataset, path = wildcards.dataset, self.paths.registered_mr
-        return [self.untimed(path.format(dataset=dataset, subject=subject)) for subject in self.subjects.registered(dataset)]
+        return [self.paths.untimed(path.format(dataset=dataset, subject=subject)) for subject in self.subjects.registered(dataset)]
 
     def to_normalise(self, wildcards: Wildcards) -> dict[str, Any]:
         """A subject's MR; of a phantom also what is known of it."""

@@ -1,13 +1,16 @@
 """Which weights a restored volume comes from, what those saw, and the proof that they never saw the subject under test."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from petbench.errors import InputError
 from petbench.evaluation.definitions import MR_ALONE, REAL_PET
-from petbench.preprocess.splits import ALL, folds, pair_of, people_of, train_subjects
+from petbench.preprocess.splits import ALL, fold_unseen, folds, people_of, train_subjects
+
+Person = tuple[str, str, str]
+"""Who a subject is: the kind and place of its data set's source, and its name there."""
 
 
 @dataclass(frozen=True, order=True)
@@ -64,12 +67,57 @@ def training_samples(entries: Mapping[str, Any], training: Training) -> list[Sam
     return samples
 
 
+def out_of_fold(entries: Mapping[str, Any], wanted: Training, subject: str, mend: str = "") -> Training:
+    """Who restores a subject that a fold trains on: the same method on a fold that saw neither it nor anybody that the fold tests.
+
+    Args:
+        entries: Resolved entries.
+        wanted: Data set, dose and method, and the fold that trains on the subject.
+        subject: The subject.
+        mend: Another way out than another split, for the message.
+
+    Raises:
+        InputError: the split has no such fold.
+    """
+    entry = entries["datasets"][wanted.dataset]
+    try:
+        return replace(wanted, fold=fold_unseen(people_of(entry), entry["split"], wanted.fold, subject))
+    except InputError as error:
+        if "inner" in entry["split"]:
+            raise InputError(f"config/datasets/{wanted.dataset}.yaml: {error}") from None
+        raise InputError(
+            f"config/datasets/{wanted.dataset}.yaml: split: no fold tests {subject!r}, so that {wanted.method!r} cannot restore it out of"
+            f" fold; split by k_fold, give split/inner (2 or more){mend}."
+        ) from None
+
+
+def context_of(entries: Mapping[str, Any], restoring: Training) -> Training | None:
+    """Who makes the context of a subject that a method restores by the weights of a fold, or none: the `context` entry on that fold."""
+    context = entries["methods"][restoring.method].get("context")
+    return None if context is None else replace(restoring, method=context["method"])
+
+
+def contexts(entries: Mapping[str, Any], training: Training) -> dict[Sample, Training]:
+    """Who makes the context of each subject that a training reads, out of fold; nothing where its method takes none.
+
+    Raises:
+        InputError: the split of a data set has no fold for it.
+    """
+    return {
+        sample: out_of_fold(entries, replace(wanted, dataset=sample.dataset, dose=sample.dose, fold=fold), sample.subject)
+        for sample in training_samples(entries, training)
+        if (wanted := context_of(entries, training)) is not None
+        for fold in [training.fold if sample.dataset == training.dataset else ALL]
+    }
+
+
 def seen(entries: Mapping[str, Any], training: Training) -> Iterator[Sample]:
-    """Every sample that shaped a training's weights, back through all starting points."""
+    """Every sample that shaped a training's weights, back through all starting points and all that made contexts."""
     yield from training_samples(entries, training)
     start = starting_point(entries, training)
-    if start is not None:
-        yield from seen(entries, start)
+    before = {weights_of(entries, maker) for maker in contexts(entries, training).values()} | ({start} if start is not None else set())
+    for earlier in sorted(before):
+        yield from seen(entries, earlier)
 
 
 def check_unseen(entries: Mapping[str, Any], method: str, dataset: str, dose: str) -> None:
@@ -86,16 +134,76 @@ def check_unseen(entries: Mapping[str, Any], method: str, dataset: str, dose: st
     own = entries["datasets"][dataset]
     people = people_of(own)
     for fold, tests in [*folds(people, own["split"]).items(), (ALL, own.get("mr_only", []))]:
+        if not tests:
+            continue
         weights = weights_of(entries, Training(dataset, dose, method, fold))
-        known = {_identity(entries, sample.dataset, sample.subject) for sample in seen(entries, weights)}
-        for subject in tests:
-            if _identity(entries, dataset, subject) in known:
-                shown = repr(subject) if people.get(subject, subject) == subject else f"{subject!r} (phantom {people[subject]!r})"
-                raise InputError(
-                    f"config/methods/{method}.yaml: fold {fold} of {dataset!r} tests subject {shown}, which its weights"
-                    f" ({weights.method} on {weights.dataset!r}, fold {weights.fold}) were trained on;"
-                    " leave `fold` out of the reference, or refer to another data set."
-                )
+        check_contexts(entries, weights, {_identity(entries, dataset, subject) for subject in tests})
+        context = context_of(entries, Training(dataset, dose, method, fold))
+        for restoring in [weights, *([] if context is None else [weights_of(entries, context)])]:
+            known = identities(entries, restoring)
+            for subject in tests:
+                if _identity(entries, dataset, subject) in known:
+                    shown = repr(subject) if people.get(subject, subject) == subject else f"{subject!r} (phantom {people[subject]!r})"
+                    raise InputError(
+                        f"config/methods/{method}.yaml: fold {fold} of {dataset!r} tests subject {shown}, which its weights"
+                        f" ({restoring.method} on {restoring.dataset!r}, fold {restoring.fold}) were trained on;"
+                        " leave `fold` out of the reference, or refer to another data set."
+                    )
+
+
+def check_contexts(entries: Mapping[str, Any], training: Training, tested: Set[Person]) -> None:
+    """Check that whatever made the context of those that a training reads saw neither them nor anybody tested.
+
+    Raises:
+        InputError: it did; names the method, the subject and the mend.
+    """
+    known: dict[Training, set[Person]] = {}
+    for sample, maker in contexts(entries, training).items():
+        weights = weights_of(entries, maker)
+        if weights not in known:
+            known[weights] = identities(entries, weights)
+            check_contexts(entries, weights, tested)
+        if not known[weights]:
+            raise InputError(
+                f"config/datasets/{sample.dataset}.yaml: split: fold {weights.fold} leaves nobody to train {weights.method!r} on, which"
+                f" {training.method!r} takes as context; give three folds or more."
+            )
+        if found := known[weights] & (tested | {_identity(entries, sample.dataset, sample.subject)}):
+            raise InputError(
+                f"config/methods/{training.method}.yaml: context: that of subject {sample.subject!r}, on which fold {training.fold} of"
+                f" {training.dataset!r} trains, is made by weights ({weights.method} on {weights.dataset!r}, fold {weights.fold}) that were"
+                f" trained on {sorted(found)[0][2]!r}; leave `fold` out of the references of {maker.method!r}, or name another method."
+            )
+
+
+def is_ill(entry: Mapping[str, Any], subject: str) -> int:
+    """Whether somebody in a data set entry with labels is a patient, 1, or a control, 0."""
+    return int(entry["labels"][subject] == entry["diagnosis"]["positive"])
+
+
+def check_told(entries: Mapping[str, Any], training: Training) -> None:
+    """Check that a training that is told the diagnosis of people (`train/supervision`) reads labelled people of both groups.
+
+    Raises:
+        InputError: it does not; names the entry and the mend.
+    """
+    if "diagnosis" not in entries["methods"][training.method].get("train", {}).get("supervision", []):
+        return
+    groups = set[int]()
+    for sample in training_samples(entries, training):
+        entry = entries["datasets"][sample.dataset]
+        if sample.subject not in entry.get("labels", {}):
+            raise InputError(
+                f"config/methods/{training.method}.yaml: train/supervision: the method learns from the diagnosis, and data set"
+                f" {sample.dataset!r} has none; give it the block diagnosis, or choose another method."
+            )
+        groups.add(is_ill(entry, sample.subject))
+    if len(groups) < 2:
+        alone = "nobody" if not groups else "patients alone" if groups == {1} else "controls alone"
+        raise InputError(
+            f"config/datasets/{training.dataset}.yaml: split: fold {training.fold} trains {training.method!r}, which learns from the"
+            f" diagnosis, on {alone}; give fewer folds or more subjects, or take another seed."
+        )
 
 
 @dataclass(frozen=True)
@@ -118,8 +226,9 @@ def study_of(entries: Mapping[str, Any], dataset: str, dose: str, rows: Sequence
     """One fold of a diagnosis study, worked out from the entries alone.
 
     Generated PET of a tested subject comes from a generator that trained on the classifier's training subjects; that of a training
-    subject, from one that saw neither it nor anybody tested: for fold k and a subject of fold f, the generator of the pair (k, f). The
-    classifier for those with MR only is trained on everybody with PET, whose generated PET comes from their own fold's generator.
+    subject, from one that saw neither it nor anybody tested: for fold k and a subject of fold f, the generator of the pair (k, f), or
+    of a group of fold k (see `fold_unseen`). The classifier for those with MR only is trained on everybody with PET, whose generated PET
+    comes from their own fold's generator.
 
     Args:
         entries: Resolved entries.
@@ -136,25 +245,16 @@ def study_of(entries: Mapping[str, Any], dataset: str, dose: str, rows: Sequence
     people, split = people_of(entry), entry["split"]
     train = train_subjects(people, split, fold)
     test = list(entry["mr_only"]) if fold == ALL else folds(people, split)[fold]
-    tested_by = {subject: own for own, tests in folds(people, split).items() for subject in tests}
 
     def maker(row: str, subject: str) -> Training | None:
         if row == REAL_PET or (train_pet == "real" and subject not in test):
             return None
-        if subject not in test and subject not in tested_by:
-            raise InputError(
-                f"config/datasets/{dataset}.yaml: split: no fold tests {subject!r}, so that no PET of it is generated out of fold;"
-                " split by k_fold, or give the classifier train_pet: real."
-            )
-        return weights_of(entries, Training(dataset, dose, row, fold if subject in test else _other(fold, tested_by[subject])))
+        own = Training(dataset, dose, row, fold)
+        real = ", or give the classifier train_pet: real"
+        return weights_of(entries, own if subject in test else out_of_fold(entries, own, subject, mend=real))
 
     with_pet = [row for row in rows if row != MR_ALONE and not (row == REAL_PET and fold == ALL)]
     return Study(train, test, {row: {subject: maker(row, subject) for subject in [*train, *test]} for row in with_pet})
-
-
-def _other(fold: str, own: str) -> str:
-    """The fold of the generator that makes the PET of a subject of fold `own`, on which a classifier of `fold` trains."""
-    return own if fold == ALL else pair_of(fold, own)
 
 
 def check_study(entries: Mapping[str, Any], dataset: str, dose: str, study: Study) -> None:
@@ -166,13 +266,13 @@ def check_study(entries: Mapping[str, Any], dataset: str, dose: str, study: Stud
     tested = {_identity(entries, dataset, subject) for subject in study.test}
     if both := [subject for subject in study.train if _identity(entries, dataset, subject) in tested]:
         raise InputError(f"config/datasets/{dataset}.yaml: subject {both[0]!r} trains the classifier that it tests; list it once.")
-    by_maker: dict[Training, set[tuple[str, str, str]]] = {}
+    by_maker: dict[Training, set[Person]] = {}
     for row, makers in study.pet.items():
         for subject, maker in makers.items():
             if maker is None:
                 continue
             if maker not in by_maker:
-                by_maker[maker] = {_identity(entries, sample.dataset, sample.subject) for sample in seen(entries, maker)}
+                by_maker[maker] = identities(entries, maker)
             known = by_maker[maker]
             if found := known & (tested | {_identity(entries, dataset, subject)}):
                 raise InputError(
@@ -187,7 +287,12 @@ def check_study(entries: Mapping[str, Any], dataset: str, dose: str, study: Stud
                 )
 
 
-def _identity(entries: Mapping[str, Any], dataset: str, subject: str) -> tuple[str, str, str]:
+def identities(entries: Mapping[str, Any], training: Training) -> set[Person]:
+    """Who shaped a training's weights."""
+    return {_identity(entries, sample.dataset, sample.subject) for sample in seen(entries, training)}
+
+
+def _identity(entries: Mapping[str, Any], dataset: str, subject: str) -> Person:
     """Who a subject is, over all data sets.
 
     Entries that read one BIDS folder share its subjects, and entries made of BrainWeb its models; other phantoms of differently named

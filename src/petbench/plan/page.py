@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from petbench.files import checksum
 from petbench.plan.diagnosis import Diagnosis
 from petbench.plan.lineage import Training
 from petbench.plan.report import Report
 from petbench.plan.scale import Wildcards
 from petbench.workflow.code import PACKAGE
-from petbench.workflow.entries import LOW_DOSE, UNRESTORED
+from petbench.workflow.names import LOW_DOSE, UNRESTORED
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,12 +23,10 @@ class Page:
     @cached_property
     def columns(self) -> dict[tuple[str, str], list[str]]:
         """Methods of all experiments by data set and dose, each once and in order."""
-        shown: dict[tuple[str, str], list[str]] = {}
-        for name in [name for name in self.report.scale.tabulated if name not in self.report.scale.reliances]:
-            for dataset, dose, rows in self.report.scale.columns(name):
-                methods = shown.setdefault((dataset, dose), [])
-                methods += [row for row in rows if row not in methods]
-        return shown
+        shown: dict[tuple[str, str], dict[str, None]] = {}
+        for dataset, dose, row in (cell for name in self.report.scale.measured for cell in self.report.scale.cells(name)):
+            shown.setdefault((dataset, dose), {})[row] = None
+        return {column: list(rows) for column, rows in shown.items()}
 
     @cached_property
     def behind(self) -> dict[tuple[str, str, str], list[Training]]:
@@ -118,7 +117,7 @@ class Page:
         report, scale, paths = self.report, self.report.scale, self.report.paths
         figures = {name: paths.figure if "views" in scale.experiments[name] else paths.figure_svg for name in scale.figures}
         return {
-            "metrics": report.evaluation.metrics(scale.run),
+            "metrics": list(report.evaluation.metrics(scale.run)),
             "reliance": [path for name in scale.reliances for path in report.reliance.values(name)],
             "scores": self.diagnosis.scores(scale.run),
             "histories": [report.trainings.history(training) for training in self.trainings],
@@ -129,13 +128,13 @@ class Page:
             "sidecars": [report.images.sidecar(*restoration) for restoration in self.restorations],
             "range_files": [path for _, _, path in self.range_files],
             "range_figures": [paths.range_figure_svg.format(experiment=name, figure=figure) for name, figure in self.range_figures],
-            "published": [report.untimed(path) for path in self.published],
-            "papers": report.untimed(report.printed_values("papers")),
+            "published": [paths.untimed(path) for path in self.published],
+            "papers": paths.untimed(report.printed_values("papers")),
             "records": [paths.record.format(experiment=name) for name in scale.run if name not in scale.maps],
             "figures": [path.format(experiment=name) for name, path in figures.items()],
         }
 
     def parts(self) -> list[str]:
         """Checksums of what the page takes from the code's own files: template, style, script and printed values."""
-        assets = sorted((PACKAGE / "report" / "assets").iterdir())
-        return self.report.checksums([*assets, *self.published, self.report.printed_values("papers")])
+        assets = map(str, sorted((PACKAGE / "report" / "assets").iterdir()))
+        return [checksum(path) for path in (*assets, *self.published, self.report.printed_values("papers"))]

@@ -1,5 +1,7 @@
 """The name of every file of a run, once: rules take the patterns as they are, the plan fills their wildcards in."""
 
+from collections.abc import Callable
+
 
 class _Below(str):
     """A path below a scale's results, with wildcards in braces."""
@@ -9,10 +11,10 @@ class _Below(str):
 
 
 class Paths:
-    """Files by what they hold; `paths.split.format(dataset="mni")` is the path of one."""
+    """Files by what they hold; `paths.split.format(dataset="mni")` is that of one; `untimed` marks one whose time does not count."""
 
-    def __init__(self, scale: str) -> None:
-        self.results = f"results/{scale}"
+    def __init__(self, scale: str, untimed: Callable[[str], str]) -> None:
+        self.results, self.untimed = f"results/{scale}", untimed
 
     # shared by all scales
     brainweb_model = "results/downloads/brainweb/subject_{model}.bin.gz"
@@ -62,6 +64,7 @@ class Paths:
     prepared_low_dose = _Below("{dataset}/{dose}/prepared/{domain}/sub-{subject}/low_dose.npy")
     prepared_standard_dose = _Below("{dataset}/{dose}/prepared/{domain}/sub-{subject}/standard_dose.npy")
     prepared_mr = _Below("{dataset}/{dose}/prepared/{domain}/sub-{subject}/mr.npy")
+    prepared_regions = _Below("{dataset}/{dose}/prepared/{domain}/sub-{subject}/regions.npy")
     prepared_index = _Below("{dataset}/{dose}/prepared/{domain}/sub-{subject}/index.npy")
     mr_only = _Below("{dataset}/{dose}/prepared/{domain}/mr_only/sub-{subject}/prepared.json")
     mr_only_mr = _Below("{dataset}/{dose}/prepared/{domain}/mr_only/sub-{subject}/mr.npy")
@@ -71,6 +74,8 @@ class Paths:
     weights = _Below("{dataset}/{dose}/{method}/fold-{fold}/model.safetensors")
     history = _Below("{dataset}/{dose}/{method}/fold-{fold}/history.tsv")
     cost = _Below("{dataset}/{dose}/{method}/fold-{fold}/cost.json")
+    context = _Below("{dataset}/{dose}/{method}/context/fold-{fold}/sub-{subject}.npy")
+    context_sidecar = _Below("{dataset}/{dose}/{method}/context/fold-{fold}/sub-{subject}.json")
     restored = _Below("{dataset}/{dose}/{method}/restored/sub-{subject}/pet/sub-{subject}_rec-{dose}_desc-restored_pet.nii.gz")
     restored_sidecar = _Below("{dataset}/{dose}/{method}/restored/sub-{subject}/pet/sub-{subject}_rec-{dose}_desc-restored_pet.json")
     metrics = _Below("{dataset}/{dose}/{method}/metrics.tsv")

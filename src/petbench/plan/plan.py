@@ -27,7 +27,7 @@ from petbench.workflow.code import code_hash
 class Plan:
     """What follows from the resolved entries of a scale, a part a stage.
 
-    Public methods of a part that take wildcards are what rules name; the others take plain names and serve other parts.
+    Methods of a part that take wildcards are what rules name; the others take plain names and serve other parts, and rules by `of_job`.
 
     Args:
         entries: What `petbench.workflow.entries.load` returns.
@@ -38,7 +38,7 @@ class Plan:
 
     def __init__(self, entries: Entry, given: Mapping[str, Any], basedir: Path, untimed: Callable[[str], str] = str) -> None:
         scale = self.scale = Scale(entries)
-        paths = self.paths = Paths(scale.name)
+        paths = self.paths = Paths(scale.name, untimed)
         self.targets = Targets(scale, basedir / "config")
 
         def hashed(script: str, *modules: str) -> str:
@@ -46,16 +46,17 @@ class Plan:
 
         self.code = cache(hashed)
         subjects = self.subjects = Subjects(scale)
-        self.acquisition = Acquisition(scale, paths, subjects, untimed)
-        images = self.images = Images(scale, paths, subjects, untimed)
+        self.acquisition = Acquisition(scale, paths, subjects)
+        images = self.images = Images(scale, paths, subjects)
         trainings = self.trainings = Trainings(scale, paths, subjects, images)
-        diagnosis = self.diagnosis = Diagnosis(scale, paths, subjects, images, trainings, untimed)
-        evaluation = self.evaluation = Evaluation(scale, paths, subjects, images, trainings, untimed)
-        reliance = self.reliance = Reliance(scale, paths, subjects, images, trainings, evaluation)
+        known = (scale, paths, subjects, images, trainings)
+        diagnosis = self.diagnosis = Diagnosis(*known)
+        evaluation = self.evaluation = Evaluation(*known)
+        reliance = self.reliance = Reliance(*known, evaluation)
         ranges = self.positron_range = PositronRange(scale, paths)
-        self.records = Records(scale, subjects, images, trainings, diagnosis, reliance, ranges, self.code)
+        self.records = Records(*known, diagnosis, reliance, ranges, self.code)
         printed, note = basedir / "resources" / "published", str(given.get("note", ""))
-        self.report = Report(scale, paths, subjects, images, trainings, evaluation, reliance, ranges, printed, note, untimed)
+        self.report = Report(*known, evaluation, reliance, ranges, printed, note)
         self.page = Page(self.report, diagnosis)
         self.verification = Verification(scale, evaluation, diagnosis, ranges, self.records, self.report)
         self.scans = Scans(paths, given, basedir / "config" / "schemas" / "methods")

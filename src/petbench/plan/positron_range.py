@@ -44,10 +44,6 @@ class PositronRange:
             yield from ((strategy, str(number)) for number in range(1, entry.get("realisations", 1) + 1))
 
     # files
-    def psf(self, psf_set: str) -> str:
-        """Path of a whole PSF set."""
-        return self.paths.psf.format(psf_set=psf_set)
-
     def volumes(self, torso: str) -> dict[str, str]:
         """Paths of a torso's volumes."""
         paths = {"activity": self.paths.torso_activity, "mu": self.paths.torso_mu, "lesions": self.paths.torso_lesions}
@@ -56,7 +52,7 @@ class PositronRange:
     def kernels(self, predictor: str) -> dict[str, str]:
         """What kernels come from: the trained predictor and the homogeneous materials."""
         weights, materials = self.paths.predictor.format(predictor=predictor), self.scale.predictors[predictor]["kernels"]
-        return {"weights": weights, "kernels": self.psf(materials)}
+        return {"weights": weights, "kernels": self.paths.psf.format(psf_set=materials)}
 
     def sources(self, strategy: str, predictor: str) -> dict[str, str]:
         """What a strategy takes its kernels from; without correction nothing."""
@@ -150,7 +146,7 @@ class PositronRange:
 
     def psf_sets(self, wildcards: Wildcards) -> list[str]:
         """The PSF sets that a predictor is trained on."""
-        return [self.psf(name) for name in self.scale.predictors[wildcards.predictor]["psf_sets"]]
+        return [self.paths.psf.format(psf_set=name) for name in self.scale.predictors[wildcards.predictor]["psf_sets"]]
 
     def supplied(self, wildcards: Wildcards) -> list[str]:
         """The volumes of a torso that a lab supplies."""
@@ -160,10 +156,6 @@ class PositronRange:
     def torso_scanner(self, wildcards: Wildcards) -> Entry:
         """The entry of a torso's scanner."""
         return self.scale.scanners[self.scale.torsos[wildcards.torso]["scanner"]]
-
-    def torso(self, wildcards: Wildcards) -> dict[str, str]:
-        """A torso's volumes."""
-        return self.volumes(wildcards.torso)
 
     def annihilation_chunks(self, wildcards: Wildcards) -> list[str]:
         """Chunks of a torso's annihilations: of either half, which are independent runs, or all."""
@@ -188,13 +180,13 @@ class PositronRange:
         """A function of wildcards that takes a block of what an experiment scans."""
         return lambda wildcards: self.scanned(wildcards.experiment)[key]
 
-    def titles(self, wildcards: Wildcards) -> dict[str, str]:
+    def titles(self, experiment: str) -> dict[str, str]:
         """Titles of an experiment's predictors."""
-        return {name: self.scale.predictors[name]["title"] for name in self.predictors(wildcards.experiment)}
+        return {name: self.scale.predictors[name]["title"] for name in self.predictors(experiment)}
 
-    def scanner(self, wildcards: Wildcards) -> Entry:
+    def scanner(self, experiment: str) -> Entry:
         """The entry of an experiment's scanner."""
-        block = self.scanned(wildcards.experiment)
+        block = self.scanned(experiment)
         return self.scale.scanners[block["scanner"] if "scanner" in block else self.scale.torsos[block["torso"]]["scanner"]]
 
     def applied(self, wildcards: Wildcards) -> Entry:
@@ -208,7 +200,7 @@ class PositronRange:
 
     def kernels_compared(self, wildcards: Wildcards) -> dict[str, Any]:
         """Two runs of GATE, and what a predictor's kernels are made from."""
-        runs = [self.psf(name) for name in self.scale.ranges[wildcards.experiment]["runs"]]
+        runs = [self.paths.psf.format(psf_set=name) for name in self.scale.ranges[wildcards.experiment]["runs"]]
         return {"runs": runs, **self.kernels(wildcards.predictor)}
 
     def torsos_compared(self, wildcards: Wildcards) -> dict[str, Any]:
@@ -246,14 +238,6 @@ class PositronRange:
         """The volumes of the torso that an experiment reconstructs."""
         return self.volumes(self.scale.ranges[wildcards.experiment]["torso"])
 
-    def all_measures(self, wildcards: Wildcards) -> list[str]:
-        """The measures that an experiment's summary is made from."""
-        return self.measures(wildcards.experiment)
-
     def corrected_scans(self, wildcards: Wildcards) -> list[str]:
         """A scan as each strategy corrects it."""
         return self.results(wildcards.experiment)["images"]
-
-    def shown(self, wildcards: Wildcards) -> dict[str, list[str]]:
-        """All that the tables and figures of an experiment show, by kind."""
-        return self.results(wildcards.experiment)

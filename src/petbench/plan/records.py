@@ -1,19 +1,18 @@
 """What the record of a table says it was made from: images, configuration, and the code of each stage."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from petbench.plan.after_training import AfterTraining
 from petbench.plan.diagnosis import Diagnosis
-from petbench.plan.images import Images
 from petbench.plan.lineage import Training, training_samples
 from petbench.plan.positron_range import PositronRange
 from petbench.plan.reliance import Reliance
-from petbench.plan.scale import Scale, Wildcards
-from petbench.plan.subjects import Subjects
-from petbench.plan.trainings import Trainings
 from petbench.report.provenance import numbered
-from petbench.workflow.entries import NO_DOSE, STANDARD, UNRESTORED, methods_of
+from petbench.workflow.experiment_entries import methods_of
+from petbench.workflow.names import NO_DOSE, STANDARD, UNRESTORED
 
 # Stages that run methods, where it is not `restore_subject`.
 RESTORING = {"diagnosis": "classify", "roc": "classify", "reliance": "reliance"}
@@ -25,32 +24,25 @@ OWN_RANGE_STAGES = {
 }
 
 
-class Records:
+@dataclass(frozen=True, eq=False)
+class Records(AfterTraining):
     """What each experiment's table depends on; `code` hashes a stage's script and modules of methods."""
 
-    def __init__(
-        self,
-        scale: Scale,
-        subjects: Subjects,
-        images: Images,
-        trainings: Trainings,
-        diagnosis: Diagnosis,
-        reliance: Reliance,
-        positron_range: PositronRange,
-        code: Callable[..., str],
-    ) -> None:
-        self.scale, self.subjects, self.images, self.trainings, self.diagnosis = scale, subjects, images, trainings, diagnosis
-        self.reliance, self.positron_range, self.code = reliance, positron_range, code
-        self.trainings_behind, self.samples_behind = cache(self._trainings_behind), cache(self._samples_behind)
+    diagnosis: Diagnosis
+    reliance: Reliance
+    positron_range: PositronRange
+    code: Callable[..., str]
 
-    def _trainings_behind(self, experiment: str) -> list[Training]:
+    @cache
+    def trainings_behind(self, experiment: str) -> list[Training]:
         """Every training that an experiment's table depends on, starting points too."""
         found = [training for _, study in self.diagnosis.behind(experiment) for training in self.diagnosis.generators(study)]
         if experiment not in self.scale.diagnoses:
             found = [training for place in self.scale.restorations(experiment) for training in self.trainings.behind(*place)]
         return sorted(self.trainings.with_starts(found))
 
-    def _samples_behind(self, experiment: str) -> list[tuple[str, str, str]]:
+    @cache
+    def samples_behind(self, experiment: str) -> list[tuple[str, str, str]]:
         """Data set, subject and kind of each image that an experiment's table depends on."""
         samples = {
             (sample.dataset, sample.dose, sample.subject)
@@ -60,7 +52,7 @@ class Records:
         for dataset, study in self.diagnosis.behind(experiment):
             samples |= {(dataset, NO_DOSE, subject) for subject in [*study.train, *study.test]}
         if experiment not in self.scale.diagnoses:
-            for dataset, dose, _ in self.scale.columns(experiment):
+            for dataset, dose in self.scale.columns(experiment):
                 samples |= {(dataset, dose, subject) for subject in self.subjects.tested(dataset)}
         if experiment in self.scale.reliances:
             samples |= {
@@ -77,39 +69,39 @@ class Records:
         return ["T1w", STANDARD] if dose == NO_DOSE else ["T1w", STANDARD, dose]
 
     # what rules name
-    def images_behind(self, wildcards: Wildcards) -> list[str]:
+    def images_behind(self, experiment: str) -> list[str]:
         """The images that an experiment's table depends on."""
         return [
             self.images.t1w(dataset, subject) if kind == "T1w" else self.images.pet(dataset, subject, kind)
-            for dataset, subject, kind in self.samples_behind(wildcards.experiment)
+            for dataset, subject, kind in self.samples_behind(experiment)
         ]
 
-    def names_behind(self, wildcards: Wildcards) -> list[str]:
+    def names_behind(self, experiment: str) -> list[str]:
         """What a record calls those images, in the same order: no path."""
-        return ["/".join(sample) for sample in self.samples_behind(wildcards.experiment)]
+        return ["/".join(sample) for sample in self.samples_behind(experiment)]
 
-    def configuration(self, wildcards: Wildcards) -> dict[str, Any]:
+    def configuration(self, experiment: str) -> dict[str, Any]:
         """The resolved entries that an experiment's table depends on."""
-        name, scale = wildcards.experiment, self.scale
-        experiment = scale.experiments[name]
-        datasets = {dataset for dataset, _, _ in self.samples_behind(name)}
-        methods = {training.method for training in self.trainings_behind(name)} | set(methods_of(experiment)).difference(UNRESTORED)
+        scale, entry = self.scale, self.scale.experiments[experiment]
+        datasets = {dataset for dataset, _, _ in self.samples_behind(experiment)}
+        methods = {training.method for training in self.trainings_behind(experiment)} | set(methods_of(entry)).difference(UNRESTORED)
         scanners = {scale.datasets[dataset]["scanner"] for dataset in datasets if "scanner" in scale.datasets[dataset]}
-        classifiers = [experiment["classifier"]] if name in scale.diagnoses else []
+        classifiers = [entry["classifier"]] if experiment in scale.diagnoses else []
         return {
-            "experiment": experiment,
+            "experiment": entry,
             "datasets": {dataset: scale.datasets[dataset] for dataset in sorted(datasets)},
             "methods": {method: scale.methods[method] for method in sorted(methods)},
             "scanners": {scanner: scale.scanners[scanner] for scanner in sorted(scanners)},
             "classifiers": {classifier: scale.classifiers[classifier] for classifier in classifiers},
         }
 
-    def stages(self, wildcards: Wildcards) -> dict[str, str]:
+    def stages(self, experiment: str) -> dict[str, str]:
         """Hash of the code of each stage that an experiment's table depends on."""
-        name, scale = wildcards.experiment, self.scale
-        modules = sorted({self.trainings.module(training) for training in self.trainings_behind(name)})
-        taken = [stage for stage, users in self._users(name).items() if users]
-        of_methods = ["train", RESTORING.get(scale.experiments[name]["kind"], "restore_subject")]
+        trainings = self.trainings_behind(experiment)
+        modules = sorted({self.trainings.module(training) for training in trainings})
+        taken = [stage for stage, users in self._users(experiment).items() if users]
+        of_methods = ["train", RESTORING.get(self.scale.experiments[experiment]["kind"], "restore_subject")]
+        of_methods += ["restore_context"] if any("context" in self.scale.methods[training.method] for training in trainings) else []
         return {stage: self.code(stage) for stage in taken} | {stage: self.code(stage, *modules) for stage in of_methods}
 
     def _users(self, experiment: str) -> dict[str, Any]:
@@ -132,32 +124,32 @@ class Records:
             "evaluate": experiment not in [*scale.diagnoses, *scale.reliances],
         }
 
-    def range_configuration(self, wildcards: Wildcards) -> dict[str, Any]:
+    def range_configuration(self, experiment: str) -> dict[str, Any]:
         """The resolved entries that an experiment on positron range depends on."""
-        scale, entry = self.scale, self.scale.ranges[wildcards.experiment]
-        predictors = {name: scale.predictors[name] for name in self.positron_range.predictors(wildcards.experiment)}
+        scale, entry = self.scale, self.scale.ranges[experiment]
+        predictors = {name: scale.predictors[name] for name in self.positron_range.predictors(experiment)}
         sets = {name for predictor in predictors.values() for name in [*predictor["psf_sets"], predictor["kernels"]]}
-        torso = self.positron_range.scanned(wildcards.experiment).get("torso")
+        torso = self.positron_range.scanned(experiment).get("torso")
         return {
             "experiment": entry,
             "predictors": predictors,
             "psf_sets": {name: scale.psf_sets[name] for name in sorted(sets | set(entry.get("runs", [])))},
             "torsos": {torso: scale.torsos[torso]} if torso else {},
-            "scanner": self.positron_range.scanner(wildcards),
+            "scanner": self.positron_range.scanner(experiment),
         }
 
-    def range_stages(self, wildcards: Wildcards) -> dict[str, str]:
+    def range_stages(self, experiment: str) -> dict[str, str]:
         """Hash of the code of each stage of positron range."""
-        kind = self.scale.ranges[wildcards.experiment]["kind"]
+        kind = self.scale.ranges[experiment]["kind"]
         return {stage: self.code(stage) for stage in (*RANGE_STAGES, *OWN_RANGE_STAGES[kind])}
 
-    def recorded(self, wildcards: Wildcards, files: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    def recorded(self, experiment: str, files: Mapping[str, Sequence[str]]) -> dict[str, Any]:
         """What the record of a table is made from, the code aside; of one on positron range, `files` are its data."""
-        if wildcards.experiment in self.scale.ranges:
+        if experiment in self.scale.ranges:
             data = numbered(files)
-            return {"configuration": self.range_configuration(wildcards), "names": list(data), "files": list(data.values())}
+            return {"configuration": self.range_configuration(experiment), "names": list(data), "files": list(data.values())}
         return {
-            "configuration": self.configuration(wildcards),
-            "names": self.names_behind(wildcards),
-            "files": self.images_behind(wildcards),
+            "configuration": self.configuration(experiment),
+            "names": self.names_behind(experiment),
+            "files": self.images_behind(experiment),
         }

@@ -3,34 +3,25 @@
 from dataclasses import dataclass
 from typing import Any
 
+from petbench.plan.after_training import AfterTraining
 from petbench.plan.evaluation import Evaluation
-from petbench.plan.images import Images
-from petbench.plan.paths import Paths
-from petbench.plan.scale import Scale, Wildcards
-from petbench.plan.subjects import Subjects
-from petbench.plan.trainings import Trainings
+from petbench.plan.scale import Wildcards
 from petbench.preprocess.splits import another
 
 SWAPS = 3
 
 
 @dataclass(frozen=True, eq=False)
-class Reliance:
+class Reliance(AfterTraining):
     """Experiments that restore a fold's subjects with their own images and with swapped ones."""
 
-    scale: Scale
-    paths: Paths
-    subjects: Subjects
-    images: Images
-    trainings: Trainings
     evaluation: Evaluation
 
     def values(self, experiment: str) -> list[str]:
         """What the table of an experiment is built from, fold by fold."""
         return [
             self.paths.reliance.format(experiment=experiment, dataset=dataset, dose=dose, method=row, fold=fold)
-            for dataset, dose, rows in self.scale.columns(experiment)
-            for row in rows
+            for dataset, dose, row in self.scale.cells(experiment)
             for fold in self.subjects.folds(dataset)
         ]
 
@@ -50,7 +41,7 @@ class Reliance:
 
     def settings(self, wildcards: Wildcards) -> dict[str, Any]:
         """The data set's choices for its metrics, without the weights that LPIPS takes."""
-        return {key: value for key, value in self.evaluation.settings(wildcards).items() if key != "lpips"}
+        return {key: value for key, value in self.evaluation.settings(wildcards.dataset).items() if key != "lpips"}
 
     def minutes(self, wildcards: Wildcards) -> int:
         """Minutes of restoring each of a fold's subjects as it is and with each swap."""

@@ -1,47 +1,38 @@
 """Tables and figures: which files each is made of, and what is said with it."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from petbench.evaluation.definitions import STANDARD_ROW, TIMED
 from petbench.files import checksum
+from petbench.plan.after_training import AfterTraining
 from petbench.plan.evaluation import Evaluation
-from petbench.plan.images import Images
-from petbench.plan.paths import Paths
 from petbench.plan.positron_range import PositronRange
 from petbench.plan.reliance import Reliance
-from petbench.plan.scale import Scale, Wildcards
-from petbench.plan.subjects import Subjects
-from petbench.plan.trainings import Trainings
+from petbench.plan.scale import Wildcards
 from petbench.report.notes import scale_notes
 from petbench.report.places import places_of, through_lesions
-from petbench.workflow.entries import UNRESTORED, methods_of
+from petbench.workflow.experiment_entries import methods_of
+from petbench.workflow.names import UNRESTORED
 
 
 @dataclass(frozen=True, eq=False)
-class Report:
+class Report(AfterTraining):
     """The tables and figures of a scale's experiments.
 
     Attributes:
         printed: The folder of the papers' printed values.
         note: What the scale's file says of it.
-        untimed: Marks a file whose time does not count.
     """
 
-    scale: Scale
-    paths: Paths
-    subjects: Subjects
-    images: Images
-    trainings: Trainings
     evaluation: Evaluation
     reliance: Reliance
     positron_range: PositronRange
     printed: Path
     note: str
-    untimed: Callable[[str], str]
 
     def files(self, experiments: Iterable[str]) -> list[str]:
         """Tables of some experiments, and the figures of those that have some."""
@@ -58,40 +49,35 @@ class Report:
         return tables + figures
 
     def printed_values(self, name: str) -> str:
-        """Path of a file of printed values; its content, not its time, decides what reruns (see `checksums`)."""
+        """Path of a file of printed values; its checksum decides what reruns, as a fresh checkout has new times and the same content."""
         path = self.printed / f"{name}.tsv"
         return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
-
-    def checksums(self, paths: Iterable[str | Path]) -> list[str]:
-        """Checksums of files that come with the code: a fresh checkout has new times and the same content."""
-        return [checksum(path) for path in paths]
 
     # what rules name
     def published(self, wildcards: Wildcards) -> list[str]:
         """The paper's printed values, where it has some."""
-        return [self.untimed(path) for path in self._published(wildcards)]
+        return [self.paths.untimed(path) for path in self._published(wildcards)]
 
     def published_checksum(self, wildcards: Wildcards) -> list[str]:
         """Checksum of the paper's printed values."""
-        return self.checksums(self._published(wildcards))
+        return [checksum(path) for path in self._published(wildcards)]
 
     def _published(self, wildcards: Wildcards) -> list[str]:
         entry = self.scale.experiments[wildcards.experiment]
         return [self.printed_values(entry["published"])] if "published" in entry else []
 
-    def titles(self, wildcards: Wildcards) -> dict[str, str]:
+    def titles(self, experiment: str) -> dict[str, str]:
         """Titles of an experiment's methods."""
-        names = methods_of(self.scale.experiments[wildcards.experiment])
+        names = methods_of(self.scale.experiments[experiment])
         return {name: self.scale.methods[name]["title"] for name in names if name not in UNRESTORED}
 
-    def values(self, wildcards: Wildcards) -> list[str]:
+    def values(self, experiment: str) -> list[str]:
         """What the table of an experiment is built from: metric tables, or what swapping a method's inputs does, fold by fold."""
-        name = wildcards.experiment
-        return self.reliance.values(name) if name in self.scale.reliances else self.evaluation.metrics([name])
+        return self.reliance.values(experiment) if experiment in self.scale.reliances else list(self.evaluation.metrics([experiment]))
 
     def pictured(self, wildcards: Wildcards) -> dict[str, Any]:
         """What pictures take of each data set: its title, where it comes from and how it is scaled, and the slices that are evaluated."""
-        entries = {dataset: self.scale.datasets[dataset] for dataset, _, _ in self.scale.columns(wildcards.experiment)}
+        entries = {dataset: self.scale.datasets[dataset] for dataset, _ in self.scale.columns(wildcards.experiment)}
         return {
             name: {
                 "title": entry["title"],
@@ -123,7 +109,7 @@ class Report:
         if name in self.scale.maps:
             return {"similarity": self.paths.table.format(experiment=name)}
         if "panels" in experiment:
-            return {"metrics": self.evaluation.metrics([name])}
+            return {"metrics": self.values(name)}
         shown = [(dataset, dose, self.subjects.tested(dataset)[0]) for dataset, dose in places_of(experiment)]
         rows = [STANDARD_ROW, *(row for row in experiment["rows"] if row != STANDARD_ROW)]
         images = []

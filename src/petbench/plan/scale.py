@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from petbench.evaluation.definitions import STUDIES
-from petbench.workflow.entries import NO_DOSE, STANDARD, UNRESTORED
+from petbench.workflow.names import NO_DOSE, STANDARD, UNRESTORED
 from petbench.workflow.range_entries import RANGE_KINDS
 
 Entry = dict[str, Any]
@@ -25,9 +25,10 @@ class Scale:
         synthetic: Data sets whose PET is made of MR.
         trained: Methods with a training of their own.
         fused: Methods that are an ensemble of others.
+        staged: Methods whose restored volumes others take as context.
         figures: Experiments with a figure.
-        diagnoses: Experiments that show a diagnosis; `tabulated` show metrics of images, among them `reliances` what swapped
-            images do to them, `maps` the similarity of layers.
+        diagnoses: Experiments that show a diagnosis; `maps` the similarity of layers; `tabulated`, all others, metrics of images,
+            of those restored (`measured`) or of what swapped images do to them (`reliances`).
     """
 
     def __init__(self, entries: Entry) -> None:
@@ -47,11 +48,13 @@ class Scale:
         self.synthetic = _named(self.datasets, lambda entry: "structural" in entry["preprocess"])
         self.trained = _named(self.methods, lambda entry: "train" in entry)
         self.fused = _named(self.methods, lambda entry: "ensemble" in entry)
+        self.staged = {entry["context"]["method"] for entry in self.methods.values() if "context" in entry}
         self.figures = _named(self.experiments, lambda entry: entry["kind"] in ("figure", "roc", "similarity") or "views" in entry)
         self.diagnoses = _named(self.experiments, lambda entry: entry["kind"] in STUDIES)
         self.maps = _named(self.experiments, lambda entry: entry["kind"] == "similarity")
         self.reliances = _named(self.experiments, lambda entry: entry["kind"] == "reliance")
         self.tabulated = [name for name in self.experiments if name not in (*self.diagnoses, *self.maps)]
+        self.measured = [name for name in self.tabulated if name not in self.reliances]
 
     @property
     def doses(self) -> set[str]:
@@ -74,14 +77,17 @@ class Scale:
         domain: Entry = self.datasets[wildcards.dataset]["domains"][wildcards.domain]
         return domain
 
-    def columns(self, experiment: str) -> list[tuple[str, str, list[str]]]:
-        """Data set and dose of each column of an experiment's table, and the methods that are measured there."""
-        entry = self.experiments[experiment]
-        return [(column["dataset"], column["dose"], entry["rows"]) for column in entry["columns"]]
+    def columns(self, experiment: str) -> list[tuple[str, str]]:
+        """Data set and dose of each column of an experiment's table."""
+        return [(column["dataset"], column["dose"]) for column in self.experiments[experiment]["columns"]]
+
+    def cells(self, experiment: str) -> list[tuple[str, str, str]]:
+        """Data set, dose and row of each cell of an experiment's table, columns first."""
+        return [(*column, row) for column in self.columns(experiment) for row in self.experiments[experiment]["rows"]]
 
     def restorations(self, experiment: str) -> list[tuple[str, str, str]]:
-        """Data set, dose and method of each cell of an experiment's table that is restored, columns first."""
-        return [(dataset, dose, row) for dataset, dose, rows in self.columns(experiment) for row in rows if row not in UNRESTORED]
+        """Those cells whose rows are methods."""
+        return [cell for cell in self.cells(experiment) if cell[2] not in UNRESTORED]
 
 
 def _parted(entries: Mapping[str, Entry], test: Callable[[Entry], bool]) -> tuple[dict[str, Entry], dict[str, Entry]]:

@@ -1,21 +1,21 @@
 """Who is who: which person a subject shows, which fold tests it, and what it is drawn from."""
 
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from petbench.errors import InputError
 from petbench.files import digest
+from petbench.plan.lineage import is_ill
 from petbench.plan.scale import Entry, Scale, Wildcards
 from petbench.preprocess.splits import ALL, fold_testing, folds, people_of, subjects_tested, validation_subjects
+from petbench.workflow.schema import told_of
 
 
+@dataclass(frozen=True, eq=False)
 class Subjects:
     """The subjects of a scale's data sets."""
 
-    def __init__(self, scale: Scale) -> None:
-        self.scale = scale
-        # splits are drawn from the seed again and again otherwise
-        self.tested, self.folds, self.fold_of = cache(self._tested), cache(self._folds), cache(self._fold_of)
+    scale: Scale
 
     def people(self, dataset: str) -> dict[str, str]:
         """The person that each subject with PET shows."""
@@ -25,15 +25,18 @@ class Subjects:
         """Subjects that have no PET."""
         return list(self.scale.datasets[dataset].get("mr_only", []))
 
-    def _folds(self, dataset: str) -> dict[str, list[str]]:
+    @cache  # splits are drawn from the seed again and again otherwise
+    def folds(self, dataset: str) -> dict[str, list[str]]:
         """Subjects that each fold of a data set tests."""
         return folds(self.people(dataset), self.scale.datasets[dataset]["split"])
 
-    def _tested(self, dataset: str) -> list[str]:
+    @cache
+    def tested(self, dataset: str) -> list[str]:
         """Subjects of a data set that some fold tests: those that are restored, measured and shown."""
         return subjects_tested(self.people(dataset), self.scale.datasets[dataset]["split"])
 
-    def _fold_of(self, dataset: str, subject: str) -> str:
+    @cache
+    def fold_of(self, dataset: str, subject: str) -> str:
         """The fold that tests a subject, `all` for one with MR only.
 
         Raises:
@@ -41,43 +44,36 @@ class Subjects:
         """
         if subject in self.mr_only(dataset):
             return ALL
-        try:
+        with told_of(f"data set {dataset}"):
             return fold_testing(self.people(dataset), self.scale.datasets[dataset]["split"], subject)
-        except InputError as error:
-            raise InputError(f"data set {dataset}: {error}") from None
 
     def registered(self, dataset: str) -> list[str]:
         """Subjects that are trained on or tested."""
         kept = validation_subjects(self.people(dataset), self.scale.datasets[dataset]["split"])
         return [subject for subject in self.scale.datasets[dataset]["subjects"] if subject not in kept]
 
+    def people_tested(self, dataset: str) -> list[str]:
+        """The person that each tested subject shows, in their order."""
+        people = self.people(dataset)
+        return [people[subject] for subject in self.tested(dataset)]
+
+    def folds_tested(self, dataset: str) -> list[str]:
+        """The fold that tests each tested subject, in their order."""
+        return [self.fold_of(dataset, subject) for subject in self.tested(dataset)]
+
     # what rules name
     def everybody(self, wildcards: Wildcards) -> list[str]:
         """All subjects of a data set, those with MR only last."""
         return [*self.scale.datasets[wildcards.dataset]["subjects"], *self.mr_only(wildcards.dataset)]
 
-    def people_shown(self, wildcards: Wildcards) -> dict[str, str]:
-        """The person that each subject of a data set shows."""
-        return self.people(wildcards.dataset)
-
-    def those_tested(self, wildcards: Wildcards) -> list[str]:
-        """Subjects that a method is measured on."""
-        return self.tested(wildcards.dataset)
-
-    def people_tested(self, wildcards: Wildcards) -> list[str]:
-        """The person that each tested subject shows, in their order."""
-        people = self.people(wildcards.dataset)
-        return [people[subject] for subject in self.tested(wildcards.dataset)]
-
-    def folds_tested(self, wildcards: Wildcards) -> list[str]:
-        """The fold that tests each tested subject, in their order."""
-        return [self.fold_of(wildcards.dataset, subject) for subject in self.tested(wildcards.dataset)]
-
     def group(self, wildcards: Wildcards) -> str:
         """Whether a phantom is a patient or a control."""
-        entry = self.scale.datasets[wildcards.dataset]
-        ill = "labels" in entry and entry["labels"][wildcards.subject] == entry["diagnosis"]["positive"]
+        ill = "labels" in self.scale.datasets[wildcards.dataset] and self.diagnosis(wildcards)
         return "patient" if ill else "control"
+
+    def diagnosis(self, wildcards: Wildcards) -> int:
+        """Whether somebody in a data set with labels is a patient, 1, or a control, 0."""
+        return is_ill(self.scale.datasets[wildcards.dataset], wildcards.subject)
 
     def _copy(self, wildcards: Wildcards) -> Entry:
         """The phantom that a subject is, and how far its head is turned."""

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from petbench.plan.images import Images
-from petbench.plan.lineage import Training, check_unseen, starting_point, training_samples, weights_of
+from petbench.plan.lineage import Training, check_told, check_unseen, context_of, contexts, starting_point, training_samples, weights_of
 from petbench.plan.paths import Paths
 from petbench.plan.scale import Entry, Scale, Wildcards
 from petbench.plan.subjects import Subjects
-from petbench.workflow.entries import UNRESTORED, methods_of
+from petbench.workflow.experiment_entries import methods_of
+from petbench.workflow.names import UNRESTORED
 from petbench.workflow.runtime import restoring_minutes
 
 
@@ -23,15 +24,18 @@ class Trainings:
     images: Images
 
     def check(self) -> None:
-        """Check that no subject of any table is restored by weights that saw it.
+        """Check that no subject of any table is restored by weights that saw it, and that trainings told of groups know both.
 
         Raises:
-            InputError: one is.
+            InputError: one is, or one does not.
         """
         for experiment in self.scale.experiments.values():
             for column in experiment["columns"]:
                 for method in set(methods_of(experiment)).difference(UNRESTORED):
-                    check_unseen(self.scale.entries, method, column["dataset"], column["dose"])
+                    place = (column["dataset"], column["dose"], method)
+                    check_unseen(self.scale.entries, method, *place[:2])
+                    for training in self.with_starts(self.behind(*place)):
+                        check_told(self.scale.entries, training)
 
     def weights_for(self, dataset: str, dose: str, method: str, subject: str) -> Training:
         """The training whose weights restore a subject: of the fold that tests it, through `weights_of`.
@@ -49,30 +53,34 @@ class Trainings:
         return [weights_of(self.scale.entries, Training(dataset, dose, method, fold)) for fold in self.subjects.folds(dataset)]
 
     def with_starts(self, trainings: Iterable[Training]) -> set[Training]:
-        """Trainings, and all that they start from."""
+        """Trainings, and all that they start from or take contexts of, in training and in restoring."""
+        entries = self.scale.entries
         waiting, found = list(trainings), set[Training]()
         while waiting:
             training = waiting.pop()
             if training not in found:
                 found.add(training)
-                start = starting_point(self.scale.entries, training)
+                makers = {context_of(entries, training), *contexts(entries, training).values()} - {None}
+                waiting += [weights_of(entries, maker) for maker in makers if maker is not None]
+                start = starting_point(entries, training)
                 waiting += [] if start is None else [start]
         return found
 
     def weights(self, training: Training) -> str:
         """Path of a training's weights."""
-        return self._file(self.paths.weights, training)
+        return self.paths.weights.format(**vars(training))
 
     def history(self, training: Training) -> str:
         """Path of a training's losses."""
-        return self._file(self.paths.history, training)
+        return self.paths.history.format(**vars(training))
 
     def cost(self, training: Training) -> str:
         """Path of what a training cost."""
-        return self._file(self.paths.cost, training)
+        return self.paths.cost.format(**vars(training))
 
-    def _file(self, path: str, training: Training) -> str:
-        return path.format(dataset=training.dataset, dose=training.dose, method=training.method, fold=training.fold)
+    def context(self, maker: Training, subject: str) -> str:
+        """Path of what a method restored of a subject by the weights of a fold, scaled, on the working grid."""
+        return self.paths.context.format(**vars(maker), subject=subject)
 
     def domain(self, training: Training) -> str:
         """The domain of a data set that a training reads."""
@@ -98,6 +106,18 @@ class Trainings:
         training = self.own(wildcards)
         domain, samples = self.domain(training), training_samples(self.scale.entries, training)
         return [self.images.prepared(sample.dataset, sample.dose, domain, sample.subject) for sample in samples]
+
+    def contexts(self, wildcards: Wildcards) -> list[str]:
+        """The context of each training subject, restored by weights that saw neither it nor anybody tested; none where there is none.
+
+        Raises:
+            InputError: the split has no fold for it.
+        """
+        return [self.context(maker, sample.subject) for sample, maker in contexts(self.scale.entries, self.own(wildcards)).items()]
+
+    def inputs(self, wildcards: Wildcards) -> list[str]:
+        """What the method of a job's training is given."""
+        return list(self.scale.methods[self.own(wildcards).method]["restore"]["inputs"])
 
     def start(self, wildcards: Wildcards) -> list[str]:
         """Weights that a training begins with: none or one."""
@@ -130,6 +150,10 @@ class Trainings:
         """Minutes of restoring a subject, as they follow from its windows and the steps of the sampler."""
         return self.minutes_of(wildcards.dataset, wildcards.method, self.restoring(wildcards))
 
+    def minutes_of_context(self, wildcards: Wildcards) -> int:
+        """The same of restoring a context."""
+        return self.minutes_of(wildcards.dataset, wildcards.method, self.own(wildcards))
+
     def minutes_of(self, dataset: str, method: str, training: Training) -> int:
         """Minutes of restoring one subject of a data set by the weights of a training."""
         entry = self.scale.datasets[dataset]
@@ -141,12 +165,26 @@ class Trainings:
         Raises:
             InputError: no fold tests it.
         """
-        dataset, dose, subject, training = wildcards.dataset, wildcards.dose, wildcards.subject, self.restoring(wildcards)
-        return {
-            "prepared": self.images.prepared(dataset, dose, self.domain(training), subject),
-            "image": self.images.source(dataset, subject, dose),
+        dataset, subject = wildcards.dataset, wildcards.subject
+        wanted = Training(dataset, wildcards.dose, wildcards.method, self.subjects.fold_of(dataset, subject))
+        return self._by(wanted, subject) | {"image": self.images.source(dataset, subject, wildcards.dose)}
+
+    def to_give_context(self, wildcards: Wildcards) -> dict[str, Any]:
+        """What restores a subject as another method's context: its prepared volumes and the weights of a fold that did not see it."""
+        wanted = Training(wildcards.dataset, wildcards.dose, wildcards.method, wildcards.fold)
+        return self._by(wanted, wildcards.subject)
+
+    def _by(self, wanted: Training, subject: str) -> dict[str, Any]:
+        """What a subject is restored from by the weights of a fold, its own context included."""
+        training, context = weights_of(self.scale.entries, wanted), context_of(self.scale.entries, wanted)
+        given = {
+            "prepared": self.images.prepared(wanted.dataset, wanted.dose, self.domain(training), subject),
             "weights": self.weights(training),
         }
+        if context is None:
+            return given
+        sidecar = self.paths.context_sidecar.format(**vars(context), subject=subject)
+        return given | {"context": self.context(context, subject), "context_sidecar": sidecar}
 
     def to_fuse(self, wildcards: Wildcards) -> dict[str, list[str]]:
         """The restored images that an ensemble fuses, and what is said of them."""

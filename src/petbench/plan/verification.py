@@ -25,16 +25,17 @@ class Verification:
     def measured(self, wildcards: Wildcards) -> dict[str, Any]:
         """What each metrics table of the run was measured from, by its path."""
         subjects, plan = self.evaluation.subjects, {}
-        for path, (dataset, dose, method) in self.evaluation.rows(self.scale.run).items():
-            own = Wildcards(dataset=dataset, dose=dose, method=method)
+        for path, (dataset, dose, method) in self.evaluation.metrics(self.scale.run).items():
             plan[path] = {
                 **self.evaluation.measured(dataset, dose, method),
-                **vars(own),
+                "dataset": dataset,
+                "dose": dose,
+                "method": method,
                 "subjects": subjects.tested(dataset),
-                "people": subjects.people_tested(own),
-                "folds": subjects.folds_tested(own),
+                "people": subjects.people_tested(dataset),
+                "folds": subjects.folds_tested(dataset),
                 "grid": self.scale.datasets[dataset]["preprocess"]["grid"],
-                "settings": self.evaluation.settings(own),
+                "settings": self.evaluation.settings(dataset),
             }
         return plan
 
@@ -54,18 +55,18 @@ class Verification:
         return {self.report.paths.table.format(experiment=name): self._table(name) for name in names}
 
     def _table(self, name: str) -> dict[str, Any]:
-        own, entry = Wildcards(experiment=name), self.scale.entries["experiments"][name]
+        entry = self.scale.entries["experiments"][name]
         if name in self.scale.ranges:
-            files, titles = self.positron_range.results(name), self.positron_range.titles(own)
+            files, titles = self.positron_range.results(name), self.positron_range.titles(name)
         else:
-            titles = self.report.titles(own)
+            titles = self.report.titles(name)
             scores = name in self.scale.diagnoses
-            files = {"scores": self.diagnosis.scores([name])} if scores else {"metrics": self.report.values(own)}
+            files = {"scores": self.diagnosis.scores([name])} if scores else {"metrics": self.report.values(name)}
         return {
             "experiment": entry,
             "titles": titles,
             "published": self.report.printed_values(entry["published"]) if "published" in entry else None,
             "files": files,
-            "bootstrap": self.diagnosis.bootstrap(own) if name in self.scale.diagnoses else None,
-            "record": self.records.recorded(own, files),
+            "bootstrap": self.diagnosis.bootstrap(name) if name in self.scale.diagnoses else None,
+            "record": self.records.recorded(name, files),
         }

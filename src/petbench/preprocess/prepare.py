@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from petbench.errors import InputError
 from petbench.files import atomic, checksum, write_json
 from petbench.preprocess.grid import grid_of, to_grid
 from petbench.preprocess.intensity import scales
+from petbench.preprocess.regions import regions
 from petbench.preprocess.windows import EMPTY_BELOW, filled_slices, thin_axis, window_starts
 
 
@@ -76,14 +78,21 @@ def prepare(
     _write(normalise({kind: read_volume(path) for kind, path in paths.items()}, paths, preprocess), paths, preprocess, domain, out)
 
 
-def prepare_maps(paths: Mapping[str, str], preprocess: Mapping[str, Any], domain: Mapping[str, Any], out: Mapping[str, str]) -> None:
+def prepare_maps(
+    paths: Mapping[str, str],
+    preprocess: Mapping[str, Any],
+    domain: Mapping[str, Any],
+    out: Mapping[str, str],
+    diagnosis: int | None = None,
+) -> None:
     """The same of a subject whose PET is made of MR: its images are already on the working grid, and fill [0, 1].
 
     Args:
         paths: NIfTI files of `mr` and, where the subject has PET, `standard_dose`, as `petbench.preprocess.structural` writes them.
         preprocess: See `prepare`.
         domain: See `prepare`.
-        out: See `prepare`; without `low_dose`.
+        out: See `prepare`; without `low_dose`, and optionally `regions`: labels of `petbench.preprocess.regions` on the grid (`.npy`).
+        diagnosis: What a training may be told of the subject: 1 for a patient, 0 for a control; None where it is not to be told.
 
     Raises:
         InputError: the images are not on one grid.
@@ -94,11 +103,19 @@ def prepare_maps(paths: Mapping[str, str], preprocess: Mapping[str, Any], domain
             raise InputError(f"{paths[kind]}: its grid is not that of {paths['mr']}; make both anew.")
     volumes = {kind: np.asarray(image.dataobj, dtype=np.float32) for kind, image in images.items()}
     affine = np.asarray(images["mr"].affine, dtype=np.float64)
-    _write(Prepared(volumes, affine, dict.fromkeys(volumes, 1.0)), paths, preprocess, domain, out)
+    if "regions" in out:
+        save_array(out["regions"], regions(volumes["mr"].shape, affine))
+    told = {} if diagnosis is None else {"diagnosis": diagnosis}
+    _write(Prepared(volumes, affine, dict.fromkeys(volumes, 1.0)), paths, preprocess, domain, out, told)
 
 
 def _write(
-    prepared: Prepared, paths: Mapping[str, str], preprocess: Mapping[str, Any], domain: Mapping[str, Any], out: Mapping[str, str]
+    prepared: Prepared,
+    paths: Mapping[str, str],
+    preprocess: Mapping[str, Any],
+    domain: Mapping[str, Any],
+    out: Mapping[str, str],
+    told: Mapping[str, int] = MappingProxyType({}),
 ) -> None:
     for kind, data in prepared.volumes.items():
         save_array(out[kind], data)
@@ -120,8 +137,9 @@ def _write(
             "windows": len(starts),
             "windows_left_out": left_out,
             # Snakemake takes a small file of equal content for unchanged: the content must tell the volumes apart.
-            "volumes": {kind: checksum(out[kind]) for kind in prepared.volumes},
+            "volumes": {kind: checksum(path) for kind, path in out.items() if kind not in ("index", "parameters")},
             "sources": {kind: {"file": Path(path).name, "sha256": checksum(path)} for kind, path in paths.items()},
+            **told,
         },
     )
 

@@ -14,7 +14,9 @@ from petbench.errors import InputError
 ALL = "all"
 """The fold that trains on every subject and tests none."""
 PAIR = "-"
-"""Between two folds, such as `0-2`: the fold that trains on those whom neither of the two tests."""
+"""Between folds, such as `0-2`: the fold that trains on those whom neither of the two tests."""
+INNER = "."
+"""Between a fold and a group of its training subjects, such as `0.1`: the fold that trains on the others of them."""
 
 People = Mapping[str, str]
 
@@ -74,14 +76,48 @@ def train_subjects(people: People, split: Mapping[str, Any], fold: str) -> list[
     Raises:
         InputError: there is no such fold.
     """
+    outer, inner, group = fold.rpartition(INNER)
+    if inner:
+        left_out = inner_folds(people, split, outer)[group]
+        return [subject for subject in train_subjects(people, split, outer) if subject not in left_out]
     if fold == ALL:
         return list(people)
     tests = folds(people, split)
     parts = fold.split(PAIR)
     if not set(parts) <= set(tests):
         raise InputError(f"fold {fold!r} does not exist; the folds are {', '.join(tests)} and {ALL}.")
-    left_out = {*(subject for part in parts for subject in tests[part]), *validation_subjects(people, split)}
-    return [subject for subject in people if subject not in left_out]
+    tested = {*(subject for part in parts for subject in tests[part]), *validation_subjects(people, split)}
+    return [subject for subject in people if subject not in tested]
+
+
+def inner_folds(people: People, split: Mapping[str, Any], fold: str) -> dict[str, list[str]]:
+    """The groups that a fold's training subjects are dealt into, `split/inner` of them, by number (`0`, `1`, ...).
+
+    Raises:
+        InputError: there are more groups than people.
+    """
+    persons = list(dict.fromkeys(people[subject] for subject in train_subjects(people, split, fold)))
+    count = split["inner"]
+    if count > len(persons):
+        raise InputError(f"split/inner: {count} groups need as many {_kind(people)}, and fold {fold} trains on {len(persons)}; lower it.")
+    order = _shuffled(persons, split)
+    return {str(group): _showing(people, order[group::count]) for group in range(count)}
+
+
+def fold_unseen(people: People, split: Mapping[str, Any], fold: str, subject: str) -> str:
+    """The fold whose training saw neither a subject that `fold` trains on nor anybody that `fold` tests: who makes images of it for `fold`.
+
+    With `split/inner` it trains on the other groups of the fold's training subjects, else on those whom neither `fold` nor the fold that
+    tests the subject tests.
+
+    Raises:
+        InputError: there is no `split/inner`, and no fold tests the subject.
+    """
+    if "inner" in split:
+        groups = inner_folds(people, split, fold)
+        return f"{fold}{INNER}{next(group for group, subjects in groups.items() if subject in subjects)}"
+    own = fold_testing(people, split, subject)
+    return own if fold == ALL else pair_of(fold, own)
 
 
 def fold_testing(people: People, split: Mapping[str, Any], subject: str) -> str:
@@ -110,8 +146,8 @@ def another(people: People, split: Mapping[str, Any], subject: str) -> str:
 
 
 def pair_of(fold: str, other: str) -> str:
-    """The name of the fold that leaves out what either of two folds tests."""
-    return PAIR.join(sorted((fold, other), key=int))
+    """The name of the fold that leaves out what either of two folds tests; each may be a pair itself."""
+    return PAIR.join(sorted({*fold.split(PAIR), *other.split(PAIR)}, key=int))
 
 
 def _showing(people: People, persons: list[str]) -> list[str]:

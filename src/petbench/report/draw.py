@@ -15,6 +15,7 @@ from petbench.evaluation.definitions import STANDARD_ROW
 from petbench.evaluation.table import read_tables
 from petbench.report import figures
 from petbench.report.places import LESIONS, places_of
+from petbench.report.slices import Scene, cut, middle_of_head, views
 from petbench.report.tables import TITLES, build_table
 from petbench.report.viewer import NORMALISED, STANDARD_DOSE, ViewerSubject, display_window, load, unit_of
 
@@ -66,9 +67,9 @@ def _views(experiment: Mapping[str, Any], files: Files, titles: Mapping[str, str
         for through in block.get("through", ["head"]):
             centre, where, found = _place(through, arrays[STANDARD_DOSE], labels, lesions, image.affine, entry.get("evaluation", {}))
             scenes.append(
-                figures.Scene(
+                Scene(
                     heading=f"{label or entry['title']}: through {where}",
-                    planes=figures.cut(
+                    planes=cut(
                         volumes,
                         called[STANDARD_DOSE],
                         block["planes"],
@@ -84,7 +85,7 @@ def _views(experiment: Mapping[str, Any], files: Files, titles: Mapping[str, str
                     unit=unit_of(entry),
                 )
             )
-    figures.views(scenes, paths)
+    views(scenes, paths)
 
 
 def _titles_of(names: Sequence[str], titles: Mapping[str, str], entry: Mapping[str, Any]) -> dict[str, str]:
@@ -119,7 +120,7 @@ def _place(
         found = _largest(through, np.where(seen, labels, 0), lesions)
         what = LESIONS[through]
         where = f"{where}, as no {what} lies in the slices evaluated" if found is None else f"the largest {what}"
-    centre = figures.middle_of_head(reference) if found is None else found
+    centre = middle_of_head(reference) if found is None else found
     nearest = int(known[np.argmin(np.abs(known - centre[axis]))])
     return _voxel([nearest if number == axis else at for number, at in enumerate(centre)]), where, found is not None
 

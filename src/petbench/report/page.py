@@ -16,14 +16,25 @@ from petbench.errors import InputError
 from petbench.evaluation.definitions import DEFINITIONS, STUDIES, TRIVIAL, Metric
 from petbench.evaluation.statistics import MIN_SUBJECTS
 from petbench.files import atomic
-from petbench.report import figures, summaries
+from petbench.report import figures, slices, summaries
 from petbench.report.diagnosis import build_diagnosis, roc_curves
 from petbench.report.notes import below_trivial, device_notes, leaking_datasets, scale_notes
 from petbench.report.provenance import sentence
-from petbench.report.published import Quoted, grid, sources
-from petbench.report.tables import ARROWS, REFERENCES, TITLES, Table, build_table, caption, few_subjects, has_reference
+from petbench.report.published import ABOVE, Quoted, grid, sources
+from petbench.report.tables import (
+    ARROWS,
+    DIFFERENCE,
+    PAPER,
+    REFERENCES,
+    TITLES,
+    Table,
+    build_table,
+    caption,
+    few_subjects,
+    has_reference,
+)
 from petbench.report.viewer import STANDARD_DOSE, Unit, ViewerSubject, load, unit_of, viewer_data
-from petbench.report.write_tables import number
+from petbench.report.write_tables import compared, number
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -131,7 +142,8 @@ def render(content: ReportContent, threads: int = 1) -> str:
         loader=jinja2.FileSystemLoader(assets), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["number"] = number
-    environment.globals.update(arrows=ARROWS, references=REFERENCES, caption=caption, grid=grid, sources=sources)
+    environment.globals.update(arrows=ARROWS, references=REFERENCES, caption=caption, compared=compared, grid=grid, sources=sources)
+    environment.globals.update(paper_heading=PAPER, difference_heading=DIFFERENCE, above=ABOVE)
     entries, units = content.entries, {name: unit_of(entry) for name, entry in content.entries["datasets"].items()}
     titles = TITLES | {name: str(entry.get("title", name)) for name, entry in entries["methods"].items()}
     papers = _papers(content, titles)
@@ -262,7 +274,7 @@ def _tables(
     table = build_table(experiment, metrics, published, titles, notes=notes)
     others = [other for other in REFERENCES if other != table.reference and has_reference(experiment, metrics, other)]
     again = {key: value for key, value in experiment.items() if key != "cost"}  # a cost is the same against any reference
-    return [table, *(build_table(again, metrics, published, titles, other) for other in others)]
+    return [table, *(build_table(again, metrics, (), titles, other) for other in others)]  # the paper's are held against one alone
 
 
 def _figure(name: str, content: ReportContent) -> Path:
@@ -283,14 +295,14 @@ def _comparison(subject: ViewerSubject, titles: Mapping[str, str], unit: Unit) -
     edges = voxel_mm(image)
     lesion = None
     if labels is not None and subject.truth is not None:
-        lesion = figures.largest_on_pet(labels, read_truth(subject.truth).lesions)
-    box = figures.choose_box(arrays[STANDARD_DOSE], None if labels is None or lesion is None else labels == lesion.label)
+        lesion = slices.largest_on_pet(labels, read_truth(subject.truth).lesions)
+    box = slices.choose_box(arrays[STANDARD_DOSE], None if labels is None or lesion is None else labels == lesion.label)
     volumes = {titles.get(method, method): array for method, array in arrays.items()}
     if len(volumes) < len(arrays):
         raise InputError(f"titles of {', '.join(arrays)}: two are the same; give each method entry a title of its own.")
 
     def draw(path: Path) -> None:
-        figures.comparison(volumes, TITLES[STANDARD_DOSE], box, unit, [path], aspect=float(edges[1] / edges[0]))
+        slices.comparison(volumes, TITLES[STANDARD_DOSE], box, unit, [path], aspect=float(edges[1] / edges[0]))
 
     chosen = "the standard dose's strongest edge" if lesion is None else f"the largest lesion that PET shows ({LESIONS[lesion.kind]})"
     text = (

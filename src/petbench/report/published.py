@@ -1,6 +1,11 @@
-"""What the papers printed: quoted text, read and laid out as it stood, never computed with."""
+"""What the papers printed: quoted text, read and laid out as it stood.
 
-from collections.abc import Mapping
+It enters no mean, rank or test; ours minus it is all that is computed.
+"""
+
+import math
+import re
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,11 +15,17 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 COLUMNS = ("row", "column", "metric", "value", "mark", "source")
+UNITS = {"": 1.0, "%": 0.01}
+"""What one of a printed number's units is in ours; a table of resources/published names it in a column `unit`, where it has one."""
+SUFFIXES = {"": 1.0, "M": 1e6}
+ABOVE = "above"
+"""What a box says where the number stands beside ours, in the table above."""
 PAPER_COLUMNS = ("paper", "name", "citation")
 
 
 class Quoted(NamedTuple):
-    """One printed number, as text: the paper's names of its row, column and metric, what stands beside it, and paper and table."""
+    """One printed number, as text: the paper's names of its row, column and metric, what stands beside it, paper and table, and its unit
+    where that is not ours, one of `UNITS`."""
 
     row: str
     column: str
@@ -22,20 +33,35 @@ class Quoted(NamedTuple):
     value: str
     mark: str
     source: str
+    unit: str = ""
+
+    @property
+    def text(self) -> str:
+        """The number as it is shown: its mark, its digits as printed, its unit."""
+        return f"{self.mark}{self.value}{' ' if self.unit else ''}{self.unit}"
+
+    @property
+    def number(self) -> float:
+        """The printed mean in our units; NaN where no number was printed."""
+        found = re.match(r"([-+]?\d+(?:\.\d+)?)(M?)(?: ±|$)", self.value)
+        return float(found[1]) * SUFFIXES[found[2]] * UNITS[self.unit] if found else math.nan
 
 
 def read_published(path: str | Path) -> tuple[Quoted, ...]:
     """Read a table of resources/published, every field as text, so that trailing zeros stay.
 
     Raises:
-        InputError: the file is missing, lacks a column, or quotes a number twice.
+        InputError: the file is missing, lacks a column, quotes a number twice, or has a unit that is none of `UNITS`.
     """
     table = _read(path, COLUMNS)
     repeated = table[table.duplicated(["row", "column", "metric"])]
     if len(repeated):
         first = repeated.iloc[0]
         raise InputError(f"{path}: {first['metric']} of {first['row']} stands twice under {first['column']!r}; keep one.")
-    return tuple(Quoted(*(record[name] for name in COLUMNS)) for record in table.to_dict("records"))
+    quoted = tuple(Quoted(**{name: record.get(name, "") for name in Quoted._fields}) for record in table.to_dict("records"))
+    if unknown := [number.unit for number in quoted if number.unit not in UNITS]:
+        raise InputError(f"{path}: unit {unknown[0]!r} is unknown; use one of {', '.join(filter(None, UNITS))}, or leave it empty.")
+    return quoted
 
 
 def read_papers(path: str | Path) -> dict[str, Mapping[str, str]]:
@@ -50,12 +76,21 @@ def read_papers(path: str | Path) -> dict[str, Mapping[str, str]]:
     }
 
 
-def grid(published: tuple[Quoted, ...]) -> tuple[list[tuple[str, str]], list[tuple[str, list[str]]]]:
-    """The printed table in the paper's own order: (column, metric) headings, and for each row its name and printed values with marks."""
-    headings = list(dict.fromkeys((quoted.column, quoted.metric) for quoted in published))
-    printed = {(quoted.row, quoted.column, quoted.metric): quoted.mark + quoted.value for quoted in published}
+def grid(published: tuple[Quoted, ...], beside: Container[Quoted] = ()) -> tuple[list[tuple[str, str]], list[tuple[str, list[str]]]]:
+    """What the paper alone has, in its own order: (column, metric) headings, and for each row its name and printed values with marks.
+
+    Args:
+        published: The printed table.
+        beside: What stands beside values of ours already. Rows and columns of nothing else are left out; in others it reads `ABOVE`.
+    """
+    alone = [quoted for quoted in published if quoted not in beside]
+    columns, rows = {(quoted.column, quoted.metric) for quoted in alone}, {quoted.row for quoted in alone}
+    headings = [heading for heading in dict.fromkeys((quoted.column, quoted.metric) for quoted in published) if heading in columns]
+    printed = {(quoted.row, quoted.column, quoted.metric): ABOVE if quoted in beside else quoted.text for quoted in published}
     return headings, [
-        (row, [printed.get((row, *heading), "–") for heading in headings]) for row in dict.fromkeys(quoted.row for quoted in published)
+        (row, [printed.get((row, *heading), "–") for heading in headings])
+        for row in dict.fromkeys(quoted.row for quoted in published)
+        if row in rows
     ]
 
 

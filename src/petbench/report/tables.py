@@ -9,12 +9,14 @@ from petbench.errors import InputError
 from petbench.evaluation.definitions import DEFINITIONS, FRAME, STANDARD_ROW, Metric, measured_in, shown_in
 from petbench.evaluation.statistics import MIN_SUBJECTS, corrected, summarise, uncorrected
 from petbench.evaluation.table import COLUMNS as METRIC_COLUMNS
-from petbench.report.published import Quoted
+from petbench.report.published import Quoted, sources
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 COST = "cost"
+PAPER, DIFFERENCE = "Paper", "Ours − paper"
+"""Headings of a printed number beside ours, and of our mean minus it."""
 ARROWS = {"higher": "↑", "lower": "↓", "zero": "→ 0", "one": "→ 1", "none": ""}
 TITLES = {"low_dose": "Low dose", "standard_dose": "Standard dose", "true_activity": "True activity"}
 DIAGNOSIS = "diagnosis"
@@ -73,7 +75,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of our own values; the published ones ride along untouched.
+    """A table of our own values, and beside those that the paper printed too, its numbers; these ride along untouched.
 
     Attributes:
         region: Region of the columns that name none of their own.
@@ -109,6 +111,24 @@ class Table:
             where = f", {REGION_NAMES[column.region]}" if mixed and column.region in REGION_NAMES else ""
             blocks.append((column.key, f"{column.label}{where} ({self.subjects(column.key)})", column.metrics))
         return [*blocks, (COST, "Cost", self.cost)] if self.cost else blocks
+
+    def beside(self) -> dict[tuple[str, str, str], Quoted]:
+        """The paper's number of each cell that it has one of, by the cell's key."""
+        printed = {(quoted.row, quoted.column, quoted.metric.casefold()): quoted for quoted in self.published}
+        names = {column.key: column.published for column in self.columns} | {COST: ""}
+        # What the paper calls PSNR is one of our columns, the one that is measured as it is.
+        claimed = {called.casefold() for called in self.published_metrics.values()}
+        found = {}
+        for method, key, metric in self.cells:
+            called = self.published_metrics.get(metric, "" if metric in claimed else metric).casefold()
+            quoted = printed.get((self.published_rows.get(method, ""), names[key], called))
+            if quoted is not None:
+                found[method, key, metric] = quoted
+        return found
+
+    def paired(self, key: str) -> set[str]:
+        """Names of the metrics of a column of which the paper printed some number, too."""
+        return {metric for _, column, metric in self.beside() if column == key}
 
     def subjects(self, key: str) -> str:
         """How many people stand behind a column, as `n = 4`, or as a range where methods differ."""
@@ -213,16 +233,18 @@ def few_subjects(table: Table) -> list[str]:
 
 def caption(table: Table, intervals: bool) -> str:
     """What the numbers are, for below the table; `intervals` says whether confidence intervals stand in its cells."""
+    beside = tuple(table.beside().values())
+    theirs = f" {PAPER}: as printed in {sources(beside)}, of other data; it enters no mean, rank or test." if beside else ""
     if table.reference == DIAGNOSIS:
         return (
             "Mean ± SD over repeated trainings, of all people tested, pooled over folds; in brackets the 95 % interval of AUC and of its"
-            " gain over MR alone, bootstrapped over people. Best in bold, second underlined."
+            f" gain over MR alone, bootstrapped over people. Best in bold, second underlined.{theirs}"
         )
     brackets = ", with the 95 % confidence interval of the mean in brackets" if intervals else ""
     regions = [column.region.replace("_", " ") for column in table.columns]
     where = f"region: {regions[0]}" if len(set(regions)) == 1 else f"regions of the columns, from left to right: {', '.join(regions)}"
     against = f"against {REFERENCES[table.reference]}; {where}"
-    return f"Mean ± SD over subjects{brackets}, {against}. Best in bold, second underlined."
+    return f"Mean ± SD over subjects{brackets}, {against}. Best in bold, second underlined.{theirs}"
 
 
 def _definitions(names: list[str]) -> tuple[Metric, ...]:

@@ -1,13 +1,14 @@
-"""Writes a table as TSV for machines, Markdown for reading and LaTeX for papers; published values always stand apart from ours."""
+"""Writes a table as TSV for machines, Markdown for reading and LaTeX for papers; published values always stand in columns of their own."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from petbench.evaluation.definitions import measured_in
 from petbench.files import atomic
-from petbench.report.published import grid, sources
-from petbench.report.tables import ARROWS, Cell, Column, Table, caption
+from petbench.report.published import Quoted, grid, sources
+from petbench.report.tables import ARROWS, DIFFERENCE, PAPER, Cell, Column, Table, caption
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -30,6 +31,7 @@ LATEX = {
     "<": r"$<$",
     ">": r"$>$",
     "–": "--",
+    "−": r"$-$",
 }
 
 
@@ -42,17 +44,12 @@ def long_table(table: Table) -> "DataFrame":
     """The table in long format: a row a method, column and metric, ours first, what the paper printed in columns of its own at the end."""
     import pandas
 
-    printed: dict[tuple[str, str, str], tuple[str, str]] = {}
-    for quoted in table.published:
-        printed[quoted.row, quoted.column, quoted.metric.casefold()] = (quoted.value, quoted.mark)
+    beside = table.beside()
     columns = {column.key: column for column in table.columns}
-    # What the paper calls PSNR is one of our columns, the one that is measured as it is.
-    claimed = {called.casefold() for called in table.published_metrics.values()}
     rows = []
     for (method, key, metric), cell in table.cells.items():
         column = columns.get(key, Column(key, key, "", "", table.region, table.cost))
-        called = table.published_metrics.get(metric, "" if metric in claimed else metric).casefold()
-        value, mark = printed.get((table.published_rows.get(method, ""), column.published, called), ("", ""))
+        quoted = beside.get((method, key, metric))
         rows.append(
             {
                 "method": method,
@@ -70,8 +67,10 @@ def long_table(table: Table) -> "DataFrame":
                 "mark": cell.mark,
                 "best": int(cell.best),
                 "second": int(cell.second),
-                "published": value,
-                "published_mark": mark,
+                "published": quoted.value if quoted else "",
+                "published_mark": quoted.mark if quoted else "",
+                "published_unit": quoted.unit if quoted else "",
+                "difference": cell.mean - quoted.number if quoted else math.nan,
             }
         )
     return pandas.DataFrame(rows)
@@ -83,28 +82,36 @@ def write_tsv(table: Table, path: str | Path) -> None:
         long_table(table).to_csv(temporary, sep="\t", index=False, na_rep="n/a")
 
 
+def compared(cell: Cell, pattern: str, quoted: Quoted | None) -> tuple[str, str]:
+    """The paper's number as printed, and our mean minus it; dashes where it printed none."""
+    if quoted is None:
+        return "–", "–"
+    return quoted.text, number(cell.mean - quoted.number, f"+{pattern.lstrip('+')}")
+
+
 def write_markdown(table: Table, path: str | Path) -> None:
-    """Write the table as Markdown: ours first, then, under its own heading, what the paper printed."""
+    """Write the table as Markdown: ours, with the paper's number beside each that it printed too; then, under its own heading, what the
+    paper alone has."""
+    beside = table.beside()
+    measured = [(key, label, m, m.name in table.paired(key)) for key, label, metrics in table.blocks() for m in metrics]
     heads = ["Method"]
-    for _, label, metrics in table.blocks():
-        heads += [f"{label}: {metric.title} {ARROWS[metric.better]}".rstrip() for metric in metrics]
+    for _, label, metric, paired in measured:
+        heads.append(f"{label}: {metric.title} {ARROWS[metric.better]}".rstrip())
+        heads += [PAPER, DIFFERENCE] if paired else []
     rows = []
     for method, title in table.rows.items():
-        texts = [
+        texts = []
+        for key, _, metric, paired in measured:
+            cell = table.cells[method, key, metric.name]
             # A bare star would open an emphasis of its own.
-            _emphasised(
-                _text(table.cells[method, key, m.name], m.format, table.intervals).replace("*", r"\*"),
-                table.cells[method, key, m.name],
-                "**{}**",
-                "<u>{}</u>",
-            )
-            for key, _, metrics in table.blocks()
-            for m in metrics
-        ]
+            own = _text(cell, metric.format, table.intervals).replace("*", r"\*")
+            texts.append(_emphasised(own, cell, "**{}**", "<u>{}</u>"))
+            if paired:
+                texts += [text.replace("*", r"\*") for text in compared(cell, metric.format, beside.get((method, key, metric.name)))]
         rows.append([title, *texts])
     lines = [f"# {table.title}", "", *pipes(heads, rows), "", _below(table).replace("*", r"\*")]
-    if table.published:
-        headings, quoted = grid(table.published)
+    headings, quoted = grid(table.published, set(beside.values()))
+    if headings:
         lines += ["", f"## Published values ({sources(table.published)})", ""]
         lines += pipes(
             ["Method", *(f"{column}: {metric}" if column else metric for column, metric in headings)],
@@ -116,7 +123,8 @@ def write_markdown(table: Table, path: str | Path) -> None:
 
 
 def write_latex(table: Table, path: str | Path) -> None:
-    """Write the table as LaTeX for the booktabs package: a tabular of ours and, where the paper printed values, a second one of those.
+    """Write the table as LaTeX for the booktabs package: a tabular of ours and, where the paper printed values, one of ours beside those
+    and one of what the paper alone has.
 
     What belongs below them is set in small print, not commented out, so that no warning is lost where the file is taken into a paper.
     """
@@ -144,8 +152,11 @@ def write_latex(table: Table, path: str | Path) -> None:
                 texts.append(_emphasised(escape(_text(cell, metric.format, table.intervals)), cell, r"\textbf{{{}}}", r"\underline{{{}}}"))
         lines.append(" & ".join([escape(title), *texts]) + r" \\")
     lines += [r"\bottomrule", r"\end{tabular}", *paragraph(_below(table))]
-    if table.published:
-        headings, quoted = grid(table.published)
+    beside = table.beside()
+    if beside:
+        lines += _latex_beside(table, beside)
+    headings, quoted = grid(table.published, set(beside.values()))
+    if headings:
         lines += [
             *paragraph(f"Published values, not measured here: {sources(table.published)}."),
             rf"\begin{{tabular}}{{l{'r' * len(headings)}}}",
@@ -159,6 +170,29 @@ def write_latex(table: Table, path: str | Path) -> None:
     lines += paragraph(f"What differs from the paper: {table.differs}")
     with atomic(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _latex_beside(table: Table, beside: Mapping[tuple[str, str, str], Quoted]) -> list[str]:
+    """A tabular of the rows that the paper has too: our mean, its number, ours minus it."""
+    measured = [(key, label, metric) for key, label, metrics in table.blocks() for metric in metrics if metric.name in table.paired(key)]
+    spans = [rf"\multicolumn{{3}}{{c}}{{{escape(f'{label}: {metric.title}')}}}" for _, label, metric in measured]
+    heads = ["Method", *["Ours", PAPER, DIFFERENCE] * len(measured)]
+    lines = [
+        *paragraph(f"Ours beside the paper's ({sources(tuple(beside.values()))})."),
+        rf"\begin{{tabular}}{{l{'rrr' * len(measured)}}}",
+        r"\toprule",
+        " & " + " & ".join(spans) + r" \\",
+        " & ".join(escape(head) for head in heads) + r" \\",
+        r"\midrule",
+    ]
+    theirs = {method for method, _, _ in beside}
+    for method in filter(theirs.__contains__, table.rows):
+        texts = [table.rows[method]]
+        for key, _, metric in measured:
+            cell = table.cells[method, key, metric.name]
+            texts += [number(cell.mean, metric.format), *compared(cell, metric.format, beside.get((method, key, metric.name)))]
+        lines.append(" & ".join(escape(text) for text in texts) + r" \\")
+    return [*lines, r"\bottomrule", r"\end{tabular}"]
 
 
 def escape(text: str) -> str:

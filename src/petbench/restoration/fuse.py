@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from petbench.data.nifti import read_volume, same_grid, write_volume
 from petbench.errors import InputError
 from petbench.files import read_json, write_json
+from petbench.restoration.costs import together
 
 Volume = NDArray[np.floating]
 
 WAVELET, LEVEL = "db2", 2
 """Defaults of `wavelet` and `level`."""
-SUMMED = ("parameters", "gmac_modules", "gflop", "restore_seconds", "restore_cpu_seconds", "sampling_steps")
 
 
 def mean(volumes: Sequence[Volume]) -> Volume:
@@ -85,8 +85,6 @@ def fuse(images: Sequence[str], sidecars: Sequence[str], settings: Mapping[str, 
             "Description": f"{how} of volumes restored by several methods; a research result, not for diagnosis",
             "Sources": sorted({source for cost in costs for source in cost["Sources"]}),
             "Unrestored": list(dict.fromkeys(reason for cost in costs for reason in cost.get("Unrestored", []))),
-            **{key: sum(cost[key] for cost in costs) for key in SUMMED if all(key in cost for cost in costs)},
-            "restore_peak_mb": max(cost["restore_peak_mb"] for cost in costs),
-            "device": "; ".join(sorted({cost["device"] for cost in costs})),
+            **together(costs),
         },
     )

@@ -1,6 +1,8 @@
 """Restore a subject: sliding windows, overlaps blended, back on the subject's grid in its own units."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,11 @@ from petbench.data.nifti import Image, read_volume, write_volume
 from petbench.device import device_name, peak_mb
 from petbench.errors import InputError
 from petbench.evaluation.complexity import complexity
-from petbench.files import checksum, digest, open_array, read_json, write_json
+from petbench.files import atomic, checksum, digest, open_array, read_json, write_json
 from petbench.methods.base import Restorer
 from petbench.methods.diffusion import Diffusion, Sampler
 from petbench.preprocess.windows import half, spatial_shape, taper, thin_axis, window_slices, window_starts
+from petbench.restoration.costs import together
 from petbench.restoration.extent import BLEND, Slices, grid_slices, put_back, slices_restored
 from petbench.restoration.progress import Progress, resumable
 from petbench.restoration.weights import Description, load_restorer
@@ -39,6 +42,7 @@ def stitch(
     blend: str = BLEND,
     slices: Slices | None = None,
     progress: Progress | None = None,
+    more: Mapping[str, NDArray[np.float32]] | None = None,
 ) -> NDArray[np.float32]:
     """Restore a volume window by window; where windows overlap, their weighted mean is taken.
 
@@ -58,6 +62,7 @@ def stitch(
         blend: Weights of a window: `taper` (see `petbench.preprocess.windows.taper`) or `average`, 1 everywhere, which shows seams.
         slices: Which slices are restored; all when left out. The others are the low dose.
         progress: What an interrupted restoration of the same has kept, and where this one keeps its own; none for neither.
+        more: Further inputs by name, scaled and of the same shape (see `Restorer.restore`).
 
     Returns:
         Scaled restored PET, (x, y, z).
@@ -78,11 +83,13 @@ def stitch(
         for first in range(progress.windows, len(starts), batch_size):
             corners = starts[first : first + batch_size]
             places = [window_slices(corner, window) for corner in corners]
-            inputs = [
-                None if volume is None else torch.from_numpy(np.stack([volume[place] for place in places])).reshape(shape).to(device)
-                for volume in (low_dose, mr)
-            ]
-            restored = draw(*inputs, corners).cpu().numpy()
+
+            def cut(volume: NDArray[np.float32], places: Sequence[tuple[slice, ...]] = places) -> torch.Tensor:
+                return torch.from_numpy(np.stack([volume[place] for place in places])).reshape(shape).to(device)
+
+            inputs = [None if volume is None else cut(volume) for volume in (low_dose, mr)]
+            beside = {name: cut(volume) for name, volume in (more or {}).items()}
+            restored = draw(*inputs, corners, **beside).cpu().numpy()
             for place, part in zip(places, restored, strict=True):
                 total[place] += part.reshape(tuple(window)) * share
             progress.keep(total, first + len(corners))
@@ -99,13 +106,32 @@ def _drawing(restorer: Restorer, sampler: Sampler | None, subject: str) -> Calla
         mend = "give its entry restore/sampler" if sampler is None else "remove restore/sampler from its entry"
         raise InputError(f"restore: this method {'samples' if sampler is None else 'does not sample'}; {mend}.")
     if not isinstance(restorer, Diffusion) or sampler is None:
-        return lambda low_dose, mr, corners: restorer.restore(low_dose, mr)
+        return lambda low_dose, mr, corners, **more: restorer.restore(low_dose, mr, **more)
 
-    def sample(low_dose: torch.Tensor | None, mr: torch.Tensor | None, corners: NDArray[np.int32]) -> torch.Tensor:
+    def sample(low_dose: torch.Tensor | None, mr: torch.Tensor | None, corners: NDArray[np.int32], **more: torch.Tensor) -> torch.Tensor:
         seeds = [int(digest([sampler.seed, subject, corner.tolist()])[:15], 16) for corner in corners]
-        return restorer.sample(low_dose, mr, sampler, [torch.Generator().manual_seed(seed) for seed in seeds])
+        return restorer.sample(low_dose, mr, sampler, [torch.Generator().manual_seed(seed) for seed in seeds], **more)
 
     return sample
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A subject restored on the working grid.
+
+    Attributes:
+        volume: Scaled, (x, y, z).
+        parameters: What `prepared.json` says of the subject.
+        slices: Which slices were restored; none for all.
+        weights: What the weights were trained as.
+        facts: What restoring cost, with what making its context did, and how.
+    """
+
+    volume: NDArray[np.float32]
+    parameters: dict[str, Any]
+    slices: Slices | None
+    weights: Description
+    facts: dict[str, Any]
 
 
 def restore(
@@ -120,6 +146,8 @@ def restore(
     partial: str | Path | None = None,
     checkpoint_seconds: float = 60.0,
     code: str = "",
+    context: str | None = None,
+    context_sidecar: str | None = None,
 ) -> None:
     """Restore one subject with trained weights.
 
@@ -134,34 +162,115 @@ def restore(
             `blend` and `slices`.
         device: `cpu` or `cuda`.
         threads: CPU threads.
-        out: `image` (NIfTI) and `sidecar` (JSON, with the cost of the network and of this restoration). For a method that samples the
-            operations are those of one evaluation of its network, and the sidecar names `sampler` and `sampling_steps`.
+        out: `image` (NIfTI) and `sidecar` (JSON, with the cost of the network and of this restoration, those of its context added). For a
+            method that samples the operations are those of one evaluation of its network, and the sidecar names `sampler` and
+            `sampling_steps`.
         evaluated: `slices` of the image that are evaluated and the `axis` that they are stacked along; none for all.
         partial: Folder where an interrupted restoration keeps its windows; none keeps nothing.
         checkpoint_seconds: Time between writes to it.
         code: Hash of the code: what other code kept is not gone on with.
+        context: The subject's context, as `restore_context` writes it, for a method that takes one.
+        context_sidecar: What is said of it.
 
     Raises:
         InputError: the weights were trained on windows, voxels or a scaling other than the subject was prepared with, the sampler
             does not fit the method, or another process restores the same.
     """
+    image, subject = read_volume(pet), Path(pet).name.split("_")[0]
+    given = (prepared, subject, weights, settings, device, threads, context, context_sidecar, partial, checkpoint_seconds, code)
+    with _restored(*given, image, evaluated) as done:
+        normalised = done.parameters["scaling"]["mode"] == "min_max"
+        scale = 1.0 if normalised else done.parameters["scales"].get("standard_dose", done.parameters["scales"]["low_dose"])
+        affine = np.asarray(done.parameters["affine"])
+        restored, extent = put_back(done.volume * scale, affine, image, done.slices, settings.get("blend", BLEND))
+        write_volume(out["image"], restored, like=image)
+        write_json(
+            out["sidecar"],
+            {
+                "Description": f"Restored by {done.weights.module}; a research result, not for diagnosis",
+                **(
+                    {"Units": "arbitrary", "Scale": "normalised: a PET image fills [0, 1]; no activity concentration"} if normalised else {}
+                ),
+                "Sources": [Path(pet).name],
+                **extent,
+                **done.facts,
+            },
+        )
+
+
+def restore_context(
+    prepared: str,
+    subject: str,
+    weights: str,
+    settings: Mapping[str, Any],
+    device: str,
+    threads: int,
+    out: Mapping[str, str],
+    context: str | None = None,
+    context_sidecar: str | None = None,
+    partial: str | Path | None = None,
+    checkpoint_seconds: float = 60.0,
+    code: str = "",
+) -> None:
+    """Restore one subject as another method sees it: scaled as its low dose is, on the working grid, in 32-bit floats.
+
+    Args:
+        prepared: See `restore`, as all that is not named here.
+        subject: Name of the subject, `sub-...`.
+        weights: See `restore`.
+        settings: See `restore`.
+        device: See `restore`.
+        threads: See `restore`.
+        out: `volume` (`.npy`, memory-mapped by readers) and `sidecar` (JSON, with costs).
+        context: The context of this one itself, for a method that takes one.
+        context_sidecar: See `restore`.
+        partial: See `restore`.
+        checkpoint_seconds: See `restore`.
+        code: See `restore`.
+
+    Raises:
+        InputError: see `restore`.
+    """
+    given = (prepared, subject, weights, settings, device, threads, context, context_sidecar, partial, checkpoint_seconds, code)
+    with _restored(*given) as done:
+        with atomic(out["volume"]) as temporary, open(temporary, "wb") as file:
+            np.save(file, done.volume)
+        write_json(out["sidecar"], done.facts)
+
+
+@contextmanager
+def _restored(
+    prepared: str,
+    subject: str,
+    weights: str,
+    settings: Mapping[str, Any],
+    device: str,
+    threads: int,
+    context: str | None,
+    context_sidecar: str | None,
+    partial: str | Path | None,
+    checkpoint_seconds: float,
+    code: str,
+    image: Image | None = None,
+    evaluated: Mapping[str, Any] | None = None,
+) -> Iterator[Restored]:
+    """Restore a subject on the working grid; what is kept of an interrupted restoration is forgotten once the block has ended well."""
     torch.set_num_threads(threads)
     parameters = read_json(prepared)
     restorer, description = load_restorer(weights, device)
     _check_fit(description, parameters, weights, prepared)
     folder = Path(prepared).parent
     low_dose, mr = (open_array(folder / f"{kind}.npy") if kind in settings["inputs"] else None for kind in ("low_dose", "mr"))
-    image = read_volume(pet)
+    more = {} if context is None else {"context": open_array(context)}
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    window, blend = description.window, settings.get("blend", BLEND)
+    window = description.window
     sampler = Sampler(**settings["sampler"]) if "sampler" in settings else None
-    subject = Path(pet).name.split("_")[0]
     slices = None if settings.get("slices", SLICES) == "all" else slices_of(parameters, folder, image, evaluated)
     identity: dict[str, Any] = {"weights": checksum(weights), "settings": settings, "prepared": parameters, "evaluated": evaluated}
     identity |= {"subject": subject, "device": device, "code": code}
-    with resumable(partial, identity, (low_dose, mr), checkpoint_seconds) as progress:
-        scaled = stitch(
+    with resumable(partial, identity, (low_dose, mr, *more.values()), checkpoint_seconds) as progress:
+        volume = stitch(
             restorer,
             low_dose,
             mr,
@@ -171,47 +280,41 @@ def restore(
             device,
             sampler,
             subject,
-            blend,
+            settings.get("blend", BLEND),
             slices,
             progress,
+            more,
         )
         # Taken before operations are counted, which forgoes fused attention and so takes more.
         spent = {"restore_seconds": progress.seconds, "restore_cpu_seconds": progress.cpu_seconds, "restore_peak_mb": peak_mb(device)}
-        normalised = parameters["scaling"]["mode"] == "min_max"
-        scale = 1.0 if normalised else parameters["scales"].get("standard_dose", parameters["scales"]["low_dose"])
-        restored, extent = put_back(scaled * scale, np.asarray(parameters["affine"]), image, slices, blend)
-        write_volume(out["image"], restored, like=image)
-        write_json(
-            out["sidecar"],
-            {
-                "Description": f"Restored by {description.module}; a research result, not for diagnosis",
-                **(
-                    {"Units": "arbitrary", "Scale": "normalised: a PET image fills [0, 1]; no activity concentration"} if normalised else {}
-                ),
-                "Sources": [Path(pet).name],
-                "Weights": {
-                    "module": description.module,
-                    "dataset": description.dataset,
-                    "dose": description.dose,
-                    "fold": description.fold,
-                },
-                **extent,
-                "RestoredWindows": progress.windows,
-                **complexity(restorer, _example(low_dose, mr, window, device)),
-                **spent,
-                "device": device_name(device),
-                **({} if sampler is None else {"sampler": sampler.label, "sampling_steps": sampler.steps}),
+        empty = torch.zeros((1, 1, *spatial_shape(window)), device=device)
+        cost = complexity(restorer, [None if one is None else empty for one in (low_dose, mr)], **dict.fromkeys(more, empty))
+        facts = {
+            "Weights": {
+                "module": description.module,
+                "dataset": description.dataset,
+                "dose": description.dose,
+                "fold": description.fold,
             },
-        )
+            "RestoredWindows": progress.windows,
+            **cost,
+            **spent,
+            "device": device_name(device),
+            **({} if sampler is None else {"sampler": sampler.label, "sampling_steps": sampler.steps}),
+        }
+        if context_sidecar is not None:
+            before = read_json(context_sidecar)
+            facts |= {"Context": before["Weights"]} | together([before, facts])
+        yield Restored(volume, parameters, slices, description, facts)
 
 
-def slices_of(parameters: Mapping[str, Any], folder: Path, image: Image, evaluated: Mapping[str, Any] | None) -> Slices | None:
+def slices_of(parameters: Mapping[str, Any], folder: Path, image: Image | None, evaluated: Mapping[str, Any] | None) -> Slices | None:
     """Which slices of a prepared subject are restored: those with signal, of the evaluated ones, or else of those listed for training."""
     axis = thin_axis(parameters["window"])
     if axis is None:
         return None
     wanted = parameters["slices"] if isinstance(parameters["slices"], list) else None
-    if evaluated is not None and evaluated["axis"] == axis:
+    if image is not None and evaluated is not None and evaluated["axis"] == axis:
         wanted = grid_slices(image, np.asarray(parameters["affine"]), axis, evaluated["slices"])
     low_dose = open_array(folder / "low_dose.npy") if "low_dose" in parameters["scales"] else None
     return slices_restored(low_dose, parameters["shape"], parameters["window"], parameters["empty_below"], wanted)
@@ -230,11 +333,3 @@ def _check_fit(description: Description, parameters: Mapping[str, Any], weights:
             f"{weights}: was trained on voxels of {description.voxel_mm} mm, and {prepared} has {parameters['voxel_mm']};"
             " give the data set preprocess/grid/voxel_mm."
         )
-
-
-def _example(
-    low_dose: NDArray[np.float32] | None, mr: NDArray[np.float32] | None, window: Sequence[int], device: str
-) -> tuple[torch.Tensor | None, ...]:
-    """One window of each input that there is, to count operations on."""
-    empty = torch.zeros((1, 1, *spatial_shape(window)), device=device)
-    return tuple(None if volume is None else empty for volume in (low_dose, mr))

@@ -76,6 +76,11 @@ def restore_scan(
             f"{weights}: was trained on images scaled to their own range (preprocess/scaling/mode), which tells"
             " nothing of a restored image's activity; train with mode low_dose."
         )
+    if more := sorted(set(description.inputs) - {"low_dose", "mr"}):
+        raise InputError(
+            f"{weights}: restores a low dose with its {more[0]}, which another method makes first and a scan alone does not have;"
+            " give the weights of that method."
+        )
     image = read_volume(pet)
     settings = description.preprocess["registration"]
     anatomy = register(image, read_volume(mr), settings, threads=1, names={"pet": pet, "mr": mr})

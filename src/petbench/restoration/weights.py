@@ -36,6 +36,7 @@ class Description:
         code: Hash of the code that trained them.
         domain: The data set's domain: `slices` and `empty_below` say which slices they were trained on. Empty for weights of before it was
             written.
+        inputs: What the method is given.
     """
 
     module: str
@@ -48,6 +49,7 @@ class Description:
     fold: str
     code: str
     domain: dict[str, Any] = field(default_factory=dict)
+    inputs: list[str] = field(default_factory=lambda: ["low_dose", "mr"])
 
     def __post_init__(self) -> None:
         """Raises ValueError where `domain` is none: it decides what is restored."""

@@ -60,12 +60,13 @@ class Windows:
         return len(self.index)
 
 
-def open_windows(parameters: Sequence[str], kinds: Sequence[str]) -> Windows:
+def open_windows(parameters: Sequence[str], kinds: Sequence[str], contexts: Sequence[str] = ()) -> Windows:
     """Open the prepared volumes of some subjects.
 
     Args:
         parameters: Their `prepared.json` files; the volumes and the index lie beside each.
         kinds: What is read: volumes such as `low_dose`, `mr`, `standard_dose` and `regions`, and `diagnosis`; nothing else is.
+        contexts: The context of each subject, where it is among the kinds: it lies elsewhere, as each fold has its own.
 
     Raises:
         InputError: a subject lacks what is asked for, the subjects were cut into windows of different sizes, or their voxels or the scaling
@@ -84,14 +85,18 @@ def open_windows(parameters: Sequence[str], kinds: Sequence[str]) -> Windows:
             )
         if content["scaling"] != prepared[0]["scaling"]:
             raise InputError(f"{folder}: scaled otherwise than {folders[0]}; give both one preprocess/scaling.")
+    beside = [kind for kind in kinds if kind != "context"]
     for folder, content in zip(folders, prepared, strict=True):
-        for kind in kinds:
+        for kind in beside:
             if not (DIAGNOSIS in content if kind == DIAGNOSIS else (folder / f"{kind}.npy").exists()):
                 raise InputError(
                     f"{folder}: has no {kind}, which the entry's restore/inputs or train/supervision names; take it out there, or train on"
                     " a data set that has it."
                 )
-    volumes = [{kind: open_array(folder / f"{kind}.npy") for kind in kinds if kind != DIAGNOSIS} for folder in folders]
+    volumes = [{kind: open_array(folder / f"{kind}.npy") for kind in beside if kind != DIAGNOSIS} for folder in folders]
+    if "context" in kinds:
+        for volume, path in zip(volumes, contexts, strict=True):
+            volume["context"] = open_array(path)
     diagnosis = [float(content[DIAGNOSIS]) for content in prepared if DIAGNOSIS in kinds]
     starts = [open_array(folder / "index.npy") for folder in folders]
     index = np.concatenate([np.column_stack([np.full(len(start), subject, np.int32), start]) for subject, start in enumerate(starts)])

@@ -42,6 +42,7 @@ def fit(
     init: str | None = None,
     part: str | None = None,
     checkpoint_seconds: float = 60.0,
+    contexts: Sequence[str] = (),
 ) -> None:
     """Train one method on one fold, resuming where an interrupted training stopped.
 
@@ -58,17 +59,19 @@ def fit(
         init: Weights to start from, or none.
         part: The sub-module that starts from them; all of the method when left out.
         checkpoint_seconds: Time between checkpoints.
+        contexts: The context of each training subject, of a method that takes one.
 
     Raises:
         InputError: another process trains this fold, starting weights do not fit, the loss is no longer finite, or the gradient is gone.
     """
-    windows = open_windows(prepared, kinds)
+    windows = open_windows(prepared, kinds, contexts)
     identity = {
         "train": description.train,
         "module": description.module,
         "code": description.code,
         "data": [read_json(path) for path in prepared],
         "kinds": list(kinds),
+        "contexts": [checksum(path) for path in contexts],
         "init": [checksum(init), part] if init else None,
     }
 

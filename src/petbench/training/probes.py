@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from petbench.evaluation.complexity import complexity
 from petbench.methods.adversarial import Adversarial
-from petbench.methods.base import Progress, Restorer, Trained
+from petbench.methods.base import MORE_INPUTS, Progress, Restorer, Trained, more_inputs
 from petbench.methods.build import build
 from petbench.methods.diffusion import Diffusion, Sampler
 from petbench.restoration.weights import Description, load_restorer, save_weights
@@ -79,14 +79,21 @@ class Phantoms:
         self.pet = self.head * (0.6 + 0.4 * hot) * (1 - 0.6 * cold)
         noise = 0.02 * torch.randn(self.head.shape, generator=self.random)
         self.mr = self.head * (0.5 + 0.4 * cold - 0.25 * hot) + 0.1 * own + noise
+        self.regions = (self.head * (1 + hot + 2 * cold)).long()
+        self.diagnosis = (torch.arange(count) % 2).float()
 
     def windows(self, level: float | None = None) -> dict[str, Tensor]:
-        """All heads (B, 1, *spatial) with new noise, each at a level of its own between `LEVELS` unless one is given."""
+        """All heads (B, 1, *spatial) with new noise, each at a level of its own between `LEVELS` unless one is given; and what is known.
+
+        As context comes a smoothed low dose.
+        """
         low, high = LEVELS
         drawn = low * (high / low) ** torch.rand(len(self.pet), *[1] * (self.pet.ndim - 1), generator=self.random)
         standard_dose = self.pet * (drawn if level is None else level)
         low_dose = torch.poisson(standard_dose * COUNTS, self.random) / COUNTS
-        return {"low_dose": low_dose, "mr": self.mr, "standard_dose": standard_dose}
+        smooth = nn.functional.avg_pool3d if low_dose.ndim == 5 else nn.functional.avg_pool2d
+        known = {"regions": self.regions, "diagnosis": self.diagnosis}
+        return {"low_dose": low_dose, "mr": self.mr, "context": smooth(low_dose, 3, 1, 1), "standard_dose": standard_dose, **known}
 
 
 class _CutError(Exception):
@@ -263,10 +270,12 @@ def draw(method: Restorer, images: Mapping[str, Any], inputs: Sequence[str], sam
     """Restore windows from the `inputs` among `images`; a method that samples draws the noise of window n from the seed `first` + n."""
     method.eval()
     low_dose, mr = (images[name] if name in inputs else None for name in ("low_dose", "mr"))
+    more = more_inputs({name: images[name] for name in inputs})
     if sampler is None:
-        return method.restore(low_dose, mr)
+        return method.restore(low_dose, mr, **more)
     assert isinstance(method, Diffusion)
-    return method.sample(low_dose, mr, sampler, [torch.Generator().manual_seed(first + n) for n in range(len(images[inputs[0]]))])
+    generators = [torch.Generator().manual_seed(first + n) for n in range(len(images[inputs[0]]))]
+    return method.sample(low_dose, mr, sampler, generators, **more)
 
 
 def short_sampler(restore: Mapping[str, Any]) -> Sampler | None:
@@ -314,7 +323,7 @@ def _level_ratio(method: Restorer, run: Callable[[Mapping[str, Any]], Tensor], p
     """
 
     def level(factor: float) -> float:
-        images = {**batch, "low_dose": factor * batch["low_dose"]}
+        images = {**batch, **{name: factor * batch[name] for name in ("low_dose", *MORE_INPUTS)}}
         if isinstance(method, Diffusion) and method.process.prediction == "epsilon":
             return float(_half_noised(method, factor * batch["standard_dose"], images)[phantoms.head > 0].mean())
         return float(run(images)[phantoms.head > 0].mean())
@@ -329,7 +338,7 @@ def _half_noised(method: Diffusion, clean: Tensor, images: Mapping[str, Tensor])
     time = (process.alpha_bar - 0.5).abs().argmin().repeat(len(clean))
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
     noisy = process.diffuse(process.encode(clean), time, noise)
-    output = method.predict(noisy, time, method.condition(images["low_dose"], images["mr"]))
+    output = method.predict(noisy, time, method.condition(images["low_dose"], images["mr"], **more_inputs(images)))
     return process.decode(process.clean(output, noisy, time))
 
 
@@ -346,23 +355,33 @@ def keeps_weights(method: Restorer, module: str, train: Mapping[str, Any], scrat
     yield Finding("weights come back from their file", not unequal, f"{len(unequal)} of {len(loaded)} tensors differ")
 
 
-def lives(make: Callable[[], Restorer], restore: Mapping[str, Any], spatial: Sequence[int]) -> Iterator[Finding]:
+def lives(make: Callable[[], Restorer], train: Mapping[str, Any], restore: Mapping[str, Any], spatial: Sequence[int]) -> Iterator[Finding]:
     """Whether a method starts alive at each of `SEEDS`: every optimiser has a gradient at each step, and no image is constant."""
     phantoms = Phantoms(spatial, 2, seed=2)
     dead = []
     for seed in range(SEEDS):
         torch.manual_seed(seed)
         method, silent = make(), list[str]()
-        _asleep(method, batches(phantoms, restore["inputs"], MOVES), silent)
+        _asleep(method, batches(phantoms, seen(train, restore), MOVES, method.batches), silent)
         spread = draw(method, phantoms.windows(), restore["inputs"], short_sampler(restore)).flatten(1).std(dim=1)
         if silent or not bool((spread > 0).all()):
             dead.append(seed)
     yield Finding(f"it starts alive at {SEEDS} seeds", not dead, f"dead at {dead}")
 
 
-def batches(phantoms: Phantoms, inputs: Sequence[str], steps: int) -> list[dict[str, Any]]:
-    """Training batches of phantoms that hold a method's inputs and the standard dose and nothing else."""
-    return [{name: image for name, image in phantoms.windows().items() if name in (*inputs, "standard_dose")} for _ in range(steps)]
+def seen(train: Mapping[str, Any], restore: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a training sees of a window: the method's inputs, the standard dose, and what its supervision names."""
+    return *restore["inputs"], "standard_dose", *train.get("supervision", ())
+
+
+def batches(phantoms: Phantoms, kinds: Sequence[str], steps: int, parts: int = 1) -> list[dict[str, Any]]:
+    """What each step of a training is given: as many batches of phantoms as it takes, of these kinds of data and no others."""
+
+    def gathered() -> dict[str, Any]:
+        drawn = [phantoms.windows() for _ in range(parts)]
+        return {kind: torch.cat([windows[kind] for windows in drawn]) for kind in drawn[0] if kind in kinds}
+
+    return [gathered() for _ in range(steps)]
 
 
 def contract(
@@ -386,14 +405,15 @@ def contract(
 
     torch.manual_seed(train["seed"])
     phantoms = Phantoms(spatial, 4, seed=1)
+    kinds = seen(train, restore)
     method = make()
     findings = []
     if method.optimised():
-        probed, found = every_part_moves(make, batches(phantoms, restore["inputs"], MOVES))
+        probed, found = every_part_moves(make, batches(phantoms, kinds, MOVES, method.batches))
         findings += found
         if train["precision"] == "bf16":
-            findings += bf16_agrees(probed, batches(phantoms, restore["inputs"], 2))
-    findings += resumes(make, train, batches(phantoms, restore["inputs"], 4), scratch)
+            findings += bf16_agrees(probed, batches(phantoms, kinds, 2, method.batches))
+    findings += resumes(make, train, batches(phantoms, kinds, 4, method.batches), scratch)
     if isinstance(method, Diffusion):
         kind = "sampled"
     elif "low_dose" in restore["inputs"]:
@@ -401,7 +421,7 @@ def contract(
     else:
         kind = "made"
     steps, rate = SHORT[kind] if method.optimised() else (1, 0.0)
-    learn(method, batches(phantoms, restore["inputs"], steps), rate)
+    learn(method, batches(phantoms, kinds, steps, method.batches), rate)
     findings += keeps_weights(method, module, train, scratch)
     return method, phantoms, findings
 
@@ -419,8 +439,11 @@ def trains_unseen(module: str, train: Mapping[str, Any], restore: Mapping[str, A
         RuntimeError: shapes do not fit, a part is made on the CPU where the method is not, or a value is looked at.
     """
     with torch.device("meta"):
-        method, image = build(module, train), torch.empty(2, 1, *spatial)
-    images = dict.fromkeys((*restore["inputs"], "standard_dose"), image)
+        method = build(module, train)
+        count = 2 * method.batches
+        image = torch.empty(count, 1, *spatial)
+        told = {"regions": torch.empty(count, 1, *spatial, dtype=torch.int64), "diagnosis": torch.empty(count)}
+    images = {kind: told.get(kind, image) for kind in seen(train, restore)}
     for step in method.losses(images, Progress(9, 10)):
         step.loss.backward()  # type: ignore[no-untyped-call]
     draw(method, images, restore["inputs"], short_sampler(restore))
@@ -437,4 +460,5 @@ def size(module: str, train: Mapping[str, Any], inputs: Sequence[str], window: S
     """
     with torch.device("meta"):
         method, image = build(module, train), torch.empty(1, 1, *window)
-    return complexity(method, [image if name in inputs else None for name in ("low_dose", "mr")])
+    more = more_inputs(dict.fromkeys(inputs, image))
+    return complexity(method, [image if name in inputs else None for name in ("low_dose", "mr")], **more)

@@ -13,7 +13,7 @@ from typing import Any
 
 from petbench.errors import InputError
 from petbench.workflow.modules import module_source
-from petbench.workflow.schema import Schema, check, read_yaml
+from petbench.workflow.schema import Schema, check, read_yaml, told_of
 
 Entry = dict[str, Any]
 
@@ -126,10 +126,8 @@ class Library:
         module = self._key("methods", name, "module") if kind == "methods" else None
         if module is None:
             return schema
-        try:
+        with told_of(self.files[kind][name]):
             own = self.module_schema(module)
-        except InputError as error:
-            raise InputError(f"{self.files[kind][name]}: {error}") from None
         schema = copy.deepcopy(schema)
         train = schema["properties"]["train"]
         train["properties"] |= own["properties"]
@@ -192,3 +190,9 @@ class Library:
         entry = sort_keys(self.resolve(kind, name, asked_by))
         check(entry, self.schema(kind, name), str(self.files[kind][name]))
         return dict(entry)
+
+
+def check_length(train: Mapping[str, Any], path: Path) -> None:
+    """Check that a `train` block says in one way how long it is."""
+    if ("steps" in train) == ("epochs" in train):
+        raise InputError(f"{path}: train: give either steps or epochs, not both or neither (null removes an inherited key).")

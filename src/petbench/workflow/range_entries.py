@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from petbench.errors import InputError
-from petbench.workflow.library import Entry, Library
+from petbench.workflow.library import Entry, Library, check_length
+from petbench.workflow.schema import told_of
 
 RANGE_KINDS = ("range_accuracy", "range_reconstruction", "range_scan")
 # Kinds of entries that only these experiments need, and the scanners they may share with data sets.
@@ -40,8 +41,7 @@ def add_range_experiment(library: Library, experiment: Mapping[str, Any], where:
         predictor = add("predictors", name, f"{where}: predictor")
         path = library.files["predictors"][name]
         psf_sets += [(used, f"{path}: psf_sets") for used in predictor["psf_sets"]] + [(predictor["kernels"], f"{path}: kernels")]
-        if ("steps" in predictor["train"]) == ("epochs" in predictor["train"]):
-            raise InputError(f"{path}: train: give either steps or epochs, not both or neither (null removes an inherited key).")
+        check_length(predictor["train"], path)
     for name, asked_by in psf_sets:
         _check_psf_set(add("psf_sets", name, asked_by), str(library.files["psf_sets"][name]))
     for block in (experiment, experiment.get("scan", {})):
@@ -77,29 +77,25 @@ def _check_psf_set(entry: Mapping[str, Any], path: str) -> None:
     from petbench.positron_range.cohort import make_media
     from petbench.positron_range.gate import Simulation
 
-    try:
+    with told_of(path):
         Simulation.from_entry(entry["gate"])
         # One random medium a group shows what is wrong with a group, without the time that a thousand take.
         made = make_media({**entry, "media": [{**group, "count": 1} if "count" in group else group for group in entry["media"]]})
         count = len(made.names) + sum(group.get("count", 1) - 1 for group in entry["media"])
         if entry["chunks"] > count:
             raise InputError(f"chunks: {entry['chunks']} are more than the {count} media; lower it.")
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
 
 
 def _check_torso(entry: Mapping[str, Any], path: str) -> None:
     from petbench.positron_range.gate import Simulation
     from petbench.positron_range.torso import TorsoSettings
 
-    try:
+    with told_of(path):
         Simulation.from_entry(entry["gate"])
         if "supplied" in entry["torso"] and len(entry["torso"]) > 1:
             raise InputError("torso: a supplied torso takes no keys of the embedded one; keep one kind.")
         if "supplied" not in entry["torso"]:
             TorsoSettings.from_entry(entry["torso"])
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
 
 
 def _check_alike(psf_sets: list[tuple[str, Entry]], torsos: list[tuple[str, Entry]], where: str) -> None:
@@ -166,7 +162,7 @@ def _check_reconstruction(experiment: Mapping[str, Any], found: Mapping[str, Map
     if "reconstruction" not in experiment:
         return
     scanned = experiment if experiment["kind"] == "range_reconstruction" else experiment["scan"]
-    try:
+    with told_of(where):
         check_reconstruction(experiment["reconstruction"])
         if "torso" in scanned:
             torso = found["torsos"][scanned["torso"]]
@@ -176,5 +172,3 @@ def _check_reconstruction(experiment: Mapping[str, Any], found: Mapping[str, Map
             subsets = experiment["reconstruction"].get("subsets", 1)
             if subsets > scanner.views:
                 raise InputError(f"reconstruction/subsets: {subsets} exceed the scanner's {scanner.views} views; lower it.")
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from None

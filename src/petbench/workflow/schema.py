@@ -4,6 +4,7 @@ import copy
 import difflib
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,15 @@ def read_yaml(path: Path) -> Any:
         InputError: the file is missing or is not YAML.
     """
     return copy.deepcopy(_read(path.resolve()))
+
+
+@contextmanager
+def told_of(where: str | Path) -> Iterator[None]:
+    """Begin the message of an `InputError` with the file, or the file and key, that it is about."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
 
 
 def check(content: Any, schema: Schema, where: str, partial: bool = False) -> None:
