@@ -213,7 +213,7 @@ def test_page_says_what_it_left_out_and_how_small_it_is(report):
     assert "Fewer than 6 subjects" not in text
     assert "axial slice through the largest lesion that PET shows (a PET-only one)" in text
     assert "2 more subjects and doses are left out" in text
-    assert "Published, not measured here: MAK-GAN, table 1" in text
+    assert "All values that the paper prints stand beside ours: MAK-GAN, table 1." in text
     assert "Against the true activity" in text
     assert "Leaking scale" not in text
 

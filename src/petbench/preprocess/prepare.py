@@ -137,7 +137,7 @@ def _write(
             "windows": len(starts),
             "windows_left_out": left_out,
             # Snakemake takes a small file of equal content for unchanged: the content must tell the volumes apart.
-            "volumes": {kind: checksum(path) for kind, path in out.items() if kind not in ("index", "parameters")},
+            "volumes": {kind: checksum(out[kind]) for kind in (*prepared.volumes, "regions") if kind in out},
             "sources": {kind: {"file": Path(path).name, "sha256": checksum(path)} for kind, path in paths.items()},
             **told,
         },
