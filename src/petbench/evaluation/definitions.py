@@ -257,6 +257,8 @@ STUDIES = ("diagnosis", "roc")
 """Kinds of experiments on that."""
 MR_ALONE, REAL_PET = "mr", "real_pet"
 """Their rows that are no method: MR alone, and MR with the subject's own PET."""
+OF_TRAINING = (*(name for name in COSTS if name.startswith("train_")), "epoch_seconds")
+"""Costs of a training, one a fold; the others are of restoring, one a subject, or of the network itself."""
 TIMED = tuple(name for name in COSTS if name.endswith(("_seconds", "_peak_mb")))
 """Costs that depend on the device."""
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from petbench.evaluation.definitions import COSTS, DEFINITIONS, Metric
+from petbench.evaluation.definitions import COSTS, DEFINITIONS, OF_TRAINING, Metric
 from petbench.evaluation.statistics import mean_interval
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ def scale_facts(entries: Mapping[str, Any], metrics: "DataFrame") -> dict[str, l
     datasets, methods = [], []
     for name, entry in entries["datasets"].items():
         subjects, phantoms = entry.get("subjects", ""), {copy["phantom"] for copy in entry.get("phantoms", {}).values()}
-        folds = metrics.loc[(metrics["dataset"] == name) & (metrics["fold"] != "n/a"), "fold"]
+        own = metrics[metrics["dataset"] == name]
+        doses = [dose for dose in entry.get("doses", {}) if dose in set(own["dose"])]
         datasets.append(
             {
                 "name": name,
@@ -40,8 +41,8 @@ def scale_facts(entries: Mapping[str, Any], metrics: "DataFrame") -> dict[str, l
                 "subjects": str(len(subjects) if isinstance(subjects, list | tuple) else subjects)
                 + (f" (copies of {len(phantoms)} phantoms)" if phantoms else "")
                 + (f" and {len(entry['mr_only'])} with MR only" if entry.get("mr_only") else ""),
-                "doses": ", ".join(entry.get("doses", {})) or "none",
-                "folds": str(folds.nunique()),
+                "doses": ", ".join(doses) or "none",
+                "folds": str(own.loc[own["fold"] != "n/a", "fold"].nunique()),
             }
         )
     for name, entry in entries["methods"].items():
@@ -89,10 +90,10 @@ def costs(metrics: "DataFrame", titles: Mapping[str, str], trained_on: Devices, 
         restored_on: Device by data set, dose, method and subject.
     """
     chosen = metrics[metrics["metric"].isin(COSTS)]
-    training = chosen["metric"].str.startswith("train_")
+    training = chosen["metric"].isin(OF_TRAINING)
     made = {
-        "training": (chosen[training], "fold", trained_on, [name for name in COSTS if name.startswith("train_")]),
-        "restoring": (chosen[~training], "subject", restored_on, [name for name in COSTS if not name.startswith("train_")]),
+        "training": (chosen[training], "fold", trained_on, OF_TRAINING),
+        "restoring": (chosen[~training], "subject", restored_on, [name for name in COSTS if name not in OF_TRAINING]),
     }
     summaries = []
     for work, (rows, unit, made_on, names) in made.items():
