@@ -335,7 +335,7 @@ def test_the_first_screen_compares_each_method_on_the_same_people(content):
     table = of_table1(content)[2]
     unet = values[of_table1(content)[2].rows["m_unet"]][0]["Δ MAK-GAN"]
     assert unet.sort == pytest.approx((people["m_unet"] - people["mak_gan"]).mean())
-    assert unet.text.endswith(f"(p {table.cells['m_unet', column.key, 'psnr'].p_holm:.2g})")
+    assert unet.below == (f"p {table.cells['m_unet', column.key, 'psnr'].p_holm:.2g}")
     assert own["Lesion recovery"].sort == pytest.approx(0.7, abs=0.06)
     assert own["Parameters"].text == "12,345,678"
     assert "MR is worth, dB" not in headings  # nobody's inputs were swapped here
@@ -371,7 +371,7 @@ def test_few_subjects_are_warned_of(content):
 def test_quantification_counts_copies_of_a_phantom_as_one(metrics):
     grey = metrics[(metrics["metric"] == "bias") & (metrics["region"] == "grey") & (metrics["dose"] == "drf4")]
     copies = grey.assign(person=grey["subject"].map(lambda name: "a" if name < "sub-05" else name))
-    ((_, cells),) = [row for row in summaries.quantification(copies, {})[0].rows if row[0] == "mak_gan"]
+    ((_, cells),) = [row for row in summaries.quantification(copies, {}, {})[0].rows if row[0] == "mak_gan"]
     values = grey.loc[grey["method"] == "mak_gan", "value"].to_numpy()
     assert cells[0][0] == pytest.approx(np.mean([values[:4].mean(), *values[4:]]))
     assert cells[0][2] == 4
@@ -391,19 +391,18 @@ def test_times_on_two_devices_are_not_averaged(content):
     trained = {("mni", "drf4", "mak_gan", fold): device for fold, device in zip("012", ("cpu", "H200", "cpu"), strict=True)}
     restored = {("mni", "drf4", "mak_gan", f"sub-0{n}"): device for n, device in zip((1, 2, 3), ("H200", "cpu", "H200"), strict=True)}
     shown = {}
-    for summary in summaries.costs(pd.DataFrame(rows), {}, trained, restored):
-        ((_, cells),) = summary.rows
+    for summary in summaries.costs(pd.DataFrame(rows), {}, {"mni": "Phantoms"}, trained, restored):
+        ((title, cells),) = summary.rows
+        assert title == "mak_gan (Phantoms, drf4)"
         shown[summary.label] = {metric.name: cell for (metric, _), cell in zip(summary.headings, cells, strict=True)}
-    assert list(shown) == [
-        f"mni, drf4: {work}" for work in ("training on cpu", "training on H200", "restoring on H200", "restoring on cpu")
-    ]
-    assert shown["mni, drf4: training on cpu"]["train_seconds"][::2] == (150, 2)
-    assert shown["mni, drf4: training on cpu"]["epoch_seconds"][::2] == (15, 2)
-    assert shown["mni, drf4: training on H200"]["train_seconds"][::2] == (10, 1)
-    assert shown["mni, drf4: restoring on H200"]["restore_seconds"][::2] == (2, 2)
-    assert shown["mni, drf4: restoring on cpu"]["restore_seconds"][::2] == (50, 1)
-    for work in ("restoring on H200", "restoring on cpu"):
-        mean, sd, _ = shown[f"mni, drf4: {work}"]["parameters"]
+    assert list(shown) == ["Training on cpu", "Training on H200", "Restoring on H200", "Restoring on cpu"]
+    assert shown["Training on cpu"]["train_seconds"][::2] == (150, 2)
+    assert shown["Training on cpu"]["epoch_seconds"][::2] == (15, 2)
+    assert shown["Training on H200"]["train_seconds"][::2] == (10, 1)
+    assert shown["Restoring on H200"]["restore_seconds"][::2] == (2, 2)
+    assert shown["Restoring on cpu"]["restore_seconds"][::2] == (50, 1)
+    for work in ("Restoring on H200", "Restoring on cpu"):
+        mean, sd, _ = shown[work]["parameters"]
         assert (mean, math.isnan(sd)) == (7, True)
     html = render(dataclasses.replace(content, trained_on=trained, restored_on=restored, subjects=(), histories=()))
     assert "Trained on H200; cpu. Restored on H200; cpu." in html

@@ -25,10 +25,11 @@ COSTS = ("train_cpu_seconds", "restore_cpu_seconds", "parameters")
 
 
 class Value(NamedTuple):
-    """What a cell shows, and what it is sorted by; NaN where nothing is known."""
+    """What a cell shows, what it is sorted by (NaN where nothing is known), and what stands below it in small print."""
 
     text: str
     sort: float
+    below: str = ""
 
 
 NOTHING = Value("–", math.nan)
@@ -108,7 +109,7 @@ def build_overview(
     ]
     for other, title in against:
         if other in people:
-            definition = f"{metric.title} minus that of {title} on the same people, dB; p of the table's test in brackets."
+            definition = f"{metric.title} minus that of {title} on the same people, dB; p as the table tests it."
             values = {
                 row: _difference(people.get(row), people[other], table, (row, column.key, metric.name) if other == named else None)
                 for row in rows
@@ -151,8 +152,8 @@ def _with_interval(values: "Series[float] | None", metric: Metric) -> Value:
     if values is None:
         return NOTHING
     interval = mean_interval(values)
-    reach = "" if math.isnan(interval.low) else f" [{number(interval.low, metric.format)}, {number(interval.high, metric.format)}]"
-    return Value(f"{number(interval.mean, metric.format)}{reach}", interval.mean)
+    reach = "" if math.isnan(interval.low) else f"[{number(interval.low, metric.format)}, {number(interval.high, metric.format)}]"
+    return Value(number(interval.mean, metric.format), interval.mean, reach)
 
 
 def _difference(values: "Series[float] | None", others: "Series[float]", table: Table, tested: tuple[str, str, str] | None) -> Value:
@@ -160,7 +161,7 @@ def _difference(values: "Series[float] | None", others: "Series[float]", table: 
     if pairs is None or pairs.empty:
         return NOTHING
     p = table.cells[tested].p_holm if tested is not None and tested in table.cells else math.nan
-    return Value(f"{number(pairs.mean(), '+.2f')}{'' if math.isnan(p) else f' (p {p:.2g})'}", float(pairs.mean()))
+    return Value(number(pairs.mean(), "+.2f"), float(pairs.mean()), "" if math.isnan(p) else f"p {p:.2g}")
 
 
 def _published(table: Table, column: Column, metric: Metric) -> dict[str, Value]:

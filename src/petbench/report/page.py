@@ -147,6 +147,7 @@ def render(content: ReportContent, threads: int = 1) -> str:
     environment.globals.update(paper_heading=PAPER, difference_heading=DIFFERENCE, above=ABOVE)
     entries, units = content.entries, {name: unit_of(entry) for name, entry in content.entries["datasets"].items()}
     titles = TITLES | {name: str(entry.get("title", name)) for name, entry in entries["methods"].items()}
+    datasets = {name: str(entry.get("title", name)) for name, entry in entries["datasets"].items()}
     papers = _papers(content, titles)
     tables = [table for paper in papers for experiment in paper["experiments"] for table in experiment["tables"]]
     return environment.get_template("page.html.j2").render(
@@ -165,8 +166,8 @@ def render(content: ReportContent, threads: int = 1) -> str:
         pictures=_each(_comparison, [(subject, titles, units[subject.dataset]) for subject in _firsts(content.subjects)], threads),
         viewer=viewer_data(content.subjects, titles, units) if content.subjects else None,
         viewer_left_out=content.left_out,
-        quantification=summaries.quantification(content.metrics, titles),
-        costs=summaries.costs(content.metrics, titles, content.trained_on, content.restored_on),
+        quantification=summaries.quantification(content.metrics, titles, datasets),
+        costs=summaries.costs(content.metrics, titles, datasets, content.trained_on, content.restored_on),
         curves=_each(_curves, _runs(content.histories, titles), threads),
         registrations=[(_data_uri(picture.path), picture.caption) for picture in content.registrations],
         definitions=_definitions(content),

@@ -104,13 +104,20 @@ class Table:
     published_metrics: Mapping[str, str] = field(default_factory=dict)
 
     def blocks(self) -> list[tuple[str, str, tuple[Metric, ...]]]:
-        """Column key, heading and metrics of each block of columns, from left to right; headings say the region where it differs."""
+        """Column key, heading and metrics of each block of columns, from left to right; headings say the region where it differs.
+
+        A metric of which no row has a value is left out; a note says why.
+        """
         mixed = len({column.region for column in self.columns}) > 1
         blocks = []
         for column in self.columns:
             where = f", {REGION_NAMES[column.region]}" if mixed and column.region in REGION_NAMES else ""
-            blocks.append((column.key, f"{column.label}{where} ({self.subjects(column.key)})", column.metrics))
-        return [*blocks, (COST, "Cost", self.cost)] if self.cost else blocks
+            blocks.append((column.key, f"{column.label}{where} ({self.subjects(column.key)})", self._known(column.key, column.metrics)))
+        blocks += [(COST, "Cost", self._known(COST, self.cost))]
+        return [block for block in blocks if block[2]]
+
+    def _known(self, key: str, metrics: tuple[Metric, ...]) -> tuple[Metric, ...]:
+        return tuple(metric for metric in metrics if any(not math.isnan(self.cells[row, key, metric.name].mean) for row in self.rows))
 
     def beside(self) -> dict[tuple[str, str, str], Quoted]:
         """The paper's number of each cell that it has one of, by the cell's key."""
