@@ -82,6 +82,8 @@ rule train_predictor:
         "<logs>/train_predictor/{predictor}.log",
     benchmark:
         "<benchmarks>/train_predictor/{predictor}.tsv"
+    wildcard_constraints:
+        predictor=wildcard_choice(PLAN.positron_range.trained()),
     priority: EARLY
     conda:
         "../envs/petbench.yaml"
@@ -95,6 +97,31 @@ rule train_predictor:
         code=code_of("train_predictor"),
     script:
         "../scripts/train_predictor.py"
+
+
+rule import_predictor:
+    input:
+        PLAN.positron_range.published_weights,
+    output:
+        PATHS.predictor,
+    log:
+        "<logs>/import_predictor/{predictor}.log",
+    benchmark:
+        "<benchmarks>/import_predictor/{predictor}.tsv"
+    wildcard_constraints:
+        predictor=wildcard_choice(PLAN.positron_range.trained(imported=True)),
+    localrule: True
+    conda:
+        "../envs/petbench.yaml"
+    threads: 1
+    resources:
+        mem_mb=2_000,
+        runtime=5,
+    params:
+        weights=SCALE.of("predictor", "weights"),
+        code=code_of("import_predictor"),
+    script:
+        "../scripts/import_predictor.py"
 
 
 rule torso:

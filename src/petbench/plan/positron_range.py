@@ -26,6 +26,10 @@ class PositronRange:
         """Names of the figures of an experiment."""
         return list(FIGURES[self.scale.ranges[experiment]["kind"]])
 
+    def trained(self, imported: bool = False) -> list[str]:
+        """Predictors with a training of their own, or those whose weights are taken from a file."""
+        return [name for name, entry in self.scale.predictors.items() if ("weights" in entry) == imported]
+
     def predictors(self, experiment: str) -> list[str]:
         """Predictors of an experiment."""
         entry = self.scale.ranges[experiment]
@@ -148,6 +152,11 @@ class PositronRange:
         """The PSF sets that a predictor is trained on."""
         return [self.paths.psf.format(psf_set=name) for name in self.scale.predictors[wildcards.predictor]["psf_sets"]]
 
+    def published_weights(self, wildcards: Wildcards) -> str:
+        """The file that a predictor's weights are taken from."""
+        path: str = self.scale.predictors[wildcards.predictor]["weights"]["file"]
+        return path
+
     def supplied(self, wildcards: Wildcards) -> list[str]:
         """The volumes of a torso that a lab supplies."""
         given = self.scale.torsos[wildcards.torso]["torso"].get("supplied", {})
@@ -195,8 +204,7 @@ class PositronRange:
 
     def kernel_options(self, wildcards: Wildcards) -> dict[str, Any]:
         """How kernels are compared, and which media share one."""
-        shared = {key: value for key, value in self._shared(wildcards.predictor).items() if key == "heterogeneous_above"}
-        return self._given(wildcards.experiment, "epsilon") | shared
+        return self._given(wildcards.experiment, "epsilon") | {"settings": self._shared(wildcards.predictor)}
 
     def kernels_compared(self, wildcards: Wildcards) -> dict[str, Any]:
         """Two runs of GATE, and what a predictor's kernels are made from."""

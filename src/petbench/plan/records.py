@@ -128,7 +128,7 @@ class Records(AfterTraining):
         """The resolved entries that an experiment on positron range depends on."""
         scale, entry = self.scale, self.scale.ranges[experiment]
         predictors = {name: scale.predictors[name] for name in self.positron_range.predictors(experiment)}
-        sets = {name for predictor in predictors.values() for name in [*predictor["psf_sets"], predictor["kernels"]]}
+        sets = {name for predictor in predictors.values() for name in [*predictor.get("psf_sets", []), predictor["kernels"]]}
         torso = self.positron_range.scanned(experiment).get("torso")
         return {
             "experiment": entry,

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from petbench.errors import InputError
 from petbench.files import atomic
 from petbench.positron_range.annihilation_images import AnnihilationImage, check_torso, read_annihilations
-from petbench.positron_range.ddconv import DDConvSettings
-from petbench.positron_range.homogeneity import WATER, homogeneous_labels, material_labels
+from petbench.positron_range.ddconv import DDConvSettings, homogeneous_map, shared_kernels
+from petbench.positron_range.homogeneity import material_labels
 from petbench.positron_range.long_tables import write_long_table
 from petbench.positron_range.material_kernels import MaterialKernels, kernels_of, material_kernels, truncated_fractions
 from petbench.positron_range.measures import (
@@ -51,7 +51,7 @@ def compare_kernels(
     kernels: str | Path,
     out: Files,
     epsilon: float = EPSILON,
-    heterogeneous_above: float = DDConvSettings.heterogeneous_above,
+    settings: Mapping[str, Any] | None = None,
 ) -> None:
     """Compare the kernels of DDConv and SVTD with two independent runs of GATE, medium by medium.
 
@@ -67,7 +67,7 @@ def compare_kernels(
             `mean_range_mm` of every model and of `gate`), `profiles` (TSV: medium, model, axis, position_mm, line, projection) and
             `kernels` (HDF5: a dataset (media, K, K, K) a model, `mu`, and the media's names).
         epsilon: As for `measures.kl_divergence`.
-        heterogeneous_above: As in `DDConvSettings`.
+        settings: Keys of `DDConvSettings`.
 
     Raises:
         InputError: the sets are of different media, isotopes, voxels or sources, are one run given twice, or the predictor or kernels
@@ -92,7 +92,7 @@ def compare_kernels(
     found: dict[str, Array] = {
         "gate": kernels_of(joined(first, second), own.kernel_size, own.tail),
         "svtd": svtd_kernels(media, homogeneous),
-        "ddconv": with_shared(network, media, homogeneous, heterogeneous_above),
+        "ddconv": with_shared(network, media, predictor, homogeneous, DDConvSettings(**(settings or {}))),
         "network": network,
     }
     distances, profiles = [], []
@@ -153,15 +153,15 @@ def predicted(media: Array, predictor: "Predictor", batch: int = 64) -> Array:
     return np.concatenate([predictor.kernels(part).cpu().numpy() for part in parts])
 
 
-def with_shared(network: Array, media: Array, kernels: MaterialKernels, heterogeneous_above: float) -> Array:
-    """Predicted kernels (N, K, K, K), but the material's own in media that are homogeneous as far as positrons get."""
-    middle, applied = (media.shape[-1] // 2,) * 3, network.copy()
-    outside = list(kernels.mu_per_cm).index(WATER)
+def with_shared(network: Array, media: Array, predictor: "Predictor", homogeneous: MaterialKernels, settings: DDConvSettings) -> Array:
+    """Predicted kernels (N, K, K, K), but the one of its material in media that are homogeneous as far as positrons get."""
+    middle, applied, materials = (media.shape[-1] // 2,) * 3, network.copy(), predictor.description.materials
+    kernels = shared_kernels(predictor, homogeneous if settings.shared == "simulated" else None)
     for index, mu in enumerate(media):
-        labels = material_labels(mu, kernels.mu_per_cm)
-        material = int(homogeneous_labels(labels, kernels.kernels, outside, heterogeneous_above, threads=1)[middle])
+        labels = material_labels(mu, materials, settings.nearest, settings.air)
+        material = int(homogeneous_map(labels, kernels, list(materials), settings, threads=1)[middle])
         if material >= 0:
-            applied[index] = kernels.kernels[material]
+            applied[index] = kernels[material]
     return applied
 
 

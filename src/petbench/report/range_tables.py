@@ -61,7 +61,12 @@ STRATEGIES = {
     "gate": "GATE",
     "activity": "Activity",
 }
-GROUPS = {"homogeneous": "homogeneous media", "geometric": "geometric phantoms", "random": "held-out random media"}
+GROUPS = {
+    "homogeneous": "homogeneous media",
+    "geometric": "geometric phantoms",
+    "random": "held-out random media",
+    "official": "held-out random media, as its authors draw them",
+}
 TEXT = ("medium", "model", "quantity")
 
 
@@ -103,20 +108,23 @@ def _accuracy(experiment: Mapping[str, Any], files: Files, titles: Mapping[str, 
 
 def _by_group(found: "Mapping[str, DataFrame]") -> Summary:
     quantities = ("l1", "l1_ratio", "kl", "kl_ratio")
+    kind_of = r"^(geometric|random|official)-"
+    groups = {title: table["medium"].str.extract(kind_of)[0].fillna("homogeneous") for title, table in found.items()}
+    kinds = [kind for kind in GROUPS if any((group == kind).any() for group in groups.values())]
     rows: dict[str, tuple[Cells, ...]] = {}
     for title, table in found.items():
-        group = table["medium"].str.extract(r"^(geometric|random)-")[0].fillna("homogeneous")
+        group = groups[title]
         for model, name in (("svtd", "SVTD"), ("ddconv", title), ("network", f"{title}, network alone")):
             own = table[table["model"] == model]
             cells = tuple(
                 _mean(own.loc[(group[own.index] == kind) & (own["quantity"] == quantity), "value"])
-                for kind in GROUPS
+                for kind in kinds
                 for quantity in quantities
             )
             # SVTD is the same beside every predictor of one kernel size.
             if model != "svtd" or cells not in rows.values():
                 rows[f"{name}, as wide as {title}" if name in rows else name] = cells
-    headings = tuple((METRICS[quantity], label) for label in GROUPS.values() for quantity in quantities)
+    headings = tuple((METRICS[quantity], label) for label in (GROUPS[kind] for kind in kinds) for quantity in quantities)
     return Summary("Kernels against GATE", headings, tuple(rows.items()))
 
 
