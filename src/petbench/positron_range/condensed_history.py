@@ -43,7 +43,7 @@ class CondensedHistory:
         InputError: a value that is out of range, or an unknown material.
     """
 
-    energy_ratio: float = 0.85
+    energy_ratio: float = 0.8
     stop_kev: float = 20.0
     single_loss_kev: float = 100.0
     single_loss_share: float = 0.2
@@ -89,7 +89,9 @@ class CondensedHistory:
         )
         middle = np.sqrt(rungs.energies_mev[1:] * rungs.energies_mev[:-1]) / REFERENCE_MEV
         factors = np.stack([self.scattering.get(name, 1.0) * middle ** self.slope.get(name, 0.0) for name in names])
-        columns = (rungs.length_mm, rungs.spread, rungs.scattering * factors, rungs.collisions, rungs.annihilations)
+        scattering = rungs.scattering * factors
+        bend, shortening = hinges(scattering, rungs.rise)
+        columns = (rungs.length_mm, rungs.spread, scattering, rungs.collisions + rungs.annihilations, rungs.annihilations, bend, shortening)
         return rungs, np.ascontiguousarray(np.stack(columns, axis=-1))
 
 
@@ -203,6 +205,30 @@ def starting_points(source: PointSource | ActivitySource, edges_mm: Points, seed
     voxels = np.searchsorted(share, numbers[:, 3] * share[-1], side="right")
     index = np.stack(np.unravel_index(voxels, source.activity.shape), axis=1)
     return (index + numbers[:, :3] - np.array(source.activity.shape) / 2) * edges_mm, energies
+
+
+def hinges(scattering: Points, rise: Points) -> tuple[Points, Points]:
+    """Where the hinge of a rung lies, and how much shorter than its path the rung is made, so that the means of its displacement along the
+    direction before it and along that after it are those of scattering all along.
+
+    A hinge at a share h of the way deflects by all of the scattering K: along the first direction the rung reaches h + (1 - h) exp(-K) of its
+    path, along the last one h exp(-K) + 1 - h, for the integrals of exp(-K(s)) and exp(K(s) - K) over it.
+
+    Args:
+        scattering: K, of any shape.
+        rise: As in `positron_physics.Ladder`.
+
+    Returns:
+        `bend`, so that h = u + bend u (1 - u) of an even u has the right mean, and the share by which the path is shortened.
+    """
+    nodes, weights = np.polynomial.legendre.leggauss(8)
+    x, weights = (nodes + 1) / 2, weights / 2
+    behind = scattering[..., None] * (x - rise[..., None] * x * (1 - x))
+    before, after = (np.exp(-behind) @ weights, np.exp(behind - scattering[..., None]) @ weights)
+    straight = np.exp(-scattering)
+    kept = (before + after) / (1 + straight)
+    mean = 0.5 + (before - after) / (2 * kept * -np.expm1(-scattering))
+    return 6 * (mean - 0.5), 1 - kept
 
 
 @cache

@@ -1,8 +1,8 @@
 """The compiled loop of the fast engine: one positron at a time, from its start to its end, by condensed histories.
 
 A positron comes down a ladder of energies. On a rung it goes a random share of the way, is deflected by what the whole rung scatters (the
-random hinge of Salvat et al., PENELOPE), and goes the rest; because the hinge lies evenly on the way, the material met there stands for
-those of the way. Boundaries between voxels are crossed without a stop: what is counted is the share of the rung that a length in a
+random hinge of Salvat et al., PENELOPE), and goes the rest; because the hinge lies all but evenly on the way, the material met there
+stands for those of the way. `condensed_history.hinges` places it so that long steps go as far as many short ones. Boundaries between voxels are crossed without a stop: what is counted is the share of the rung that a length in a
 material takes. A single large loss or an annihilation in flight happens at the hinge.
 
 Random numbers are Philox4x32-10 (Salmon et al., Parallel random numbers: as easy as 1, 2, 3, SC11): a function of the seed, the positron's
@@ -22,7 +22,7 @@ MULTIPLY = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
 WEYL = (np.uint64(0x9E3779B9), np.uint64(0xBB67AE85))
 UNIT = 2.0**-32
 # Columns of the table of what happens on a rung.
-LENGTH, SPREAD, SCATTERING, COLLISIONS, ANNIHILATIONS = range(5)
+LENGTH, SPREAD, SCATTERING, EVENTS, ANNIHILATIONS, BEND, SHORTENING = range(7)
 ELECTRON_MASS_MEV = 0.51099895
 ROOT_3 = np.sqrt(3.0)  # an even distribution of this half-width has a standard deviation of 1
 
@@ -64,7 +64,8 @@ def deflection(scattering: float, widths: Doubles, per_width: float, u: float) -
     width = widths[index] + (place - index) * (widths[index + 1] - widths[index])
     if width < 1e-12:
         return 1.0
-    return max(-1.0, 1.0 + width * np.log(u + (1.0 - u) * np.exp(-2.0 / width)))
+    least = np.exp(-2.0 / width) if width > 0.05 else 0.0
+    return max(-1.0, 1.0 + width * np.log(u + (1.0 - u) * least))
 
 
 @numba.njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
@@ -121,17 +122,18 @@ def fly(
             rung = min(max(int(np.log(energy / energies[0]) * ratio), 0), rungs - 1)
             left = min(1.0, (energy - energies[rung + 1]) / (energies[rung] - energies[rung + 1]))
             at_energy = False
-        hinge, u1, u2, u3 = uniforms(seed, particle, block)
+        u0, u1, u2, u3 = uniforms(seed, particle, block)
         block += np.uint64(1)
         # 16 bits each say how long the way is and where the deflection points
         high = np.floor(u2 * 65536.0)
         stretch = (high + 0.5) / 65536.0
         phi = 2.0 * np.pi * (u2 * 65536.0 - high)
         stretch = 1.0 + min(1.0, ROOT_3 * table[own, rung, SPREAD] / np.sqrt(left)) * (2.0 * stretch - 1.0)
+        hinge = u0 + table[own, rung, BEND] * u0 * (1.0 - u0)
         for leg in range(2):
             share = left * (hinge if leg == 0 else 1.0 - hinge)
             while True:
-                way = table[own, rung, LENGTH] * stretch
+                way = table[own, rung, LENGTH] * (1.0 - table[own, rung, SHORTENING] * left * left) * stretch
                 length = share * way
                 step = min(fx, fy, fz)
                 if length <= step:
@@ -153,11 +155,11 @@ def fly(
             if leg == 1:
                 break
             scattering = table[own, rung, SCATTERING] * left
-            collisions, annihilations = table[own, rung, COLLISIONS] * left, table[own, rung, ANNIHILATIONS] * left
-            if u3 > np.exp(-collisions - annihilations):
+            events = table[own, rung, EVENTS] * left
+            if u3 < events and u3 < -np.expm1(-events):
                 v0, v1, v2, v3 = uniforms(seed, particle, block)
                 block += np.uint64(1)
-                if v0 * (collisions + annihilations) < annihilations:
+                if v0 * events < table[own, rung, ANNIHILATIONS] * left:
                     place[0], place[1], place[2] = x, y, z
                     return
                 now = energies[rung + 1] + left * (1.0 - hinge) * (energies[rung] - energies[rung + 1])

@@ -12,11 +12,13 @@ from torch import Tensor
 
 from petbench.positron_range.condensed_kernels import (
     ANNIHILATIONS,
-    COLLISIONS,
+    BEND,
     ELECTRON_MASS_MEV,
+    EVENTS,
     LENGTH,
     ROOT_3,
     SCATTERING,
+    SHORTENING,
     SPREAD,
 )
 
@@ -142,7 +144,7 @@ class DeviceTransport:
         share = share.clone()
         while len(walking):
             some = flight.where(walking)
-            way = self._row(some, LENGTH) * stretch[walking]
+            way = self._row(some, LENGTH) * (1 - self._row(some, SHORTENING) * some.left**2) * stretch[walking]
             length, (step, axis) = share[walking] * way, some.to_face.min(dim=1)
             crosses = length > step
             moved = torch.where(crosses, step, length)
@@ -166,7 +168,8 @@ class DeviceTransport:
 
     def _step(self, flight: Flight, seed: int) -> Tensor:
         """One rung of each, or its part up to a large loss. Returns whose flight is over."""
-        hinge, u1, u2, u3 = uniforms(seed, flight.particle, flight.block)
+        u0, u1, u2, u3 = uniforms(seed, flight.particle, flight.block)
+        hinge = u0 + self._row(flight, BEND) * u0 * (1 - u0)
         flight.block = flight.block + 1
         high = torch.floor(u2 * 65536)
         spread = (ROOT_3 * self._row(flight, SPREAD) / torch.sqrt(flight.left)).clamp(max=1)
@@ -174,11 +177,11 @@ class DeviceTransport:
         phi = 2 * torch.pi * (u2 * 65536 - high)
         self._walk(flight, flight.left * hinge, stretch)
         scattering = self._row(flight, SCATTERING) * flight.left
-        collisions, annihilations = (self._row(flight, column) * flight.left for column in (COLLISIONS, ANNIHILATIONS))
-        happens = u3 > torch.exp(-collisions - annihilations)
+        events = self._row(flight, EVENTS) * flight.left
+        happens = u3 < -torch.expm1(-events)
         v0, v1, v2, v3 = uniforms(seed, flight.particle, flight.block)
         flight.block = flight.block + happens
-        annihilated = happens & (v0 * (collisions + annihilations) < annihilations)
+        annihilated = happens & (v0 * events < self._row(flight, ANNIHILATIONS) * flight.left)
         upper, lower = self.energies[flight.rung], self.energies[flight.rung + 1]
         now = lower + flight.left * (1 - hinge) * (upper - lower)
         least = self.least_loss[flight.rung] / now

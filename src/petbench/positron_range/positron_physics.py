@@ -183,6 +183,7 @@ class Ladder:
         length_mm: Mean path on the rung.
         spread: Standard deviation of that path over its mean.
         scattering: The mean of 1 - cos(angle) gathered on it, as if angles were small.
+        rise: How its density a length grows along the rung, from 1 - rise to 1 + rise times its mean.
         collisions: Large losses on it, in the limit of small ones (`bhabha_limit`).
         annihilations: In flight, on it.
         least_loss_mev: (rungs,), losses larger than this are single ones.
@@ -192,6 +193,7 @@ class Ladder:
     length_mm: Array
     spread: Array
     scattering: Array
+    rise: Array
     collisions: Array
     annihilations: Array
     least_loss_mev: Array
@@ -224,13 +226,15 @@ def ladder(names: tuple[str, ...], highest_mev: float, lowest_mev: float, ratio:
         total: Array = values @ weights * width / 2
         return total
 
-    rows: dict[str, list[Array]] = {key: [] for key in ("length_mm", "spread", "scattering", "collisions", "annihilations")}
+    rows: dict[str, list[Array]] = {key: [] for key in ("length_mm", "spread", "scattering", "rise", "collisions", "annihilations")}
     for name in names:
         one = matter(name)
         path = integral(lambda _, energy: np.ones_like(energy), one)
         rows["length_mm"].append(10 * path)
         rows["spread"].append(np.sqrt(integral(lambda of, energy: straggling(of, energy, threshold), one, 3)) / path)
         rows["scattering"].append(integral(transport_cross_section, one))
+        density = transport_cross_section(one, edges)
+        rows["rise"].append((density[1:] - density[:-1]) / (density[1:] + density[:-1]))
         rows["collisions"].append(integral(lambda of, energy: bhabha_limit(of, energy, threshold), one))
         rows["annihilations"].append(integral(annihilation, one))
     return Ladder(edges, *(np.stack(rows[key]) for key in rows), least_loss_mev=least)
