@@ -87,6 +87,7 @@ class Paths:
     media = _Below("positron_range/psf_sets/{psf_set}/media.h5")
     psf_chunk = _Below("positron_range/psf_sets/{psf_set}/chunk-{chunk}.h5")
     psf = _Below("positron_range/psf_sets/{psf_set}/psf.h5")
+    calibration = _Below("positron_range/calibrations/{calibration}.json")
     predictor = _Below("positron_range/predictors/{predictor}/model.safetensors")
     predictor_history = _Below("positron_range/predictors/{predictor}/history.tsv")
     predictor_cost = _Below("positron_range/predictors/{predictor}/cost.json")

@@ -42,6 +42,7 @@ class Scale:
         self.psf_sets: Mapping[str, Entry] = entries["psf_sets"]
         self.predictors: Mapping[str, Entry] = entries["predictors"]
         self.torsos: Mapping[str, Entry] = entries["torsos"]
+        self.calibrations: Mapping[str, Entry] = entries["calibrations"]
         self.ranges, self.experiments = _parted(entries["experiments"], lambda entry: entry["kind"] in RANGE_KINDS)
         phantoms, labs = _parted(self.datasets, lambda entry: entry["source"] in ("phantom", "brainweb"))
         self.phantoms, self.labs = list(phantoms), list(labs)

@@ -32,8 +32,8 @@ def load(config: Mapping[str, Any], basedir: str | Path) -> Entry:
         basedir: The folder that holds `config/`.
 
     Returns:
-        `scale`, `run`, and the resolved `experiments`, `datasets`, `methods`, `scanners`, `psf_sets`, `predictors` and `torsos` that they
-        need, keys sorted.
+        `scale`, `run`, and the resolved `experiments`, `datasets`, `methods`, `scanners`, `psf_sets`, `predictors`, `torsos` and
+        `calibrations` that they need, keys sorted.
 
     Raises:
         InputError: anything a user can mend, in one line.
