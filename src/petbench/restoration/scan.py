@@ -17,7 +17,7 @@ from petbench.data.nifti import Image, canonical, read_volume, voxel_mm, write_v
 from petbench.device import device_name
 from petbench.errors import InputError
 from petbench.files import atomic, checksum, write_json
-from petbench.methods.base import Restorer
+from petbench.methods.base import ACQUISITION, Restorer
 from petbench.methods.diffusion import Diffusion, Sampler
 from petbench.preprocess.prepare import normalise
 from petbench.preprocess.registration import overlay, register
@@ -77,6 +77,8 @@ def restore_scan(
             " nothing of a restored image's activity; train with mode low_dose."
         )
     if more := sorted(set(description.inputs) - {"low_dose", "mr"}):
+        if more[0] == ACQUISITION:
+            raise InputError(f"{weights}: reconstructs scans, and an image is given; give the weights of a method that restores images.")
         raise InputError(
             f"{weights}: restores a low dose with its {more[0]}, which another method makes first and a scan alone does not have;"
             " give the weights of that method."
