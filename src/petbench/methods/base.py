@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from petbench.errors import InputError
 from petbench.physics.plane_scans import PlaneScans
 
-
 Input = TypeVar("Input", Tensor, PlaneScans)
 
 

@@ -1,4 +1,4 @@
-"""FBSEM: expectation maximisation unrolled, each step drawn to what a learnt network makes of the image (Mehranian and Reader, TRPMS 2021)."""
+"""FBSEM: EM unrolled, each step drawn to what a learnt network makes of the image (Mehranian and Reader, TRPMS 2021)."""
 
 import math
 from collections.abc import Iterator, Mapping

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -31,10 +32,11 @@ class ResidualRegulariser(nn.Module):
         norm = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}[spatial_dims]
         sizes = [in_channels, *[channels] * (layers - 1), 1]
         parts: list[nn.Module] = []
-        for before, after in zip(sizes, sizes[1:], strict=False):
-            parts += [convolution(spatial_dims, before, after, kernel_size=3), norm(after), nn.ReLU()]
+        for before, after in pairwise(sizes):
+            last = norm(after)
+            parts += [convolution(spatial_dims, before, after, kernel_size=3), last, nn.ReLU()]
+        nn.init.constant_(last.weight, last_scale)
         self.layers = nn.Sequential(*parts[:-1])
-        nn.init.constant_(self.layers[-1].weight, last_scale)
 
     def forward(self, image: Tensor, beside: Tensor | None = None) -> Tensor:
         """The regularised image (B, 1, *spatial), not negative."""

@@ -80,9 +80,7 @@ def _corner(image: Image, affine: NDArray[np.float64], shape: Sequence[int], whe
     index = np.linalg.inv(image.affine) @ affine
     corner = np.round(index[:3, 3]).astype(int)
     if not np.allclose(index, np.block([[np.eye(3), corner[:, None]], [np.zeros((1, 3)), np.ones((1, 1))]]), atol=1e-3):
-        raise InputError(
-            f"{where}: its voxels are not the scanner's, on which sinograms are reconstructed; remove preprocess/grid/voxel_mm."
-        )
+        raise InputError(f"{where}: its voxels are not the scanner's, on which scans are reconstructed; remove preprocess/grid/voxel_mm.")
     middles = 2 * corner[:2] + np.asarray(shape[:2]) - np.asarray(image.shape[:2])
     if middles.any() or corner[2] < 0 or corner[2] + shape[2] > image.shape[2]:
         raise InputError(

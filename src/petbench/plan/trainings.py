@@ -127,7 +127,7 @@ class Trainings:
 
     def takes_acquisition(self, method: str) -> bool:
         """Whether a method reconstructs a scan."""
-        return ACQUISITION in self.scale.methods[method]["restore"]["inputs"]
+        return ACQUISITION in self.scale.methods[method]["restore"].get("inputs", [])
 
     def acquisition(self, dataset: str, dose: str, domain: str, subject: str) -> str:
         """Path of what is said of a subject's scan beside its planes."""

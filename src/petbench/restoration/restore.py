@@ -326,7 +326,7 @@ def _restored(
         # Taken before operations are counted, which forgoes fused attention and so takes more.
         spent = {"restore_seconds": progress.seconds, "restore_cpu_seconds": progress.cpu_seconds, "restore_peak_mb": peak_mb(device)}
         empty = torch.zeros((1, 1, *spatial_shape(window)), device=device)
-        beside = dict.fromkeys(more, empty) | ({} if scan is None else {ACQUISITION: scan.planes([0]).to(device)})
+        beside: dict[str, Any] = dict.fromkeys(more, empty) | ({} if scan is None else {ACQUISITION: scan.planes([0]).to(device)})
         cost = complexity(restorer, [None if one is None else empty for one in (low_dose, mr)], **beside)
         facts = {
             "Weights": {

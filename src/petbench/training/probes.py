@@ -121,8 +121,8 @@ def blank_scans(spatial: Sequence[int], count: int) -> PlaneScans:
 
 def plane_scanner(spatial: Sequence[int]) -> Scanner:
     """A scanner of one plane that sees slices of a size, its bins a voxel wide."""
-    side = max(spatial)
-    return Scanner("probe", side * 4.0, 8 * side, "uniform", side, 4.0, side, 1, 4.0, (*spatial[:2], 1), (4.0, 4.0, 4.0), side * 4.0)
+    side, image = max(spatial), (spatial[0], spatial[1], 1)
+    return Scanner("probe", side * 4.0, 8 * side, "uniform", side, 4.0, side, 1, 4.0, image, (4.0, 4.0, 4.0), side * 4.0)
 
 
 class _CutError(Exception):

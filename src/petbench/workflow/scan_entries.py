@@ -25,9 +25,7 @@ def left_out(
     """
     possible = experiment.get("where_possible", [])
     if wrong := [row for row in possible if row not in experiment["rows"] or not takes_scans(methods, row)]:
-        raise InputError(
-            f"{where}: where_possible: {wrong[0]!r} is no row that reconstructs scans, which alone can lack them; take it out."
-        )
+        raise InputError(f"{where}: where_possible: {wrong[0]!r} is no row that reconstructs scans; take it out.")
     cells = []
     for row in (row for row in experiment["rows"] if takes_scans(methods, row)):
         shown = False
