@@ -6,6 +6,7 @@ rule train:
         split=PATHS.split,
         data=PLAN.trainings.data,
         contexts=or_stop(PLAN.trainings.contexts),
+        acquisitions=PLAN.trainings.acquisitions,
         init=PLAN.trainings.start,
     output:
         weights=ensure(PATHS.weights, non_empty=True),

@@ -35,5 +35,6 @@ with job(snakemake) as run:
         init=next(iter(run.input.init), None),
         part=run.params.part,
         contexts=list(run.input.contexts),
+        acquisitions=list(run.input.acquisitions),
         checkpoint_seconds=run.config.get("checkpoint_seconds", 60.0),
     )

@@ -66,6 +66,8 @@ class Paths:
     prepared_mr = _Below("{dataset}/{dose}/prepared/{domain}/sub-{subject}/mr.npy")
     prepared_regions = _Below("{dataset}/{dose}/prepared/{domain}/sub-{subject}/regions.npy")
     prepared_index = _Below("{dataset}/{dose}/prepared/{domain}/sub-{subject}/index.npy")
+    plane_scans = _Below("{dataset}/{dose}/prepared/{domain}/sub-{subject}/acquisition.npy")
+    plane_scans_parameters = _Below("{dataset}/{dose}/prepared/{domain}/sub-{subject}/acquisition.json")
     mr_only = _Below("{dataset}/{dose}/prepared/{domain}/mr_only/sub-{subject}/prepared.json")
     mr_only_mr = _Below("{dataset}/{dose}/prepared/{domain}/mr_only/sub-{subject}/mr.npy")
     mr_only_index = _Below("{dataset}/{dose}/prepared/{domain}/mr_only/sub-{subject}/index.npy")

@@ -117,6 +117,9 @@ class Records(AfterTraining):
             "simulate_from_image": [dataset for dataset in low_doses - phantoms if self.images.simulated(dataset)],
             "register": datasets,
             "prepare": datasets - synthetic,
+            "prepare_acquisition": [
+                training for training in self.trainings_behind(experiment) if self.trainings.takes_acquisition(training.method)
+            ],
             "normalise_mr": synthetic,
             "normalise_pet": synthetic,
             "prepare_maps": synthetic,

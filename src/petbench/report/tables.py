@@ -176,18 +176,23 @@ def build_table(
     own = own[own["method"].isin(experiment["rows"]) & own["place"].isin([column.place for column in columns])]
     cells: dict[tuple[str, str, str], Cell] = {}
     known, left_out = dict.fromkeys(shown, False), 0
+    unscanned = experiment.get("left_out", [])
     own_notes = [*_copies(own)]
+    if unscanned:
+        names = ", ".join(dict.fromkeys(titles.get(row, row) for *_, row in unscanned))
+        own_notes.append(f"{names}: n/a where a data set has images and no scans, which the method reconstructs.")
     for column in columns:
         here = own[own["place"] == column.place]
         for metric in column.metrics:
             where = measured_in(metric.name, column.region)
-            if lacking := [method for method in experiment["rows"] if not _measured(here, method, metric.name, reference, where)]:
+            rows = [row for row in experiment["rows"] if [*column.place.split("/"), row] not in unscanned]
+            if lacking := [method for method in rows if not _measured(here, method, metric.name, reference, where)]:
                 raise InputError(
                     f"{lacking[0]} on {column.place}: {metric.name} against {reference} in region {where} is in no metrics.tsv;"
                     " evaluate that method or take it out of the experiment's rows."
                 )
             summary = summarise(here, metric.name, reference, where)
-            found = {method: _cell(summary, method) for method in experiment["rows"]}
+            found = {method: _cell(summary, method) if method in rows else Cell() for method in experiment["rows"]}
             cells |= {(method, column.key, metric.name): cell for method, cell in ranked(found, metric).items()}
             # The standard dose has no similarity to itself: it is n/a by what it is, not by what is missing.
             compared = summary[summary["method"] != STANDARD_ROW]

@@ -12,7 +12,7 @@ from petbench.data.nifti import Image, canonical, read_acquired, voxel_mm, write
 from petbench.device import device_name
 from petbench.errors import InputError
 from petbench.files import checksum, write_json
-from petbench.methods.base import Restorer
+from petbench.methods.base import ACQUISITION, Restorer
 from petbench.methods.diffusion import Diffusion, Sampler
 from petbench.preprocess.likeness import BOUNDS, Distance, distances
 from petbench.preprocess.plausible import check_pet
@@ -80,6 +80,8 @@ def restore_scan(
             " nothing of a restored image's activity; train with mode low_dose."
         )
     if more := sorted(set(description.inputs) - {"low_dose", "mr"}):
+        if more[0] == ACQUISITION:
+            raise InputError(f"{weights}: reconstructs scans, and an image is given; give the weights of a method that restores images.")
         raise InputError(
             f"{weights}: restores a low dose with its {more[0]}, which another method makes first and a scan alone does not have;"
             " give the weights of that method."
