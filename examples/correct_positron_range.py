@@ -1,7 +1,7 @@
 """Reconstruct a Ga-68 source in lung beside water with and without its positrons' range in the model.
 
-`python examples/correct_positron_range.py results/demo/positron_range/psf_sets/ga68_materials/psf.h5`: point spread functions in homogeneous
-materials by GATE. With a trained predictor as well, `positron_range("ddconv", ..., weights=FILE)` is the operator of DDConv.
+`python examples/correct_positron_range.py results/demo/positron_range/psf_sets/ga68_materials/psf.h5`: point spread functions in
+homogeneous materials by GATE. With a trained predictor as well, `positron_range("ddconv", ..., weights=FILE)` is the operator of DDConv.
 """
 
 import sys

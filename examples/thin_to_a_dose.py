@@ -23,7 +23,6 @@ reconstruction = {"iterations": 3, "subsets": 12, "psf_mm": 0.0, "post_filter_mm
 images = {name: image_of(scan, reconstruction, scanner) for name, scan in (("standard", standard), ("low", low))}
 kept = low.data.prompts.sum() / standard.data.prompts.sum()
 head = images["standard"] > 0.2 * images["standard"].max()
+level = images["low"][head].mean() / images["standard"][head].mean()
 noise = (images["low"] - images["standard"])[head].std() / images["standard"][head].mean()
-print(
-    f"{kept:.4f} of the counts; level {images['low'][head].mean() / images['standard'][head].mean():.3f} of the standard dose's, noise {noise:.2f} of it"
-)
+print(f"{kept:.4f} of the counts; level {level:.3f} of the standard dose's, noise {noise:.2f} of it")

@@ -38,18 +38,21 @@ seen = halved.to("cpu")
 
 
 def restore() -> torch.Tensor:
+    """The image in 10 kBq/ml: the reconstruction and what the network adds, above zero."""
     return nn.functional.softplus(noisy + network(noisy[None, None])[0, 0], beta=50)
 
 
 def error(image: torch.Tensor) -> float:
+    """Root mean square of its distance from the truth, in Bq/ml."""
     return float((10_000 * image - torch.from_numpy(truth)).square().mean().sqrt())
 
 
 print(f"reconstruction: {error(noisy):,.0f} Bq/ml from the truth")
-for step in range(32):
+STEPS = 32
+for _ in range(STEPS):
     expected = seen.expected(10_000 * restore()) + 1e-3
     loss = (expected - others * expected.log()).mean()  # Poisson, of the other half
     optimiser.zero_grad()
     loss.backward()
     optimiser.step()
-print(f"after {step + 1} steps: {error(restore().detach()):,.0f} Bq/ml from the truth, which it never saw")
+print(f"after {STEPS} steps: {error(restore().detach()):,.0f} Bq/ml from the truth, which it never saw")

@@ -48,13 +48,13 @@ def test_a_scan_is_thinned_to_a_dose(run, tmp_path):
     scanner = Scanner.from_entry(yaml.safe_load(entry.read_text()))
     truth = np.zeros(scanner.image_shape, np.float32)
     truth[14:30, 14:30, 10:30] = 10_000
-    simulation = {"counts": 3e6, "psf_mm": 0.0, "randoms_fraction": 0.2, "scatter_fraction": 0.3}
+    simulation = {"counts": 1e7, "psf_mm": 0.0, "randoms_fraction": 0.2, "scatter_fraction": 0.3}
     scan = acquire(truth, None, scanner, simulation, Dose("fraction", 1.0, "thinning", 1.0, 1.0), seed=0)
     write_acquisition(tmp_path / "scan.h5", scan, scanner)
     ((kept, level, noise),) = run("thin_to_a_dose.py", tmp_path / "scan.h5", entry, 0.04)
     assert kept == pytest.approx(0.04, rel=0.02)
     assert level == pytest.approx(1, abs=0.08)  # where the standard dose is high, its own noise is
-    assert 0.05 < noise < 0.6
+    assert 0.2 < noise < 1  # of few counts, more in the example's own scan
 
 
 def test_a_volume_is_restored_step_by_step(run, tmp_path):
