@@ -5,7 +5,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from petbench.methods.base import MORE_INPUTS
+from petbench.methods.base import blank
 from petbench.methods.build import build
 from petbench.networks import cvt, diffusion_unet, multi_kernel, pyramid, restormer
 
@@ -87,9 +87,8 @@ def test_at_published_size_every_attention_can_be_fused(name):
     dims = train["network"].get("spatial_dims", 3)
     with torch.device("meta"), torch.no_grad(), Attentions() as seen:
         method = build(entry(name)["module"], train).eval()
-        image = torch.empty(1, 1, *[{3: 64, 2: 256}[dims]] * dims)
-        more = {kind: image for kind in entry(name)["restore"]["inputs"] if kind in MORE_INPUTS}
-        getattr(method, "evaluate", method.restore)(image, image, **more)
+        images, more = blank(["low_dose", "mr", *entry(name)["restore"]["inputs"]], [{3: 64, 2: 256}[dims]] * dims)
+        getattr(method, "evaluate", method.restore)(*images, **more)
     for call in seen.calls:
         assert {tensor.ndim for tensor in call} == {4}
         assert {tensor.stride(-1) for tensor in call} == {1}

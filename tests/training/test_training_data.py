@@ -77,6 +77,19 @@ def test_a_context_is_cut_where_the_other_volumes_are(tmp_path, prepared):
     assert isinstance(windows.volumes[0]["context"], np.memmap)
 
 
+def test_coordinates_of_windows_are_made_where_they_lie(prepared):
+    windows = open_windows(prepared, ["low_dose", "coordinates"])
+    assert windows.volumes[0].keys() == {"low_dose"}
+    last = len(windows) - 1
+    found = windows.batch([0, last])["coordinates"]
+    assert found.shape == (2, 3, 16, 16, 16)
+    assert found.dtype == torch.float32
+    (_, *corner), shape = windows.index[last], windows.volumes[-1]["low_dose"].shape
+    expected = [2 * (first + 15) / (size - 1) - 1 for first, size in zip(corner, shape, strict=True)]
+    np.testing.assert_allclose(found[1, :, -1, -1, -1], expected, rtol=1e-6)
+    assert found[0, :, 0, 0, 0].tolist() == [-1, -1, -1]
+
+
 def test_slices_are_two_dimensional(tmp_path, prepare_subject):
     path = prepare_subject(tmp_path / "a", 1, shape=(16, 16, 5), window=[16, 16, 1], stride=[16, 16, 1])
     batch = open_windows([path], KINDS).batch([4, 2])

@@ -1,6 +1,6 @@
 """What every method is to the training engine and to whoever restores an image."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, NotRequired, TypedDict, cast
 
 import torch
@@ -10,23 +10,32 @@ from petbench.errors import InputError
 
 
 class Batch(TypedDict):
-    """Windows of one or several subjects, each (B, 1, *spatial).
+    """Windows of one or several subjects, each (B, 1, *spatial), but `coordinates`, (B, 3, *spatial).
 
     PET is divided by a robust percentile of the subject's low dose, so it is about [0, 1] with values above 1; MR is about [0, 1]. Where
     PET is made of MR alone there is no low dose, and each image fills [0, 1]. `context` is what another method restored of the low dose,
-    scaled alike. What an entry's `train.supervision` names comes too:
+    scaled alike; `coordinates` say where each voxel lies in its volume, from -1 to 1 along x, y and z. What an entry's
+    `train.supervision` names comes too:
     `regions`, whole numbers (B, 1, *spatial), 0 outside; `diagnosis` (B,), 1 for the group that is looked for.
     """
 
     low_dose: NotRequired[Tensor]
     mr: NotRequired[Tensor]
     context: NotRequired[Tensor]
+    coordinates: NotRequired[Tensor]
     standard_dose: Tensor
     regions: NotRequired[Tensor]
     diagnosis: NotRequired[Tensor]
 
 
-MORE_INPUTS = ("context",)
+class More(NamedTuple):
+    """An input beside the low dose and MR: how many channels it has, and whether it is PET, scaled as the low dose is."""
+
+    channels: int
+    is_pet: bool
+
+
+MORE_INPUTS = {"context": More(1, is_pet=True), "coordinates": More(3, is_pet=False)}
 """What `restore/inputs` may name beside the low dose and MR."""
 
 
@@ -115,7 +124,7 @@ class Restorer(Trained):
         Args:
             low_dose: Scaled low-dose PET, or none.
             mr: Scaled MR, or none.
-            more: What else the entry's `restore/inputs` name, of `MORE_INPUTS`; each is (B, 1, *spatial).
+            more: What else the entry's `restore/inputs` name, of `MORE_INPUTS`; each is (B, channels, *spatial).
         """
         raise NotImplementedError
 
@@ -123,6 +132,15 @@ class Restorer(Trained):
 def more_inputs(batch: Mapping[str, Any]) -> dict[str, Tensor]:
     """Those of `MORE_INPUTS` that a batch holds."""
     return {name: batch[name] for name in MORE_INPUTS if name in batch}
+
+
+def blank(
+    inputs: Sequence[str], spatial: Sequence[int], device: str | torch.device | None = None
+) -> tuple[list[Tensor | None], dict[str, Tensor]]:
+    """One window of zeros for each of an entry's `restore/inputs`: low dose and MR, none where it is not among them, and more by name."""
+    images = [torch.zeros((1, 1, *spatial), device=device) if name in inputs else None for name in ("low_dose", "mr")]
+    more = {name: torch.zeros((1, MORE_INPUTS[name].channels, *spatial), device=device) for name in inputs if name in MORE_INPUTS}
+    return images, more
 
 
 def batch_parts(batch: Batch, parts: int) -> list[Batch]:

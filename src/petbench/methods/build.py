@@ -11,7 +11,7 @@ from petbench.errors import InputError
 from petbench.methods.base import Restorer
 
 Part = TypeVar("Part")
-SHARED = {"base", "build", "adversarial", "diffusion", "synthesis"}
+SHARED = {"base", "build", "adversarial", "diffusion", "edm", "synthesis"}
 
 
 def modules() -> list[str]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from petbench.errors import InputError
 from petbench.files import open_array, read_json
 from petbench.methods.base import Batch
-from petbench.preprocess.windows import spatial_shape, window_slices
+from petbench.preprocess.places import PLACED, cut, placed_among
 
 DIAGNOSIS = "diagnosis"
 """What a training may be told of a person beside volumes."""
@@ -35,23 +35,24 @@ class Windows:
 
     Attributes:
         volumes: For each subject, its volumes by kind, memory-mapped; all have the same kinds.
+        placed: Kinds of data that follow from where a window lies, of `petbench.preprocess.places`.
         diagnosis: For each subject, 1 in the group that is looked for and 0 in the other; empty where it is not asked for.
         index: Subject number and first voxel of each window, (number of windows, 4).
         window: Size of a window in voxels, (3,).
     """
 
     volumes: list[dict[str, NDArray[np.generic]]]
+    placed: list[str]
     diagnosis: list[float]
     index: NDArray[np.int32]
     window: tuple[int, ...]
 
     def batch(self, numbers: Sequence[int]) -> Batch:
-        """Gather windows by number: tensors (B, 1, *spatial) for each kind of volume, (B,) for the diagnosis."""
-        shape = spatial_shape(self.window)
+        """Gather windows by number: tensors (B, C, *spatial) for each kind of data, C being 1 for volumes; (B,) for the diagnosis."""
         gathered: dict[str, torch.Tensor] = {}
-        for kind in self.volumes[0]:
-            parts = [self.volumes[self.index[n, 0]][kind][window_slices(self.index[n, 1:], self.window)].reshape(shape) for n in numbers]
-            gathered[kind] = torch.from_numpy(np.stack(parts)[:, None])
+        for kind in (*self.volumes[0], *self.placed):
+            parts = [cut(kind, self.volumes[self.index[n, 0]], self.index[n, 1:], self.window) for n in numbers]
+            gathered[kind] = torch.from_numpy(np.stack(parts))
         if self.diagnosis:
             gathered[DIAGNOSIS] = torch.tensor([self.diagnosis[self.index[n, 0]] for n in numbers])
         return cast(Batch, gathered)
@@ -65,7 +66,8 @@ def open_windows(parameters: Sequence[str], kinds: Sequence[str], contexts: Sequ
 
     Args:
         parameters: Their `prepared.json` files; the volumes and the index lie beside each.
-        kinds: What is read: volumes such as `low_dose`, `mr`, `standard_dose` and `regions`, and `diagnosis`; nothing else is.
+        kinds: What is read: volumes such as `low_dose`, `mr`, `standard_dose` and `regions`, and `diagnosis`, nothing else; and what
+            follows from a window's place, which is not read.
         contexts: The context of each subject, where it is among the kinds: it lies elsewhere, as each fold has its own.
 
     Raises:
@@ -85,7 +87,7 @@ def open_windows(parameters: Sequence[str], kinds: Sequence[str], contexts: Sequ
             )
         if content["scaling"] != prepared[0]["scaling"]:
             raise InputError(f"{folder}: scaled otherwise than {folders[0]}; give both one preprocess/scaling.")
-    beside = [kind for kind in kinds if kind != "context"]
+    beside = [kind for kind in kinds if kind != "context" and kind not in PLACED]
     for folder, content in zip(folders, prepared, strict=True):
         for kind in beside:
             if not (DIAGNOSIS in content if kind == DIAGNOSIS else (folder / f"{kind}.npy").exists()):
@@ -100,7 +102,7 @@ def open_windows(parameters: Sequence[str], kinds: Sequence[str], contexts: Sequ
     diagnosis = [float(content[DIAGNOSIS]) for content in prepared if DIAGNOSIS in kinds]
     starts = [open_array(folder / "index.npy") for folder in folders]
     index = np.concatenate([np.column_stack([np.full(len(start), subject, np.int32), start]) for subject, start in enumerate(starts)])
-    return Windows(volumes, diagnosis, index, windows.pop())
+    return Windows(volumes, placed_among(kinds), diagnosis, index, windows.pop())
 
 
 def batch_numbers(count: int, batch_size: int, step: int, seed: int) -> list[int]:
