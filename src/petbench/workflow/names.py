@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from petbench.evaluation.definitions import STANDARD_ROW
 
 LOW_DOSE = "low_dose"
-MORE_INPUTS = ("context", "coordinates")
+MORE_INPUTS = ("context", "coordinates", "neighbours")
 """What `restore/inputs` may name beside the low dose and MR, as in `petbench.methods.base`; a module takes what its schema names."""
 UNRESTORED = (LOW_DOSE, STANDARD_ROW)
 """Rows of a table that are images of the data set, not a method's."""
