@@ -96,10 +96,14 @@ def test_both_inputs_reach_the_coarse_image_and_the_noise(method, batch, changed
         assert not torch.allclose(one, another, rtol=1e-3)
 
 
-def test_the_coarse_image_learns_from_its_residual_alone(method, batch):
-    plain = build("cdm", merged(tiny("cdm"), {"loss": {"auxiliary": 0.0, "contrast": 0.0}}))
-    logs(plain, batch).loss.backward()
-    assert plain.coarse.start.weight.grad.any()
+def test_the_coarse_image_learns_from_its_residual_and_if_asked_from_its_error(batch):
+    bare = {"auxiliary": 0.0, "contrast": 0.0}
+    published = build("cdm", merged(tiny("cdm"), {"loss": bare}))
+    logs(published, batch).loss.backward()
+    assert published.coarse.start.weight.grad.any()
+    helped = build("cdm", merged(tiny("cdm"), {"loss": bare | {"coarse": 2.0}}))
+    coarse = helped.condition(batch["low_dose"], None, neighbours=batch["neighbours"]).coarse
+    torch.testing.assert_close(logs(helped, batch).logs["coarse"], 2 * (coarse - batch["standard_dose"]).abs().mean().detach())
 
 
 def test_the_loss_is_that_of_its_definition(monkeypatch, batch):

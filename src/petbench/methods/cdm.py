@@ -1,7 +1,7 @@
 """CDM: a coarse image and its refinement by diffusion, with auxiliary guidance and contrast (Han et al., MICCAI 2023)."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +31,8 @@ def spectrum(images: Tensor) -> Tensor:
     """
     magnitude = (torch.fft.fftshift(torch.fft.fft2(images.float()), dim=(-2, -1)) + EPSILON).abs().log()
     low, high = magnitude.amin(dim=(-2, -1), keepdim=True), magnitude.amax(dim=(-2, -1), keepdim=True)
-    return (magnitude - low) / torch.where(high > low, high - low, 1)
+    filled: Tensor = (magnitude - low) / torch.where(high > low, high - low, 1)
+    return filled
 
 
 def divergence(images: Tensor, estimates: Tensor, floor: float) -> Tensor:
@@ -50,7 +51,7 @@ class CDM(Diffusion):
     """A network makes a coarse image, and another draws what it lacks; both see the low dose and what guides make of more of it.
 
     The process is that of the residual, standard dose less coarse image, and the network is told its noise level, the square root of alpha
-    bar, in place of a step, so that a sampler may have a schedule of its own. The coarse image has no loss but that of its residual.
+    bar, in place of a step, so that a sampler may have a schedule of its own.
 
     Args:
         process: The forward process of residuals.
@@ -58,6 +59,7 @@ class CDM(Diffusion):
         denoiser: Maps low dose and noisy residual, guides and noise levels to the noise.
         neighbours: Guides made of neighbouring slices, one for each halving of the grid, fine to coarse.
         spectra: The same, made of the low dose's spectrum.
+        coarse_weight: Weight of the coarse image's mean absolute error; as published it has no loss but its residual's noise.
         auxiliary: Weight of the divergence of the estimated image from the standard dose, which falls by half with the noise.
         contrast: Weight of that from other people's slices, which is maximised and doubles with the noise; 0 leaves it out.
         floor: Least value of a voxel in both.
@@ -73,6 +75,7 @@ class CDM(Diffusion):
         denoiser: nn.Module,
         neighbours: Sequence[Guide],
         spectra: Sequence[Guide],
+        coarse_weight: float,
         auxiliary: float,
         contrast: float,
         floor: float,
@@ -80,7 +83,7 @@ class CDM(Diffusion):
         super().__init__(process)
         self.coarse, self.denoiser = coarse, denoiser
         self.neighbours, self.spectra = nn.ModuleList(neighbours), nn.ModuleList(spectra)
-        self.auxiliary, self.contrast, self.floor = auxiliary, contrast, floor
+        self.coarse_weight, self.auxiliary, self.contrast, self.floor = coarse_weight, auxiliary, contrast, floor
 
     def condition(self, low_dose: Tensor | None, mr: Tensor | None, **more: Tensor) -> Condition:
         """The coarse image and what guides see; MR is not looked at.
@@ -117,6 +120,8 @@ class CDM(Diffusion):
         estimate = condition.coarse.float() + self.process.decode((noisy - spread * predicted) / level)
         passed = time.to(residual.device) / self.process.timesteps
         terms = {"noise": l1(predicted, noise), "guides": self._guide_errors(batch, condition)}
+        if self.coarse_weight:
+            terms["coarse"] = self.coarse_weight * l1(condition.coarse, standard_dose)
         terms["auxiliary"] = self.auxiliary * ((2 - passed) * (passed > 0) * divergence(standard_dose, estimate, self.floor)).mean()
         if self.contrast:
             apart = divergence(batch["negatives"], estimate, self.floor)
@@ -128,7 +133,7 @@ class CDM(Diffusion):
         better = (batch["standard_dose_neighbours"], spectrum(batch["standard_dose"]))
         return torch.stack(
             [
-                guide.error(features[which], better[which])
+                cast(Guide, guide).error(features[which], better[which])
                 for which, guides in enumerate((self.neighbours, self.spectra))
                 for guide, features in zip(guides, condition.guides, strict=True)
             ]
@@ -144,7 +149,21 @@ def build(train: Mapping[str, Any]) -> CDM:
     if train["loss"].get("contrast") and "negatives" not in train.get("supervision", ()):
         raise InputError("train/supervision: contrast needs negatives; add them there, or give train/loss/contrast a weight of 0.")
     networks = construct(_networks, train, "network")
-    return construct(CDM, train, "loss", process=construct(Process, train, "diffusion"), **networks)
+    return construct(_assemble, train, "loss", process=construct(Process, train, "diffusion"), **networks)
+
+
+def _assemble(
+    process: Process,
+    coarse_network: GuidedUNet,
+    denoiser: GuidedUNet,
+    neighbours: Sequence[Guide],
+    spectra: Sequence[Guide],
+    coarse: float,
+    auxiliary: float,
+    contrast: float,
+    floor: float,
+) -> CDM:
+    return CDM(process, coarse_network, denoiser, neighbours, spectra, coarse, auxiliary, contrast, floor)
 
 
 def _networks(coarse: int, denoiser: int, multipliers: Sequence[int], blocks: int, head: str, guide: Mapping[str, Any]) -> dict[str, Any]:
@@ -157,7 +176,7 @@ def _networks(coarse: int, denoiser: int, multipliers: Sequence[int], blocks: in
     def guides(in_channels: int) -> list[Guide]:
         return [Guide(in_channels, halving, **guide) for halving in halvings]
 
-    networks = {"coarse": unet(1, coarse, False), "denoiser": unet(2, denoiser, True)}
+    networks = {"coarse_network": unet(1, coarse, False), "denoiser": unet(2, denoiser, True)}
     made = {"neighbours": guides(MORE_INPUTS["neighbours"].channels), "spectra": guides(1)}
     for network in (*networks.values(), *made["neighbours"], *made["spectra"]):
         start_orthogonal(network)

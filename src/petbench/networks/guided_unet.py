@@ -105,8 +105,8 @@ class _Attention(nn.Module):
         self.out = nn.Linear(channels, channels)
 
     def forward(self, features: Tensor) -> Tensor:
-        tokens = self.project(self.normalise(features).flatten(2).transpose(1, 2))
-        change: Tensor = self.out(attend(*tokens.chunk(3, dim=2), heads=1))
+        query, key, value = self.project(self.normalise(features).flatten(2).transpose(1, 2)).chunk(3, dim=2)
+        change: Tensor = self.out(attend(query, key, value, heads=1))
         return features + change.transpose(1, 2).reshape(features.shape)
 
 
@@ -163,27 +163,25 @@ class GuidedUNet(nn.Module):
         coarsest = len(multipliers) - 1
         self.factor = 2**coarsest
         self.start = convolution(2, in_channels, width, kernel_size=3)
-        self.encoder = nn.ModuleList()
-        skips = [width]
+        self.encoder, self.levels, skips = nn.ModuleList(), list[int](), [width]
         for level, multiplier in enumerate(multipliers):
-            seen = guide if 0 < level < coarsest else 0
-            blocks_here = [
-                GuidedBlock(skips[-1] if block == 0 else multiplier * width, multiplier * width, embedded, seen) for block in range(blocks)
-            ]
-            down = [Resample(2, multiplier * width, up=False)] if level < coarsest else []
-            self.encoder.append(nn.ModuleList([*blocks_here, *down]))
-            skips += [multiplier * width] * (blocks + len(down))
+            for _ in range(blocks):
+                self.encoder.append(GuidedBlock(skips[-1], multiplier * width, embedded, guide if 0 < level < coarsest else 0))
+                skips.append(multiplier * width)
+            if level < coarsest:
+                self.encoder.append(Resample(2, skips[-1], up=False))
+                skips.append(skips[-1])
+            self.levels += [level] * (len(self.encoder) - len(self.levels))
         above = skips[-1]
-        before, after = (GuidedBlock(above, above, embedded, guide) for _ in range(2))
-        self.middle = nn.ModuleList([before, _Attention(above), after])
+        self.before, self.after = (GuidedBlock(above, above, embedded, guide) for _ in range(2))
+        self.attention = _Attention(above)
         self.decoder = nn.ModuleList()
         for level, multiplier in reversed(list(enumerate(multipliers))):
-            up = [Resample(2, multiplier * width, up=True)] if level else []
-            self.decoder.append(nn.ModuleList())
             for _ in range(blocks + 1):
-                self.decoder[-1].append(GuidedBlock(above + skips.pop(), multiplier * width, embedded))
+                self.decoder.append(GuidedBlock(above + skips.pop(), multiplier * width, embedded))
                 above = multiplier * width
-            self.decoder[-1].extend(up)
+            if level:
+                self.decoder.append(Resample(2, above, up=True))
         self.head = image_head(2, above, 1, head)
 
     def forward(self, images: Tensor, guides: Sequence[Sequence[Tensor]], level: Tensor | None = None) -> Tensor:
@@ -198,17 +196,14 @@ class GuidedUNet(nn.Module):
             InputError: a side is not divisible by 2 ** (levels - 1).
         """
         require_divisible(images, self.factor)
-        embedding = None if self.embed is None or level is None else self.embed(level)
-        features = self.start(images)
-        skips = [features]
-        for depth, parts in enumerate(self.encoder):
-            for part in parts:
-                features = part(features) if isinstance(part, Resample) else part(features, embedding, guides[depth - 1])
-                skips.append(features)
-        before, attention, after = self.middle
-        features = after(attention(before(features, embedding, guides[-1])), embedding, guides[-1])
-        for parts in self.decoder:
-            for part in parts:
-                features = part(features) if isinstance(part, Resample) else part(torch.cat([features, skips.pop()], dim=1), embedding)
-        images_out: Tensor = self.head(features)
-        return images_out
+        embedding = None if self.embed is None else self.embed(level)
+        skips = [self.start(images)]
+        for part, depth in zip(self.encoder, self.levels, strict=True):
+            features = skips[-1]
+            skips.append(part(features) if isinstance(part, Resample) else part(features, embedding, guides[depth - 1]))
+        features = self.before(skips[-1], embedding, guides[-1])
+        features = self.after(self.attention(features), embedding, guides[-1])
+        for part in self.decoder:
+            features = part(features) if isinstance(part, Resample) else part(torch.cat([features, skips.pop()], dim=1), embedding)
+        output: Tensor = self.head(features)
+        return output
