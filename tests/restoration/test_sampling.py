@@ -12,6 +12,7 @@ from petbench.errors import InputError
 from petbench.files import read_json, write_json
 from petbench.methods.build import build
 from petbench.methods.diffusion import Sampler
+from petbench.preprocess.registration import Registered
 from petbench.restoration.restore import restore, stitch
 from petbench.restoration.scan import restore_scan
 from petbench.restoration.weights import save_weights
@@ -161,7 +162,7 @@ def edm_weights(tmp_path, residual, describe):
 
 @pytest.mark.parametrize(("kind", "sampler"), [("weights", "DDIM, eta 0"), ("edm_weights", "Heun")])
 def test_a_labs_scan_is_sampled_alike_each_time(subject, kind, sampler, files, monkeypatch, request):
-    weights, registered = request.getfixturevalue(kind), read_volume(subject["standard_dose"])
+    weights, registered = request.getfixturevalue(kind), Registered(read_volume(subject["standard_dose"]), {})
     monkeypatch.setattr("petbench.restoration.scan.register", lambda *_, **__: registered)
     images = []
     for _ in range(2):

@@ -15,8 +15,9 @@ from petbench.device import device_name, peak_mb
 from petbench.errors import InputError
 from petbench.evaluation.complexity import complexity
 from petbench.files import atomic, checksum, digest, open_array, read_json, write_json
-from petbench.methods.base import Restorer, blank
+from petbench.methods.base import ACQUISITION, Restorer, blank
 from petbench.methods.diffusion import Sampled, Sampler
+from petbench.physics.plane_scans import ScanFile, open_scan
 from petbench.preprocess.places import cut, placed_among
 from petbench.preprocess.windows import half, spatial_shape, taper, thin_axis, window_slices, window_starts
 from petbench.restoration.costs import together
@@ -45,6 +46,7 @@ def stitch(
     progress: Progress | None = None,
     more: Mapping[str, NDArray[np.float32]] | None = None,
     placed: Sequence[str] = (),
+    scan: ScanFile | None = None,
 ) -> NDArray[np.float32]:
     """Restore a volume window by window; where windows overlap, their weighted mean is taken.
 
@@ -66,6 +68,7 @@ def stitch(
         progress: What an interrupted restoration of the same has kept, and where this one keeps its own; none for neither.
         more: Further inputs by name, scaled and of the same shape (see `Restorer.restore`).
         placed: Inputs that follow from where a window lies, of `petbench.preprocess.places`.
+        scan: The scan of the volume, of a method that reconstructs its slices.
 
     Returns:
         Scaled restored PET, (x, y, z).
@@ -86,10 +89,12 @@ def stitch(
     with torch.inference_mode():
         for first in range(progress.windows, len(starts), batch_size):
             corners = starts[first : first + batch_size]
-            inputs = {
+            inputs: dict[str, Any] = {
                 kind: torch.from_numpy(np.stack([cut(kind, volumes, corner, window) for corner in corners])).to(device)
                 for kind in (*volumes, *placed)
             }
+            if scan is not None:
+                inputs[ACQUISITION] = scan.planes(corners[:, 2]).to(device)
             restored = draw(inputs.pop("low_dose", None), inputs.pop("mr", None), corners, **inputs).cpu().numpy()
             for corner, part in zip(corners, restored, strict=True):
                 total[window_slices(corner, window)] += part.reshape(tuple(window)) * share
@@ -152,6 +157,7 @@ def restore(
     code: str = "",
     context: str | None = None,
     context_sidecar: str | None = None,
+    acquisition: str | None = None,
 ) -> None:
     """Restore one subject with trained weights.
 
@@ -175,13 +181,27 @@ def restore(
         code: Hash of the code: what other code kept is not gone on with.
         context: The subject's context, as `restore_context` writes it, for a method that takes one.
         context_sidecar: What is said of it.
+        acquisition: The subject's `acquisition.json`, for a method that reconstructs.
 
     Raises:
         InputError: the weights were trained on windows, voxels or a scaling other than the subject was prepared with, the sampler
             does not fit the method, or another process restores the same.
     """
     image, subject = read_volume(pet), Path(pet).name.split("_")[0]
-    given = (prepared, subject, weights, settings, device, threads, context, context_sidecar, partial, checkpoint_seconds, code)
+    given = (
+        prepared,
+        subject,
+        weights,
+        settings,
+        device,
+        threads,
+        context,
+        context_sidecar,
+        acquisition,
+        partial,
+        checkpoint_seconds,
+        code,
+    )
     with _restored(*given, image, evaluated) as done:
         normalised = done.parameters["scaling"]["mode"] == "min_max"
         scale = 1.0 if normalised else done.parameters["scales"].get("standard_dose", done.parameters["scales"]["low_dose"])
@@ -212,6 +232,7 @@ def restore_context(
     out: Mapping[str, str],
     context: str | None = None,
     context_sidecar: str | None = None,
+    acquisition: str | None = None,
     partial: str | Path | None = None,
     checkpoint_seconds: float = 60.0,
     code: str = "",
@@ -228,6 +249,7 @@ def restore_context(
         out: `volume` (`.npy`, memory-mapped by readers) and `sidecar` (JSON, with costs).
         context: The context of this one itself, for a method that takes one.
         context_sidecar: See `restore`.
+        acquisition: See `restore`.
         partial: See `restore`.
         checkpoint_seconds: See `restore`.
         code: See `restore`.
@@ -235,7 +257,20 @@ def restore_context(
     Raises:
         InputError: see `restore`.
     """
-    given = (prepared, subject, weights, settings, device, threads, context, context_sidecar, partial, checkpoint_seconds, code)
+    given = (
+        prepared,
+        subject,
+        weights,
+        settings,
+        device,
+        threads,
+        context,
+        context_sidecar,
+        acquisition,
+        partial,
+        checkpoint_seconds,
+        code,
+    )
     with _restored(*given) as done:
         with atomic(out["volume"]) as temporary, open(temporary, "wb") as file:
             np.save(file, done.volume)
@@ -252,6 +287,7 @@ def _restored(
     threads: int,
     context: str | None,
     context_sidecar: str | None,
+    acquisition: str | None,
     partial: str | Path | None,
     checkpoint_seconds: float,
     code: str,
@@ -266,6 +302,7 @@ def _restored(
     folder = Path(prepared).parent
     low_dose, mr = (open_array(folder / f"{kind}.npy") if kind in settings["inputs"] else None for kind in ("low_dose", "mr"))
     more = {} if context is None else {"context": open_array(context)}
+    scan = None if acquisition is None else open_scan(acquisition)
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     window = description.window
@@ -273,7 +310,7 @@ def _restored(
     slices = None if settings.get("slices", SLICES) == "all" else slices_of(parameters, folder, image, evaluated)
     identity: dict[str, Any] = {"weights": checksum(weights), "settings": settings, "prepared": parameters, "evaluated": evaluated}
     identity |= {"subject": subject, "device": device, "code": code}
-    with resumable(partial, identity, (low_dose, mr, *more.values()), checkpoint_seconds) as progress:
+    with resumable(partial, identity, (low_dose, mr, *more.values(), None if scan is None else scan.data), checkpoint_seconds) as progress:
         volume = stitch(
             restorer,
             low_dose,
@@ -289,11 +326,12 @@ def _restored(
             progress,
             more,
             placed_among(settings["inputs"]),
+            scan,
         )
         # Taken before operations are counted, which forgoes fused attention and so takes more.
         spent = {"restore_seconds": progress.seconds, "restore_cpu_seconds": progress.cpu_seconds, "restore_peak_mb": peak_mb(device)}
         images, beside = blank(settings["inputs"], spatial_shape(window), device)
-        cost = complexity(restorer, images, **beside)
+        cost = complexity(restorer, images, **beside, **({} if scan is None else {ACQUISITION: scan.planes([0]).to(device)}))
         facts = {
             "Weights": {
                 "module": description.module,
