@@ -352,6 +352,7 @@ rule reconstruct_torso:
     params:
         scanner=of_job(PLAN.positron_range.scanner),
         reconstruction=SCALE.of("experiment", "reconstruction"),
+        penalty=PLAN.positron_range.penalty,
         settings=PLAN.positron_range.applied,
         code=code_of("reconstruct_torso"),
     script:
@@ -432,6 +433,7 @@ rule correct_scan:
     params:
         scanner=of_job(PLAN.positron_range.scanner),
         reconstruction=SCALE.of("experiment", "reconstruction"),
+        penalty=PLAN.positron_range.penalty,
         resample=SCALE.of("experiment", "scan", "resample", default=False),
         settings=PLAN.positron_range.applied,
         code=code_of("correct_scan"),

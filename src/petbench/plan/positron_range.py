@@ -6,6 +6,7 @@ from typing import Any
 
 from petbench.plan.paths import Paths
 from petbench.plan.scale import Entry, Scale, Wildcards
+from petbench.positron_range.study import parted
 from petbench.report.range_figures import FIGURES
 
 MEDIA_KEYS = ("materials", "size", "voxel_mm", "media")
@@ -230,17 +231,22 @@ class PositronRange:
         """A scan of a torso, and what a strategy takes its kernels from."""
         entry = self.scale.ranges[wildcards.experiment]
         scan = self.paths.torso_scan.format(experiment=wildcards.experiment, realisation=wildcards.realisation)
-        sources = self.torso_sources(wildcards.strategy, entry["torso"], entry["predictor"])
+        sources = self.torso_sources(parted(wildcards.strategy)[0], entry["torso"], entry["predictor"])
         return {"acquisition": scan, **sources, **self.volumes(entry["torso"])}
 
     def to_correct(self, wildcards: Wildcards) -> dict[str, str]:
         """A lab's scan and attenuation, or those simulated in their place, and what a strategy takes its kernels from."""
         entry = self.scale.ranges[wildcards.experiment]
-        scan, sources = entry["scan"], self.sources(wildcards.strategy, entry["predictor"])
+        scan, sources = entry["scan"], self.sources(parted(wildcards.strategy)[0], entry["predictor"])
         if "torso" not in scan:
             return {"acquisition": scan["acquisition"], "mu": scan["mu"], **sources}
         simulated = self.paths.torso_scan.format(experiment=wildcards.experiment, realisation=1)
         return {"acquisition": simulated, "mu": self.volumes(scan["torso"])["mu"], **sources}
+
+    def penalty(self, wildcards: Wildcards) -> Entry:
+        """How the images of a penalised row are made; nothing for the others, which do not depend on it."""
+        block: Entry = self.scale.ranges[wildcards.experiment].get("penalty", {}) if parted(wildcards.strategy)[1] else {}
+        return block
 
     def reconstructed(self, wildcards: Wildcards) -> dict[str, str]:
         """The volumes of the torso that an experiment reconstructs."""

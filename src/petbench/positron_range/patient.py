@@ -18,7 +18,7 @@ from petbench.positron_range.corrected_reconstruction import Stopwatch, reconstr
 from petbench.positron_range.long_tables import write_long_table
 from petbench.positron_range.measures import axis_profiles
 from petbench.positron_range.strategies import check_strategies, strategy_operator
-from petbench.positron_range.study import STRATEGIES, check_reconstruction
+from petbench.positron_range.study import ROWS, check_reconstruction, parted
 
 Array = NDArray[np.float32]
 
@@ -34,6 +34,7 @@ def correct_scan(
     settings: Mapping[str, Any] | None = None,
     threads: int | None = None,
     device: str = "cpu",
+    penalty: Block | None = None,
 ) -> None:
     """Reconstruct a scan with each strategy and write the images and their sidecars.
 
@@ -46,11 +47,12 @@ def correct_scan(
         scanner: The geometry.
         files: `weights`, a trained predictor, and `kernels`, a set of point spread functions with the homogeneous materials.
         reconstruction: As for `corrected_reconstruction.check_reconstruction`; images `at` several iterations lie along a fourth axis.
-        out: By strategy (`none`, `svtd`, `ddconv`) the `image` (`.nii.gz`) and `sidecar` (`.json`) to write.
+        out: By strategy, one of `study.ROWS`, the `image` (`.nii.gz`) and `sidecar` (`.json`) to write.
         resample: Whether to interpolate `mu` where it is on another grid than the scanner's.
         settings: Keys of `DDConvSettings`.
         threads: Threads to run on, None for all.
         device: `cpu` or `cuda`.
+        penalty: As for `check_penalty`; `bowsher` takes the edges of `mu`.
 
     Raises:
         InputError: the acquisition is not the scanner's, mu is off the grid or no attenuation, or the predictor or kernels are of another
@@ -61,16 +63,20 @@ def correct_scan(
     scan, attenuation = read_acquisition(acquisition, scanner), read_mu(mu, scanner, resample)
     # All operators first, so that what does not fit is said before hours of reconstruction.
     operators, seconds = {}, {}
-    for strategy in sorted(out, key=STRATEGIES.index):
+    for strategy in sorted(out, key=ROWS.index):
         watch = Stopwatch()
-        operators[strategy] = strategy_operator(strategy, attenuation, scanner.voxel_mm, scan.isotope, files, settings, device, threads)
+        operators[strategy] = strategy_operator(
+            parted(strategy)[0], attenuation, scanner.voxel_mm, scan.isotope, files, settings, device, threads
+        )
         seconds[strategy] = {"kernels": watch.lap()}
     for strategy in list(operators):
         watch = Stopwatch()
-        images = reconstructed(scan, operators.pop(strategy), reconstruction, scanner, threads, device)
+        rough = parted(strategy)[1]
+        penalised = None if rough is None else (rough, penalty or {}, attenuation)
+        images = reconstructed(scan, operators.pop(strategy), reconstruction, scanner, threads, device, penalised)
         seconds[strategy]["reconstruction"] = watch.lap()
         write_images(out[strategy]["image"], list(images.values()), scanner)
-        write_json(out[strategy]["sidecar"], sidecar(scan, reconstruction, scanner, strategy, files, seconds[strategy], device))
+        write_json(out[strategy]["sidecar"], sidecar(scan, reconstruction, scanner, strategy, files, seconds[strategy], device, penalty))
 
 
 def read_mu(path: str | Path, scanner: Scanner, resample: bool = False) -> Array:

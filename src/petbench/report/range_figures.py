@@ -26,6 +26,12 @@ COLOURS = {
     "svtd": PALETTE[1],
     "ddconv": PALETTE[0],
     "network": PALETTE[4],
+    "none-rdp": PALETTE[3],
+    "svtd-rdp": PALETTE[5],
+    "ddconv-rdp": PALETTE[2],
+    "none-bowsher": PALETTE[7],
+    "svtd-bowsher": PALETTE[6],
+    "ddconv-bowsher": PALETTE[4],
 }
 # Powers of ten that a kernel's picture spans.
 DECADES = 4

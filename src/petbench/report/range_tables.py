@@ -58,6 +58,12 @@ STRATEGIES = {
     "svtd": "SVTD",
     "ddconv": "DDConv",
     "network": "DDConv, network alone",
+    "none-rdp": "No correction, penalised",
+    "svtd-rdp": "SVTD, penalised",
+    "ddconv-rdp": "DDConv, penalised",
+    "none-bowsher": "No correction, Bowsher",
+    "svtd-bowsher": "SVTD, Bowsher",
+    "ddconv-bowsher": "DDConv, Bowsher",
     "gate": "GATE",
     "activity": "Activity",
 }
