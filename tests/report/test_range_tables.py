@@ -124,6 +124,10 @@ def test_kernels_are_averaged_over_media_of_a_kind(accuracy):
     assert cells(phantoms, "SVTD")["kl", "phantom v"][0] == pytest.approx(103.1)
     assert cells(ranges, "GATE")["mean_range_mm", "water"][0] == pytest.approx(1.4)
     assert cells(torso, "DDConv")["nrmse", "lesion 1"][0] == pytest.approx(0.1)
+    # No ratio that noise could bring below that of an exact model: what two runs differ by stands beside the strategies.
+    assert {metric.name for metric, _ in torso.headings} == {"nrmse", "l1"}
+    assert cells(torso, "GATE, another run")["l1", "body"][0] == pytest.approx(0.3)
+    assert math.isnan(cells(torso, "GATE, another run")["nrmse", "body"][0])
     assert cells(truncated, "lung")["truncated_fraction", "15 voxels"][0] == pytest.approx(0.02)
 
 
