@@ -78,7 +78,7 @@ OF_TABLE = {
     "summarise_torso",
     "range_table",
 }
-KILLED = OF_TABLE | {"import_predictor"}
+KILLED = OF_TABLE | {"import_predictor", "acceleration"}
 
 
 def test_a_job_of_each_kind_is_killed_and_the_numbers_are_the_same(own, tiny, tmp_path):
@@ -106,6 +106,16 @@ def test_published_weights_take_the_place_of_a_training(own, tmp_path):
     target = "results/imported/positron_range/predictors/ddconv_ga68/model.safetensors"
     assert own.killed(tmp_path / "struck", "--cores", "1", "--configfile", "imported.yaml", "--", target) == {"import_predictor"}
     assert load_predictor(own.path / target).description.simulation["weights"] == "theirs.pth"
+
+
+def test_the_accelerated_operator_is_timed_again_when_killed(own, tmp_path):
+    table = f"{RANGE}/ddconv_experiment1/acceleration.tsv"
+    (own.path / table).unlink()
+    assert own.killed(tmp_path / "struck", "--cores", "1", *SCALE, "--", table) == {"acceleration"}
+    found = pd.read_csv(own.path / table, sep="\t").pivot(index="model", columns="quantity", values="value")
+    assert found.loc["literal", ["l1", "own_kernels"]].to_list() == [0, 1]
+    assert found["l1"].max() < 0.05
+    assert (found.filter(like="seconds") > 0).all(axis=None)
 
 
 def test_a_labs_own_scan_is_reconstructed_as_the_simulated_one(own):

@@ -78,9 +78,10 @@ class PositronRange:
         return of_kind[self.scale.ranges[experiment]["kind"]](experiment)
 
     def _accuracy(self, experiment: str) -> dict[str, list[str]]:
-        predictors, torso = self.predictors(experiment), self.scale.ranges[experiment]["torso"]
-        own, paths = {"experiment": experiment, "predictor": predictors[0]}, self.paths
-        return {
+        entry, predictors = self.scale.ranges[experiment], self.predictors(experiment)
+        own, paths, torso = {"experiment": experiment, "predictor": predictors[0]}, self.paths, entry["torso"]
+        accelerated = {"acceleration": [paths.acceleration.format(**own)]} if "accelerated" in entry else {}
+        return accelerated | {
             "distances": [paths.kernel_distances.format(experiment=experiment, predictor=name) for name in predictors],
             "profiles": [paths.kernel_profiles.format(**own)],
             "kernels": [paths.kernels.format(**own)],
@@ -217,6 +218,16 @@ class PositronRange:
         torso, predictor = self.scale.ranges[wildcards.experiment]["torso"], self.predictors(wildcards.experiment)[0]
         runs = [self.paths.annihilations.format(torso=torso, part=part) for part in ("1", "2")]
         return {"runs": runs, **self.torso_sources("ddconv", torso, predictor), **self.volumes(torso)}
+
+    def accelerated(self, wildcards: Wildcards) -> dict[str, Any]:
+        """The part of an experiment's torso that its first predictor's operator is timed on, and of which isotope."""
+        entry = self.scale.ranges[wildcards.experiment]
+        return {"edge": entry["accelerated"], "isotope": self.scale.torsos[entry["torso"]]["gate"]["isotope"]}
+
+    def to_accelerate(self, wildcards: Wildcards) -> dict[str, Any]:
+        """A torso, and what its kernels are predicted by."""
+        torso = self.scale.ranges[wildcards.experiment]["torso"]
+        return {**self.kernels(self.predictors(wildcards.experiment)[0]), **self.volumes(torso)}
 
     def materials(self, wildcards: Wildcards) -> str:
         """The kernels of homogeneous materials that an experiment cuts short."""
