@@ -302,7 +302,9 @@ def compare_acceleration(
         found["seconds_transpose"], _ = timed(partial(operator.adjoint, activity))
         first = blurred if first is None else first
         found["l1"] = float(np.abs(blurred - first).sum(dtype=float) / first.sum(dtype=float))
-        found["own_kernels"] = 1 - sum(int(shared.mask.sum()) for shared in operator.shared) / mu.size
+        own = sum(len(block.scales) for block in operator.blocks if len(block.scales) > 1)
+        own += 0 if operator.unstored is None else operator.unstored.voxels.size
+        found["own_kernels"] = own / mu.size
         rows += [{"model": name, "quantity": quantity, "value": value} for quantity, value in found.items()]
     write_long_table(out, rows)
 
