@@ -8,8 +8,8 @@ is reported against one literal application. With a GPU, the grid is the one pub
 Then what the correction adds to a reconstruction: EM iterations with the operator against the same ones without, its prediction left out,
 for oblique planes with time of flight (experiment 2, on the paper's scanner and on that of the small scale) and for direct planes. There
 `factor` is corrected over uncorrected, and `least` what it would be if the stored kernels had only to be read from memory, once in each
-direction: no code that applies them comes below. What an application costs depends on the number of stored kernels and on their size, not on the
-values, so even kernels that fill the cube stand for predicted ones.
+direction: no code that applies them comes below. What an application costs depends on the number of stored kernels and on their size,
+not on the values, so even kernels that fill the cube stand for predicted ones.
 """
 
 from pathlib import Path
