@@ -23,9 +23,32 @@ rule media:
         "../scripts/media.py"
 
 
+rule calibrate:
+    output:
+        PATHS.calibration,
+    log:
+        "<logs>/calibrate/{calibration}.log",
+    benchmark:
+        "<benchmarks>/calibrate/{calibration}.tsv"
+    wildcard_constraints:
+        calibration=wildcard_choice(SCALE.calibrations),
+    priority: EARLY
+    conda:
+        "../envs/petbench.yaml"
+    threads: 1
+    resources:
+        mem_mb=scaled(4_000),
+        runtime=scaled(60),
+    params:
+        calibration=SCALE.of("calibration"),
+        code=code_of("calibrate"),
+    script:
+        "../scripts/calibrate.py"
+
+
 rule gate:
     input:
-        PATHS.media,
+        unpack(PLAN.positron_range.to_transport),
     output:
         PATHS.psf_chunk,
     log:
@@ -35,10 +58,11 @@ rule gate:
     priority: EARLY
     conda:
         "../envs/petbench.yaml"
-    threads: 1
+    threads: at_most_of(PLAN.positron_range.threads)
     resources:
+        gpu=PLAN.positron_range.gpus,
         mem_mb=scaled(3_000),
-        runtime=scaled(240),
+        runtime=scaled(PLAN.positron_range.minutes),
     params:
         gate=SCALE.of("psf_set", "gate"),
         seed=SCALE.of("psf_set", "seed"),
@@ -153,7 +177,7 @@ rule torso:
 
 rule annihilate:
     input:
-        unpack(of_job(PLAN.positron_range.volumes)),
+        unpack(PLAN.positron_range.to_annihilate),
     output:
         PATHS.annihilation_chunk,
     log:
@@ -163,10 +187,11 @@ rule annihilate:
     priority: EARLY
     conda:
         "../envs/petbench.yaml"
-    threads: 1
+    threads: at_most_of(PLAN.positron_range.threads)
     resources:
+        gpu=PLAN.positron_range.gpus,
         mem_mb=scaled(6_000),
-        runtime=scaled(240),
+        runtime=scaled(PLAN.positron_range.minutes),
     params:
         gate=SCALE.of("torso", "gate"),
         seed=SCALE.of("torso", "seed"),

@@ -93,13 +93,14 @@ rule restore_scan:
         "results/restored/benchmarks/sub-{subject}.tsv"
     conda:
         "../envs/petbench.yaml"
-    threads: at_most(4)
+    threads: 4  # a lab's scan is of full size, whatever the scale
     resources:
         gpu=1,
         mem_mb=scaled(16_000),
         runtime=scaled(scan_minutes(config.get("sampling_steps"))),
     params:
         sampling_steps=config.get("sampling_steps"),
+        allow_unlike=config.get("allow_unlike", False),
         code=code_of("restore_scan", modules=PLAN.scans.modules),
     script:
         "../scripts/restore_scan.py"

@@ -17,4 +17,5 @@ with job(snakemake) as run:
         partial=Path(run.output.image).parents[2] / ".partial" / f"sub-{run.wildcards.subject}",
         checkpoint_seconds=run.config.get("checkpoint_seconds", 60.0),
         code=run.params.code,
+        allow_unlike=run.params.allow_unlike,
     )

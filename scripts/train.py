@@ -8,20 +8,21 @@ from petbench.training.fit import fit
 from petbench.workflow.job import job
 
 with job(snakemake) as run:
-    first = read_json(run.input.data[0])
+    people = [read_json(path) for path in run.input.data]
     place = run.wildcards
     description = Description(
         module=run.params.module,
         train=run.params.method,
         preprocess=run.params.preprocess,
-        window=first["window"],
-        voxel_mm=first["voxel_mm"],
+        window=people[0]["window"],
+        voxel_mm=people[0]["voxel_mm"],
         dataset=place.dataset,
         dose=place.dose,
         fold=place.fold,
         code=run.params.code,
         domain=run.params.domain,
         inputs=run.params.inputs,
+        people=[person["measures"] for person in people],
     )
     fit(
         description,
@@ -34,5 +35,6 @@ with job(snakemake) as run:
         init=next(iter(run.input.init), None),
         part=run.params.part,
         contexts=list(run.input.contexts),
+        acquisitions=list(run.input.acquisitions),
         checkpoint_seconds=run.config.get("checkpoint_seconds", 60.0),
     )

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from petbench.data.bids import sidecar_path
-from petbench.data.nifti import Image, read_volume, same_grid, voxel_mm
+from petbench.data.mix_ups import View, mix_ups, view_of
+from petbench.data.nifti import Image, read_acquired, same_grid, voxel_mm
 from petbench.errors import InputError
 from petbench.files import read_json, write_json
 
@@ -22,12 +23,13 @@ def check_images(subjects: Mapping[str, Sequence[str]], out: str) -> None:
     Raises:
         InputError: some cannot be read, are not three-dimensional, hold NaN, are the same everywhere, or do not say where their voxels
             lie in millimetres; a sidecar is no JSON object; two images have the same voxels, so that a subject would be tested
-            and trained on, or a standard dose restored from itself; or a subject's PET images are not on one grid, in one unit and of
-            one activity. Lists all problems.
+            and trained on, or a standard dose restored from itself; a subject's PET images are not on one grid, in one unit and of
+            one activity; or they look exchanged between people or doses, or mirrored. Lists all problems.
     """
     problems: list[str] = []
     seen: dict[bytes, str] = {}
     grids: dict[str, list[Any]] = {label: [] for label in subjects}
+    views: list[list[View]] = []
     for label, (mr, *pet) in subjects.items():
         images = {path: _checked(path, problems) for path in (mr, *pet)}
         standard = images[pet[0]] if pet else None
@@ -43,6 +45,9 @@ def check_images(subjects: Mapping[str, Sequence[str]], out: str) -> None:
                 problems.append(f"{path}: its grid (shape {image.shape}) is not that of {pet[0]} (shape {standard.shape}); resample it.")
         sidecars = {path: _sidecar(path, problems) for path in (mr, *pet)}
         problems += _unlike_activity(pet, images, sidecars)
+        if (read := [(path, images[path]) for path in pet]) and all(image is not None for _, image in read):
+            views.append([view_of(path, label, image) for path, image in read if image is not None])
+    problems += mix_ups(views)
     if problems:
         raise InputError("\n".join(problems))
     write_json(out, grids)
@@ -50,17 +55,10 @@ def check_images(subjects: Mapping[str, Sequence[str]], out: str) -> None:
 
 def _checked(path: str, problems: list[str]) -> Image | None:
     try:
-        image = read_volume(path)
-        if np.ptp(np.asarray(image.dataobj)) == 0:
-            raise InputError(f"{path}: every voxel has the same value; supply the acquired image.")
-        if not (int(image.header["qform_code"]) or int(image.header["sform_code"])):
-            raise InputError(f"{path}: qform_code and sform_code are 0, so that left and right are unknown; convert it again from DICOM.")
-        if image.header.get_xyzt_units()[0] not in ("mm", "unknown"):
-            raise InputError(f"{path}: xyzt_units is {image.header.get_xyzt_units()[0]!r}; write its affine and units in millimetres.")
+        return read_acquired(path)
     except InputError as error:
         problems.append(str(error))
         return None
-    return image
 
 
 def _sidecar(path: str, problems: list[str]) -> dict[str, Any]:

@@ -55,6 +55,7 @@ def compare_kernels(
     out: Files,
     epsilon: float = EPSILON,
     settings: Mapping[str, Any] | None = None,
+    fast: str | Path | None = None,
 ) -> None:
     """Compare the kernels of DDConv and SVTD with two independent runs of GATE, medium by medium.
 
@@ -71,6 +72,8 @@ def compare_kernels(
             `kernels` (HDF5: a dataset (media, K, K, K) a model, `mu`, and the media's names).
         epsilon: As for `measures.kl_divergence`.
         settings: Keys of `DDConvSettings`.
+        fast: The same media by the fast engine, compared as `fast`. It has as many positrons and noise of its own, so that
+            where it is exact its distance to a run is that of a further run.
 
     Raises:
         InputError: the sets are of different media, isotopes, voxels or sources, are one run given twice, or the predictor or kernels
@@ -98,6 +101,8 @@ def compare_kernels(
         "ddconv": with_shared(network, media, predictor, homogeneous, DDConvSettings(**(settings or {}))),
         "network": network,
     }
+    if fast is not None:
+        found["fast"] = kernels_of(of_engine(fast, first, runs[0]), own.kernel_size, own.tail)
     distances, profiles = [], []
     for index, medium in enumerate(first.names):
         for model, cubes in found.items():
@@ -113,6 +118,31 @@ def compare_kernels(
     write_arrays(out["kernels"], {**found, "mu": media}, attributes)
 
 
+def of_engine(path: str | Path, run: PsfSet, of_run: str | Path) -> PsfSet:
+    """Read what the fast engine made of a run's media.
+
+    Raises:
+        InputError: media, positrons, isotope, voxels or source are others.
+    """
+    psfs = read_psf_set(path)
+    for name in ("isotope", "voxel_mm", "source"):
+        if getattr(psfs.origin, name) != getattr(run.origin, name):
+            raise InputError(f"{path}: its {name} is not that of {of_run}; simulate both alike.")
+    check_media(psfs, run, path, of_run)
+    return psfs
+
+
+def check_media(psfs: PsfSet, run: PsfSet, path: str | Path, of_run: str | Path) -> None:
+    """Check that two sets are of the same media and positrons.
+
+    Raises:
+        InputError: they are not.
+    """
+    same = psfs.names == run.names and psfs.mu.shape == run.mu.shape and np.array_equal(psfs.mu, run.mu)
+    if not same or not np.array_equal(psfs.positrons, run.positrons):
+        raise InputError(f"{path}: its media or positrons are not those of {of_run}; simulate the same media twice.")
+
+
 def check_runs(first: PsfSet, second: PsfSet, paths: Sequence[str | Path]) -> None:
     """Check that two sets are independent runs of one simulation.
 
@@ -122,9 +152,7 @@ def check_runs(first: PsfSet, second: PsfSet, paths: Sequence[str | Path]) -> No
     for name in ("isotope", "voxel_mm", "source", "physics", "data"):
         if getattr(first.origin, name) != getattr(second.origin, name):
             raise InputError(f"{paths[1]}: its {name} is not that of {paths[0]}; simulate both alike.")
-    same = first.names == second.names and first.mu.shape == second.mu.shape and np.array_equal(first.mu, second.mu)
-    if not same or not np.array_equal(first.positrons, second.positrons):
-        raise InputError(f"{paths[1]}: its media or positrons are not those of {paths[0]}; simulate the same media twice.")
+    check_media(second, first, paths[1], paths[0])
     if first.origin.seed == second.origin.seed:
         raise InputError(f"{paths[1]}: has the seed of {paths[0]}, so the two are one run; simulate it with another seed.")
 

@@ -75,6 +75,7 @@ STRATEGIES = {
     "none-bowsher": "No correction, Bowsher",
     "svtd-bowsher": "SVTD, Bowsher",
     "ddconv-bowsher": "DDConv, Bowsher",
+    "fast": "Fast engine",
     "gate": "GATE",
     "activity": "Activity",
 }
@@ -145,15 +146,17 @@ def _by_group(found: "Mapping[str, DataFrame]") -> Summary:
     rows: dict[str, tuple[Cells, ...]] = {}
     for title, table in found.items():
         group = groups[title]
-        for model, name in (("svtd", "SVTD"), ("ddconv", title), ("network", f"{title}, network alone")):
+        for model, name in (("fast", STRATEGIES["fast"]), ("svtd", "SVTD"), ("ddconv", title), ("network", f"{title}, network alone")):
             own = table[table["model"] == model]
+            if own.empty:  # an experiment need not run the fast engine
+                continue
             cells = tuple(
                 _mean(own.loc[(group[own.index] == kind) & (own["quantity"] == quantity), "value"])
                 for kind in kinds
                 for quantity in quantities
             )
-            # SVTD is the same beside every predictor of one kernel size.
-            if model != "svtd" or cells not in rows.values():
+            # SVTD and the fast engine are the same beside every predictor of one kernel size.
+            if model not in ("svtd", "fast") or cells not in rows.values():
                 rows[f"{name}, as wide as {title}" if name in rows else name] = cells
     headings = tuple((METRICS[quantity], label) for label in (GROUPS[kind] for kind in kinds) for quantity in quantities)
     return Summary("Kernels against GATE", headings, tuple(rows.items()))
@@ -171,9 +174,11 @@ def _by_medium(table: "DataFrame", prefix: str, label: str, quantities: Sequence
 
 def _ranges(table: "DataFrame", label: str) -> Summary:
     media = [medium for medium in dict.fromkeys(table["medium"]) if "-" not in medium]
+    known = set(table["model"])
     rows = tuple(
         (STRATEGIES[model], tuple(_one(table, medium=medium, model=model, quantity="mean_range_mm") for medium in media))
-        for model in ("gate", "svtd", "ddconv", "network")
+        for model in ("gate", "fast", "svtd", "ddconv", "network")
+        if model in known
     )
     return Summary(label, tuple((METRICS["mean_range_mm"], medium.replace("_", " ")) for medium in media), rows)
 

@@ -37,6 +37,7 @@ class Description:
         domain: The data set's domain: `slices` and `empty_below` say which slices they were trained on. Empty for weights of before it was
             written.
         inputs: What the method is given.
+        people: What was measured of each subject trained on, see `petbench.preprocess.likeness`; empty for weights of before it was.
     """
 
     module: str
@@ -50,6 +51,7 @@ class Description:
     code: str
     domain: dict[str, Any] = field(default_factory=dict)
     inputs: list[str] = field(default_factory=lambda: ["low_dose", "mr"])
+    people: list[dict[str, float]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Raises ValueError where `domain` is none: it decides what is restored."""

@@ -1,6 +1,6 @@
-"""The entries behind experiments on positron range: PSF sets, predictors, torsos, and the checks that no job need be started for."""
+"""The entries behind experiments on positron range: PSF sets, predictors, torsos, calibrations, and the checks that no job need be started for."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +9,10 @@ from petbench.workflow.library import Entry, Library, check_length
 from petbench.workflow.schema import told_of
 
 RANGE_KINDS = ("range_accuracy", "range_reconstruction", "range_scan")
+# What media and torsos are made of, unless a PSF set says otherwise.
+MATERIALS = ("lung", "water", "rib_bone")
 # Kinds of entries that only these experiments need, and the scanners they may share with data sets.
-OWN = ("psf_sets", "predictors", "torsos")
+OWN = ("psf_sets", "predictors", "torsos", "calibrations")
 
 
 def add_range_experiment(library: Library, experiment: Mapping[str, Any], where: str, found: dict[str, dict[str, Entry]]) -> None:
@@ -36,6 +38,7 @@ def add_range_experiment(library: Library, experiment: Mapping[str, Any], where:
     if "scan" in experiment:
         _check_scan(experiment["scan"], where)
     psf_sets, torsos = [(name, f"{where}: runs") for name in experiment.get("runs", [])], []
+    psf_sets += [(experiment["fast"], f"{where}: fast")] if "fast" in experiment else []
     predictors = experiment.get("predictors", [experiment.get("predictor")])
     for name in predictors:
         predictor = add("predictors", name, f"{where}: predictor")
@@ -43,12 +46,15 @@ def add_range_experiment(library: Library, experiment: Mapping[str, Any], where:
         _check_predictor(predictor, path)
         psf_sets += [(used, f"{path}: psf_sets") for used in _trained_on(predictor)] + [(predictor["kernels"], f"{path}: kernels")]
     for name, asked_by in psf_sets:
-        _check_psf_set(add("psf_sets", name, asked_by), str(library.files["psf_sets"][name]))
+        psf_set, place = add("psf_sets", name, asked_by), str(library.files["psf_sets"][name])
+        _check_psf_set(psf_set, place)
+        _add_calibration(psf_set, psf_set.get("materials", MATERIALS), place, add)
     for block in (experiment, experiment.get("scan", {})):
         if "torso" in block:
             torso = add("torsos", block["torso"], f"{where}: torso")
             place = str(library.files["torsos"][block["torso"]])
             _check_torso(torso, place)
+            _add_calibration(torso, MATERIALS, place, add)
             add("scanners", torso["scanner"], f"{place}: scanner")
             torsos.append((block["torso"], torso))
     if "scanner" in experiment.get("scan", {}):
@@ -58,8 +64,40 @@ def add_range_experiment(library: Library, experiment: Mapping[str, Any], where:
     imported = [(name, entry["weights"]) for name, entry in used.items() if "weights" in entry]
     _check_alike([(name, _facts_of(found["psf_sets"][name])) for name, _ in psf_sets] + imported, torsos, where)
     _check_sizes(list(used.values()), found["psf_sets"], where)
+    _check_fast(experiment, found["psf_sets"], where)
     _check_seeds(experiment, list(used.values()), found["psf_sets"], where)
     _check_reconstruction(experiment, found, where)
+
+
+def _add_calibration(entry: Mapping[str, Any], materials: Sequence[str], path: str, add: Callable[[str, str, str], Entry]) -> None:
+    """Resolve and check the calibration that an entry's fast engine takes its constants from."""
+    from petbench.positron_range.calibration import Calibration
+
+    name = entry["gate"].get("calibration")
+    if name is None:
+        return
+    calibration = add("calibrations", name, f"{path}: gate/calibration")
+    with told_of(path):
+        if entry["gate"].get("engine", "gate") != "fast":
+            raise InputError("gate/calibration: only the fast engine is calibrated; set engine: fast, or take it out.")
+        if own := [key for key in ("scattering", "slope") if key in entry["gate"]]:
+            raise InputError(f"gate/{own[0]}: {name} gives it; take one of the two out.")
+        if missing := [material for material in materials if material not in calibration["materials"]]:
+            raise InputError(f"gate/calibration: {name} has no {missing[0]}; add it to its materials.")
+    with told_of(f"calibration {name}"):
+        Calibration.from_entry(calibration)
+
+
+def _check_fast(experiment: Mapping[str, Any], psf_sets: Mapping[str, Entry], where: str) -> None:
+    """The fast engine is compared with the runs in the same media, with as many positrons."""
+    if "fast" not in experiment:
+        return
+    name, first = experiment["fast"], psf_sets[experiment["runs"][0]]
+    fast = psf_sets[name]
+    if fast["gate"].get("engine") != "fast":
+        raise InputError(f"{where}: fast: {name} is not of the fast engine; set its gate/engine.")
+    if fast["media"] != first["media"] or fast["gate"]["positrons"] != first["gate"]["positrons"]:
+        raise InputError(f"{where}: fast: {name} must have the media and positrons of {experiment['runs'][0]}; mend it.")
 
 
 def _check_scan(scan: Mapping[str, Any], where: str) -> None:
@@ -105,7 +143,7 @@ def _check_psf_set(entry: Mapping[str, Any], path: str) -> None:
     from petbench.positron_range.gate import Simulation
 
     with told_of(path):
-        Simulation.from_entry(entry["gate"])
+        Simulation.from_entry(_uncalibrated(entry["gate"]))
         # One random medium a group shows what is wrong with a group, without the time that a thousand take.
         made = make_media({**entry, "media": [{**group, "count": 1} if "count" in group else group for group in entry["media"]]})
         count = len(made.names) + sum(group.get("count", 1) - 1 for group in entry["media"])
@@ -113,12 +151,17 @@ def _check_psf_set(entry: Mapping[str, Any], path: str) -> None:
             raise InputError(f"chunks: {entry['chunks']} are more than the {count} media; lower it.")
 
 
+def _uncalibrated(gate: Mapping[str, Any]) -> dict[str, Any]:
+    """A block without the name of its calibration, whose constants are not known yet."""
+    return {key: value for key, value in gate.items() if key != "calibration"}
+
+
 def _check_torso(entry: Mapping[str, Any], path: str) -> None:
     from petbench.positron_range.gate import Simulation
     from petbench.positron_range.torso import TorsoSettings
 
     with told_of(path):
-        Simulation.from_entry(entry["gate"])
+        Simulation.from_entry(_uncalibrated(entry["gate"]))
         if "supplied" in entry["torso"] and len(entry["torso"]) > 1:
             raise InputError("torso: a supplied torso takes no keys of the embedded one; keep one kind.")
         if "supplied" not in entry["torso"]:
