@@ -6,6 +6,7 @@ from petbench.workflow.job import job
 
 with job(snakemake) as run:
     files, params = dict(run.input.items()), run.params
+    mr = files.pop("mr", None)
     correct_scan(
         files.pop("acquisition"),
         files.pop("mu"),
@@ -14,6 +15,7 @@ with job(snakemake) as run:
         params.reconstruction,
         {run.wildcards.strategy: dict(run.output.items())},
         resample=params.resample,
+        mr=mr,
         threads=run.threads,
         device=run.device,
         settings=params.settings,

@@ -92,6 +92,31 @@ def test_attenuation_off_the_grid_is_refused_or_resampled(small_torso, small_sca
     np.testing.assert_allclose(read_mu(tmp_path / "fine.nii.gz", small_scanner, resample=True), small_torso.mu, atol=1e-6)
 
 
+def test_an_mr_s_edges_are_spared(scans, torso_paths, small_torso, small_scanner, files, tmp_path) -> None:
+    """An MR that shows the lesions, which attenuation does not: their edges are kept."""
+    mr = np.where(small_torso.lesions > 0, 5.0, small_torso.mu).astype(np.float32)
+    write_volume(tmp_path / "mr.nii.gz", mr, volume(mr, image_affine(small_scanner)))
+    images = {}
+    for name, given in (("mu", None), ("mr", tmp_path / "mr.nii.gz")):
+        out = outputs(tmp_path / name, "svtd-bowsher")
+        settings = {"penalty": {"strength": 0.3}, "mr": given, "threads": 1}
+        correct_scan(scans["sinogram"], torso_paths["mu"], small_scanner, files, {"iterations": 6, "subsets": 6}, out, **settings)
+        images[name] = np.asarray(nibabel.load(out["svtd-bowsher"]["image"]).dataobj)[small_torso.lesions > 0].mean()
+    assert images["mr"] > 1.03 * images["mu"]
+    other = volume(mr, np.diag([1.0, 1.0, 1.0, 1.0]))
+    write_volume(tmp_path / "off.nii.gz", mr, other)
+    with pytest.raises(InputError, match=r"off.nii.gz: is not on the scanner's image grid"):
+        correct_scan(
+            scans["sinogram"],
+            torso_paths["mu"],
+            small_scanner,
+            files,
+            RECONSTRUCTION,
+            outputs(tmp_path, "none-bowsher"),
+            mr=tmp_path / "off.nii.gz",
+        )
+
+
 @pytest.mark.parametrize("units", ["HU", "negative"])
 def test_what_is_no_attenuation_is_refused(small_torso, small_scanner, tmp_path, units: str) -> None:
     wrong = small_torso.mu * 10_000 if units == "HU" else small_torso.mu - 0.1

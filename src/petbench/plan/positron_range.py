@@ -282,7 +282,8 @@ class PositronRange:
         entry = self.scale.ranges[wildcards.experiment]
         scan, sources = entry["scan"], self.sources(parted(wildcards.strategy)[0], entry["predictor"])
         if "torso" not in scan:
-            return {"acquisition": scan["acquisition"], "mu": scan["mu"], **sources}
+            own = {kind: scan[kind] for kind in ("acquisition", "mu", "mr") if kind in scan}
+            return {**own, **sources}
         simulated = self.paths.torso_scan.format(experiment=wildcards.experiment, realisation=1)
         return {"acquisition": simulated, "mu": self.volumes(scan["torso"])["mu"], **sources}
 

@@ -108,7 +108,9 @@ def _check_scan(scan: Mapping[str, Any], where: str) -> None:
         raise InputError(f"{where}: scan: give {' and '.join(kinds[0])} of a lab's scan, or {' and '.join(kinds[1])}; null removes a key.")
     if missing := [key for key in begun[0] if key not in scan]:
         raise InputError(f"{where}: scan: key {missing[0]!r} is missing; add it.")
-    for key in ("acquisition", "mu"):
+    if "torso" in scan and "mr" in scan:
+        raise InputError(f"{where}: scan/mr: the torso has none; take it out.")
+    for key in ("acquisition", "mu", "mr"):
         if key in scan and not Path(scan[key]).is_file():
             raise InputError(f"{where}: scan/{key}: there is no file {scan[key]}; correct the path.")
 
