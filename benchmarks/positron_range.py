@@ -157,7 +157,7 @@ def touched(operator: DDConv) -> int:
 def read(words: NDArray[np.uint64]) -> np.uint64:
     total = np.uint64(0)
     for n in numba.prange(words.size):
-        total ^= words[n]
+        total += words[n]
     return total
 
 
