@@ -324,6 +324,32 @@ rule truncation:
         "../scripts/truncation.py"
 
 
+rule acceleration:
+    input:
+        unpack(PLAN.positron_range.to_accelerate),
+    output:
+        PATHS.acceleration,
+    log:
+        "<logs>/acceleration/{experiment}.log",
+    benchmark:
+        "<benchmarks>/acceleration/{experiment}.tsv"
+    wildcard_constraints:
+        experiment=wildcard_choice(PLAN.positron_range.of_kind("range_accuracy")),
+    conda:
+        "../envs/petbench.yaml"
+    threads: at_most(4)
+    resources:
+        gpu=1,
+        mem_mb=scaled(16_000),
+        runtime=scaled(120),
+    params:
+        options=PLAN.positron_range.accelerated,
+        settings=PLAN.positron_range.applied,
+        code=code_of("acceleration"),
+    script:
+        "../scripts/acceleration.py"
+
+
 rule scan_torso:
     input:
         unpack(PLAN.positron_range.to_scan),
@@ -401,6 +427,7 @@ rule reconstruct_torso:
     params:
         scanner=of_job(PLAN.positron_range.scanner),
         reconstruction=SCALE.of("experiment", "reconstruction"),
+        penalty=PLAN.positron_range.penalty,
         settings=PLAN.positron_range.applied,
         code=code_of("reconstruct_torso"),
     message:
@@ -487,6 +514,7 @@ rule correct_scan:
     params:
         scanner=of_job(PLAN.positron_range.scanner),
         reconstruction=SCALE.of("experiment", "reconstruction"),
+        penalty=PLAN.positron_range.penalty,
         resample=SCALE.of("experiment", "scan", "resample", default=False),
         settings=PLAN.positron_range.applied,
         code=code_of("correct_scan"),
