@@ -24,7 +24,7 @@ COARSEST_MM = 8.0
 TRANSFORMS = {"rigid": "Rigid", "affine": "Affine", "syn": "SyN"}
 WORKING_MM = 2.0
 """Default of `registration/working_mm`."""
-MINIMUM_FIT, MINIMUM_OVER_MIRRORED = 1.5, 1.35
+MINIMUM_FIT, MINIMUM_OVER_MIRRORED = 1.5, 1.2
 """Defaults of `registration/minimum_fit` and `registration/minimum_over_mirrored`."""
 LIKE_PET = 0.9
 """Correlation inside the head above which what should be MR is PET."""
