@@ -662,3 +662,14 @@ def test_printed_values_say_that_mak_gans_columns_are_of_two_regions(number):
     assert set(told) == set(regions)
     for column, ratios in told.items():
         assert {"brain": max(ratios) < 8, "whole": min(ratios) > 17}[regions[column]], (column, ratios)
+
+
+def test_a_row_without_scans_reads_na_and_the_table_says_why():
+    entry = ENTRY | {"left_out": [["mni", "drf4", "other"]]}
+    found = study([20, 21, 22, 23], [24, 24, 25, 25], [25, 26, 27, 28])
+    table = build_table(entry, found[found["method"] != "other"], (), TITLES)
+    assert math.isnan(table.cells["other", KEY, "psnr"].mean)
+    assert table.cells["mak_gan", KEY, "psnr"].mean == 26.5
+    assert any("Other_net: n/a where a data set has images and no scans" in note for note in table.notes)
+    with pytest.raises(InputError, match="other on mni/drf4"):
+        build_table(ENTRY, found[found["method"] != "other"], (), TITLES)

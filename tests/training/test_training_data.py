@@ -10,6 +10,9 @@ from hypothesis import strategies as st
 from petbench.errors import InputError
 from petbench.files import read_json, write_json
 from petbench.training.data import batch_numbers, open_windows
+from petbench.workflow.schema import read_yaml
+
+ROOT = Path(__file__).parents[2]
 
 KINDS = ["low_dose", "mr", "standard_dose"]
 
@@ -134,3 +137,23 @@ def test_one_subject_alone_has_no_negatives(tmp_path, prepare_subject):
     path = prepare_subject(tmp_path / "a", 1, shape=(8, 8, 3), window=[8, 8, 1], stride=[8, 8, 1])
     with pytest.raises(InputError, match="negatives are slices of other subjects; train on slices, of at least two"):
         open_windows([path], ["standard_dose", "negatives"])
+
+
+def test_scans_come_plane_by_plane_with_their_slices(tmp_path, prepare_subject):
+    entry = read_yaml(ROOT / "config/scanners/tiny.yaml")
+    paths = [
+        prepare_subject(tmp_path / name, seed, shape=(16, 16, 5), window=[16, 16, 1], stride=[16, 16, 1]) for seed, name in enumerate("ab")
+    ]
+    scans = [path.replace("prepared.json", "acquisition.json") for path in paths]
+    for number, path in enumerate(scans):
+        data = np.arange(5, dtype=np.float32)[:, None, None, None] + 10 * number + np.zeros((5, 3, 48, 44), np.float32)
+        np.save(path.replace(".json", ".npy"), data)
+        write_json(path, {"scanner": entry, "psf_mm": 4.0, "shape": [16, 16, 5]})
+    windows = open_windows(paths, [*KINDS, "acquisition"], acquisitions=scans)
+    found = windows.batch([1, 8])["acquisition"]
+    assert found.data[:, 0, 0, 0].tolist() == [windows.index[1, 3], 10 + windows.index[8, 3]]
+    assert found.scanner.image_shape == (16, 16, 1)
+    assert isinstance(windows.scans[0].data, np.memmap)
+    write_json(scans[1], {"scanner": entry, "psf_mm": 0.0, "shape": [16, 16, 5]})
+    with pytest.raises(InputError, match="a scan of another scanner or resolution"):
+        open_windows(paths, [*KINDS, "acquisition"], acquisitions=scans)

@@ -67,7 +67,8 @@ def test_every_network_of_an_in_vivo_table_starts_from_its_own_training_of_table
     starts = [starting_point(paper, Training(place["dataset"], place["dose"], row, "0")) for row in networks]
     assert set(starts) <= {Training("mfdiff_phantom", "low", row, "0") for row in external["rows"]}
     assert len(set(starts)) == len(networks) >= 4
-    assert [internal["published_rows"][row] for row in networks] == [external["published_rows"][start.method] for start in starts]
+    printed = [(row, start.method) for row, start in zip(networks, starts, strict=True) if row not in internal["where_possible"]]
+    assert [internal["published_rows"][row] for row, _ in printed] == [external["published_rows"][start] for _, start in printed]
 
 
 @pytest.mark.parametrize("method", ["mfdiff-mixed", "csrd-mixed"])

@@ -24,7 +24,7 @@ from torch.utils.flop_counter import flop_registry, sdpa_flop_count
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
-def complexity(module: nn.Module, inputs: Sequence[Tensor | None], **more: Tensor) -> dict[str, float]:
+def complexity(module: nn.Module, inputs: Sequence[Tensor | None], **more: Any) -> dict[str, float]:
     """Run a network once, or restore once with a Restorer, and count.
 
     Args:
