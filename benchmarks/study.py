@@ -19,20 +19,19 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from timing import job_times
 
 from petbench.evaluation.complexity import complexity
 from petbench.evaluation.definitions import TRIVIAL
-from petbench.methods.base import more_inputs
+from petbench.methods.base import blank
 from petbench.methods.build import build
 from petbench.physics.scanner import Scanner
 from petbench.plan.lineage import Training, training_samples, weights_of
 from petbench.preprocess.splits import folds, people_of
 from petbench.preprocess.windows import spatial_shape, window_starts
 from petbench.workflow.entries import load
-from petbench.workflow.runtime import restored_windows
+from petbench.workflow.runtime import evaluations, restored_windows
 
 ROOT = Path(__file__).parents[1]
 BYTES_PER_BIN = 6.1
@@ -82,9 +81,8 @@ class Study:
             return 0.0  # has no network
         key = (method, window, inputs)
         if key not in self.counted:
-            entry, empty = self.entries["methods"][method], torch.zeros((1, 1, *spatial_shape(window)))
-            given = [empty if kind in inputs else None for kind in ("low_dose", "mr")]
-            more = more_inputs(dict.fromkeys(inputs, empty))
+            entry = self.entries["methods"][method]
+            given, more = blank(inputs, spatial_shape(window))
             self.counted[key] = complexity(build(entry["module"], entry["train"]).eval(), given, **more)["gflop"] / 1e3
         return self.counted[key]
 
@@ -102,8 +100,7 @@ class Study:
         inputs = tuple((method if restoring else entry).get("restore", {}).get("inputs", ("low_dose", "mr")))
         once = self.pass_tflop(trained, tuple(dataset["domains"][domain]["window"]), inputs)
         if restoring:
-            drawn = method["restore"].get("sampler", {}).get("steps", 1)
-            return once * drawn * restored_windows(dataset, dataset["domains"][domain], method["restore"])
+            return once * evaluations(method["restore"]) * restored_windows(dataset, dataset["domains"][domain], method["restore"])
         steps = train.get("steps")
         if steps is None:
             windows = sum(

@@ -29,6 +29,8 @@ rule prepare:
         preprocess=SCALE.of("dataset", "preprocess"),
         domain=SCALE.domain_of,
         code=code_of("prepare"),
+    message:
+        "Scale and grid subject {wildcards.subject} of {wildcards.dataset}, dose {wildcards.dose}"
     script:
         "../scripts/prepare.py"
 
@@ -86,5 +88,7 @@ rule split:
         people=of_job(PLAN.subjects.people),
         split=SCALE.of("dataset", "split"),
         code=code_of("split"),
+    message:
+        "Split {wildcards.dataset} into folds"
     script:
         "../scripts/split.py"

@@ -19,6 +19,8 @@ rule media:
     params:
         media=PLAN.positron_range.media,
         code=code_of("media"),
+    message:
+        "Draw the media of {wildcards.psf_set}"
     script:
         "../scripts/media.py"
 
@@ -68,6 +70,8 @@ rule gate:
         seed=SCALE.of("psf_set", "seed"),
         chunks=SCALE.of("psf_set", "chunks"),
         code=code_of("gate"),
+    message:
+        "Simulate positrons for {wildcards.psf_set}, part {wildcards.chunk}"
     script:
         "../scripts/gate.py"
 
@@ -91,6 +95,8 @@ rule merge_psf:
         runtime=10,
     params:
         code=code_of("merge_psf"),
+    message:
+        "Join the parts of {wildcards.psf_set}"
     script:
         "../scripts/merge_psf.py"
 
@@ -119,6 +125,8 @@ rule train_predictor:
     params:
         train=SCALE.of("predictor", "train"),
         code=code_of("train_predictor"),
+    message:
+        "Train the predictor {wildcards.predictor}"
     script:
         "../scripts/train_predictor.py"
 
@@ -171,6 +179,8 @@ rule torso:
         torso=SCALE.of("torso", "torso"),
         scanner=PLAN.positron_range.torso_scanner,
         code=code_of("torso"),
+    message:
+        "Make the torso {wildcards.torso}"
     script:
         "../scripts/torso.py"
 
@@ -197,6 +207,8 @@ rule annihilate:
         seed=SCALE.of("torso", "seed"),
         chunks=SCALE.of("torso", "chunks"),
         code=code_of("annihilate"),
+    message:
+        "Simulate positrons in {wildcards.torso}, part {wildcards.chunk}"
     script:
         "../scripts/annihilate.py"
 
@@ -222,6 +234,8 @@ rule merge_annihilations:
         runtime=10,
     params:
         code=code_of("merge_annihilations"),
+    message:
+        "Join the annihilations of {wildcards.torso}"
     script:
         "../scripts/merge_annihilations.py"
 
@@ -248,6 +262,8 @@ rule compare_kernels:
     params:
         options=PLAN.positron_range.kernel_options,
         code=code_of("compare_kernels"),
+    message:
+        "Compare kernels for {wildcards.experiment}"
     script:
         "../scripts/compare_kernels.py"
 
@@ -275,6 +291,8 @@ rule compare_torso:
         options=PLAN.positron_range.given("epsilon", "interface_mm"),
         settings=PLAN.positron_range.applied,
         code=code_of("compare_torso"),
+    message:
+        "Compare the torso for {wildcards.experiment}"
     script:
         "../scripts/compare_torso.py"
 
@@ -300,6 +318,8 @@ rule truncation:
     params:
         options=PLAN.positron_range.given("sizes"),
         code=code_of("truncation"),
+    message:
+        "Measure how kernels are cut for {wildcards.experiment}"
     script:
         "../scripts/truncation.py"
 
@@ -352,6 +372,8 @@ rule scan_torso:
         simulation=PLAN.positron_range.of_scan("simulation"),
         seed=PLAN.positron_range.of_scan("seed"),
         code=code_of("scan_torso"),
+    message:
+        "Scan the torso for {wildcards.experiment}, realisation {wildcards.realisation}"
     script:
         "../scripts/scan_torso.py"
 
@@ -377,6 +399,8 @@ rule predict_kernels:
         isotope=SCALE.of("torso", "gate", "isotope"),
         settings=SCALE.of("predictor", "apply", default={}),
         code=code_of("predict_kernels"),
+    message:
+        "Predict a torso's kernels"
     script:
         "../scripts/predict_kernels.py"
 
@@ -406,6 +430,8 @@ rule reconstruct_torso:
         penalty=PLAN.positron_range.penalty,
         settings=PLAN.positron_range.applied,
         code=code_of("reconstruct_torso"),
+    message:
+        "Reconstruct with {wildcards.strategy}, realisation {wildcards.realisation}"
     script:
         "../scripts/reconstruct_torso.py"
 
@@ -434,6 +460,8 @@ rule measure_torso:
     params:
         options=PLAN.positron_range.given("background_mm", "profiled"),
         code=code_of("measure_torso"),
+    message:
+        "Measure {wildcards.strategy}, realisation {wildcards.realisation}"
     script:
         "../scripts/measure_torso.py"
 
@@ -458,6 +486,8 @@ rule summarise_torso:
         runtime=5,
     params:
         code=code_of("summarise_torso"),
+    message:
+        "Summarise {wildcards.experiment}"
     script:
         "../scripts/summarise_torso.py"
 
@@ -488,6 +518,8 @@ rule correct_scan:
         resample=SCALE.of("experiment", "scan", "resample", default=False),
         settings=PLAN.positron_range.applied,
         code=code_of("correct_scan"),
+    message:
+        "Correct a scan with {wildcards.strategy}"
     script:
         "../scripts/correct_scan.py"
 
@@ -514,6 +546,8 @@ rule profile_scan:
         strategies=SCALE.of("experiment", "strategies"),
         place_mm=SCALE.of("experiment", "place_mm"),
         code=code_of("profile_scan"),
+    message:
+        "Draw profiles for {wildcards.experiment}"
     script:
         "../scripts/profile_scan.py"
 
@@ -546,6 +580,8 @@ rule range_table:
         configuration=of_job(PLAN.records.range_configuration),
         stages=of_job(PLAN.records.range_stages),
         code=code_of("range_table"),
+    message:
+        "Tabulate {wildcards.experiment}"
     script:
         "../scripts/range_table.py"
 
@@ -574,5 +610,7 @@ rule range_figure:
         experiment=SCALE.of("experiment"),
         titles=of_job(PLAN.positron_range.titles),
         code=code_of("range_figure"),
+    message:
+        "Draw {wildcards.experiment}"
     script:
         "../scripts/range_figure.py"

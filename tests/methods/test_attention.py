@@ -5,9 +5,9 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from petbench.methods.base import MORE_INPUTS
+from petbench.methods.base import blank
 from petbench.methods.build import build
-from petbench.networks import cvt, diffusion_unet, multi_kernel, pyramid, restormer
+from petbench.networks import cvt, diffusion_unet, mtrans_generator, multi_kernel, pyramid, restormer
 
 from .entries import CONFIG, entry
 
@@ -19,8 +19,21 @@ LAYERS = {
     "diffusion": lambda: diffusion_unet.SelfAttention(CHANNELS, 2),
     "mak_gan": lambda: multi_kernel.MultiKernelAttention(3, CHANNELS, 2, [2, 1, 1]),
     "cvt_gan": lambda: cvt.ConvolutionalAttention(3, CHANNELS, 2),
+    "mtrans_gan": lambda: Tokens(CHANNELS, 2),
+    "mtrans_gan, odd width": lambda: Tokens(5, 1),
     "windows": lambda: restormer.WindowAttention(3, CHANNELS, 2, SIDE),
 }
+
+
+class Tokens(torch.nn.Module):
+    """A layer of MTrans-GAN on the voxels of features (B, C, *grid)."""
+
+    def __init__(self, channels, heads):
+        super().__init__()
+        self.layer = mtrans_generator.TokenLayer(channels, heads, hidden=8, dropout=0.1).eval()
+
+    def forward(self, features):
+        return self.layer(features.flatten(2).transpose(1, 2))
 
 
 class Operators(TorchDispatchMode):
@@ -87,9 +100,8 @@ def test_at_published_size_every_attention_can_be_fused(name):
     dims = train["network"].get("spatial_dims", 3)
     with torch.device("meta"), torch.no_grad(), Attentions() as seen:
         method = build(entry(name)["module"], train).eval()
-        image = torch.empty(1, 1, *[{3: 64, 2: 256}[dims]] * dims)
-        more = {kind: image for kind in entry(name)["restore"]["inputs"] if kind in MORE_INPUTS}
-        getattr(method, "evaluate", method.restore)(image, image, **more)
+        images, more = blank(["low_dose", "mr", *entry(name)["restore"]["inputs"]], [{3: 64, 2: 256}[dims]] * dims)
+        getattr(method, "evaluate", method.restore)(*images, **more)
     for call in seen.calls:
         assert {tensor.ndim for tensor in call} == {4}
         assert {tensor.stride(-1) for tensor in call} == {1}

@@ -52,6 +52,16 @@ def test_the_batch_size_does_not_matter(untrained):
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
+@pytest.mark.parametrize(("window", "stride"), [((8, 8, 8), (5, 4, 8)), ((20, 18, 1), (20, 18, 1)), ((1, 18, 13), (1, 18, 13))])
+def test_every_window_is_given_its_place(identity, monkeypatch, window, stride):
+    """What is restored is where each voxel lies, whichever window it is seen in."""
+    for axis in range(3):
+        monkeypatch.setattr(identity, "restore", lambda low_dose, mr, coordinates, axis=axis: coordinates[:, axis : axis + 1])
+        found = stitch(identity, LOW_DOSE, None, window, stride, 7, "cpu", placed=["coordinates"])
+        lies = np.linspace(-1, 1, LOW_DOSE.shape[axis])
+        np.testing.assert_allclose(np.moveaxis(found, axis, -1) - lies, 0, atol=1e-6)
+
+
 @pytest.fixture
 def files(tmp_path):
     return {"image": str(tmp_path / "restored.nii.gz"), "sidecar": str(tmp_path / "restored.json")}
@@ -103,6 +113,17 @@ def test_only_the_inputs_of_the_entry_reach_the_method(subject, untrained, files
         seen.clear()
         restore(subject["prepared"], subject["low_dose"], untrained, SETTINGS | {"inputs": inputs}, "cpu", 1, files)
         assert all(given == missing for given in seen)
+
+
+def test_the_place_of_a_window_is_among_the_inputs_of_the_entry(subject, untrained, files, identity, monkeypatch):
+    seen = []
+    load = module.load_restorer
+    monkeypatch.setattr(module, "load_restorer", lambda *given: (identity, load(*given)[1]))
+    restore_windows = identity.restore
+    monkeypatch.setattr(identity, "restore", lambda *given, **more: seen.append(more) or restore_windows(*given))
+    restore(subject["prepared"], subject["low_dose"], untrained, SETTINGS | {"inputs": ["low_dose", "coordinates"]}, "cpu", 1, files)
+    assert all(more.keys() == {"coordinates"} and more["coordinates"].shape[1:] == (3, 16, 16, 16) for more in seen)
+    assert seen[0]["coordinates"][0, :, 0, 0, 0].tolist() == [-1, -1, -1]
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,38 @@ def test_the_order_of_windows_does_not_matter(method, monkeypatch):
     np.testing.assert_allclose(draw(method), whole, atol=1e-4)
 
 
+EDM = {
+    "edm": {"sigma_data": 0.5, "p_mean": -1.2, "p_std": 1.2, "scale": 1.0},
+    "network": {"spatial_dims": 2, "width": 8, "multipliers": [1, 2], "blocks": 1, "dropout": 0.5},
+    "conditions": ["low_dose", "coordinates"],
+}
+
+
+@pytest.fixture(scope="module")
+def residual():
+    """A method of EDM that says much of what it sees."""
+    torch.manual_seed(0)
+    method = build("csrd", EDM).eval()
+    for parameter in method.parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.xavier_uniform_(parameter)
+    return method
+
+
+@pytest.mark.parametrize("sampler", [Sampler("heun", 4, seed=1), Sampler("euler", 4, seed=1)])
+def test_neither_batch_size_nor_order_matters_to_edm(residual, monkeypatch, sampler):
+    def drawn(batch_size):
+        return stitch(residual, LOW_DOSE, None, (8, 12, 1), (8, 12, 1), batch_size, "cpu", sampler, "sub-01", placed=["coordinates"])
+
+    found = [drawn(size) for size in (1, 2, 100)]
+    starts = np.stack([np.zeros(5), np.zeros(5), np.arange(5)], axis=1).astype(np.int32)
+    monkeypatch.setattr("petbench.restoration.restore.window_starts", lambda *_: starts[[3, 0, 4, 1, 2]])
+    found.append(drawn(2))
+    assert np.abs(found[0] - LOW_DOSE).mean() > 0.1
+    for one, other in pairwise(found):
+        np.testing.assert_allclose(one, other, atol=1e-4)
+
+
 def test_seed_subject_and_place_each_change_the_noise(method):
     same = np.repeat(LOW_DOSE[:, :, :1], 5, axis=2)
     whole = draw(method, volume=same)
@@ -82,11 +114,15 @@ def test_the_random_state_is_left_alone(method):
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_a_sampler_goes_with_a_method_that_samples(method, identity):
+def test_a_sampler_goes_with_a_method_that_samples(method, residual, identity):
     with pytest.raises(InputError, match="this method samples; give its entry restore/sampler"):
         draw(method, sampler=None)
     with pytest.raises(InputError, match="does not sample; remove restore/sampler"):
         draw(identity)
+    with pytest.raises(InputError, match="sampler/name: heun does not draw images of this method; choose ancestral or ddim"):
+        draw(method, sampler=Sampler("heun", 4, seed=0))
+    with pytest.raises(InputError, match="sampler/name: ddim does not draw images of this method; choose heun or euler"):
+        draw(residual, sampler=Sampler("ddim", 4, seed=0))
     with pytest.raises(InputError, match="21 exceed the 20"):
         draw(method, sampler=Sampler("ddim", 21, seed=0))
 
@@ -117,12 +153,21 @@ def test_the_sidecar_names_the_sampler_and_counts_one_evaluation(subject, weight
     assert costs[0]["parameters"] == sum(parameter.numel() for parameter in build("iddpm", TRAIN).parameters())
 
 
-def test_a_labs_scan_is_sampled_alike_each_time(subject, weights, files, monkeypatch):
-    registered = Registered(read_volume(subject["standard_dose"]), {})
+@pytest.fixture
+def edm_weights(tmp_path, residual, describe):
+    path = tmp_path / "edm.safetensors"
+    save_weights(path, residual.weights(), describe(module="csrd", train=EDM, window=SLICE, inputs=["low_dose", "coordinates"]))
+    return str(path)
+
+
+@pytest.mark.parametrize(("kind", "sampler"), [("weights", "DDIM, eta 0"), ("edm_weights", "Heun")])
+def test_a_labs_scan_is_sampled_alike_each_time(subject, kind, sampler, files, monkeypatch, request):
+    weights, registered = request.getfixturevalue(kind), Registered(read_volume(subject["standard_dose"]), {})
     monkeypatch.setattr("petbench.restoration.scan.register", lambda *_, **__: registered)
     images = []
     for _ in range(2):
-        restore_scan(subject["low_dose"], subject["t1"], weights, "cpu", 1, files, sampling_steps=2)
+        restore_scan(subject["low_dose"], subject["t1"], weights, "cpu", 1, files, sampling_steps=3)
         images.append(np.asarray(read_volume(files["image"]).dataobj))
     np.testing.assert_array_equal(*images)
-    assert read_json(files["sidecar"])["SamplingSteps"] == 2
+    said = read_json(files["sidecar"])
+    assert (said["Sampler"], said["SamplingSteps"]) == (sampler, 3)

@@ -65,6 +65,15 @@ def test_an_identity_gives_back_the_scan(subject, untrained, files, identity_met
     np.testing.assert_allclose(np.asarray(restored.dataobj), np.asarray(image.dataobj), rtol=1e-5, atol=1e-3)
 
 
+def test_a_scan_is_given_the_place_of_its_windows(subject, untrained, files, identity, describe, monkeypatch):
+    seen = []
+    monkeypatch.setattr(module, "load_restorer", lambda *_: (identity, describe(inputs=["low_dose", "mr", "coordinates"])))
+    monkeypatch.setattr(identity, "restore", lambda low_dose, mr, coordinates: seen.append(coordinates) or low_dose)
+    restore_scan(subject["low_dose"], subject["t1"], untrained, "cpu", 1, files)
+    assert seen[0][0, :, 0, 0, 0].tolist() == [-1, -1, -1]
+    assert seen[-1][-1, :, -1, -1, -1].tolist() == [1, 1, 1]
+
+
 def test_a_scan_of_other_voxels_is_resampled_and_comes_back(tmp_path, subject, untrained, files, identity_method):
     image = read_volume(subject["standard_dose"])
     affine = image.affine @ np.diag([0.8, 0.8, 1.25, 1.0])

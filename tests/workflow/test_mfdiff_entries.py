@@ -70,8 +70,9 @@ def test_every_network_of_an_in_vivo_table_starts_from_its_own_training_of_table
     assert [internal["published_rows"][row] for row in networks] == [external["published_rows"][start.method] for start in starts]
 
 
-def test_the_mixed_training_sees_both_sets(paper):
-    samples = training_samples(paper, Training("mfdiff_scans", "2min", "mfdiff-mixed", "0"))
+@pytest.mark.parametrize("method", ["mfdiff-mixed", "csrd-mixed"])
+def test_the_mixed_training_sees_both_sets(paper, method):
+    samples = training_samples(paper, Training("mfdiff_scans", "2min", method, "0"))
     counted = {name: sum(sample.dataset == name for sample in samples) for name in ("mfdiff_scans", "mfdiff_phantom")}
     assert counted == {"mfdiff_scans": 25, "mfdiff_phantom": 100}
 
@@ -89,6 +90,41 @@ def test_the_mixed_training_sees_both_sets(paper):
 )
 def test_what_does_not_fit_is_told_before_anything_runs(change, words):
     scale = merge(read_yaml(ROOT / "tests/config/tiny.yaml"), {"run": ["mfdiff_table1"], "override": {"methods": {"mfdiff": change}}})
+    with pytest.raises(InputError, match=words):
+        load(scale, ROOT)
+
+
+@pytest.mark.parametrize(
+    ("method", "change", "words"),
+    [
+        ("csrd", {"train": {"network": {"multipliers": [1, 1, 2, 4]}}}, "must be divisible by 8"),
+        ("csrd", {"restore": {"inputs": ["low_dose", "mr"]}}, "trained with coordinates"),
+        ("csrd", {"restore": {"inputs": ["mr", "coordinates"]}}, "needs low_dose"),
+        ("csrd", {"restore": {"sampler": {"name": "ancestral"}}}, "Only heun and euler have it"),
+        ("csrd", {"restore": {"sampler": {"clip": [0.0, 2.0]}}}, "Only ancestral and ddim clip"),
+        ("csrd", {"restore": {"sampler": {"eta": 0.0}}}, "Only ddim has eta"),
+        ("mfdiff", {"restore": {"sampler": {"name": "heun", "eta": None}}}, "Only ancestral and ddim clip"),
+        ("mfdiff", {"restore": {"sampler": {"rho": 7.0}}}, "Only heun and euler have it"),
+        ("mfdiff", {"restore": {"inputs": ["low_dose", "mr", "coordinates"]}}, "the module mfdiff takes no coordinates"),
+    ],
+)
+def test_a_sampler_and_inputs_that_are_anothers_are_told_before_anything_runs(method, change, words):
+    scale = merge(read_yaml(ROOT / "tests/config/tiny.yaml"), {"run": ["mfdiff_table1"], "override": {"methods": {method: change}}})
+    with pytest.raises(InputError, match=words):
+        load(scale, ROOT)
+
+
+@pytest.mark.parametrize(
+    ("method", "sampler", "words"),
+    [
+        ("csrd", {"name": "ancestral", "sigma_min": None, "sigma_max": None, "rho": None}, "choose heun or euler"),
+        ("mfdiff", {"name": "euler", "eta": None, "clip": None}, "euler does not draw images of this method; choose ancestral or ddim"),
+        ("csrd", None, "this method samples and has no sampler"),
+    ],
+)
+def test_a_sampler_of_the_other_kind_is_refused_even_where_its_keys_are_gone(method, sampler, words):
+    scale = read_yaml(ROOT / "tests/config/tiny.yaml") | {"run": ["mfdiff_table1"]}
+    scale["override"]["methods"][method]["restore"]["sampler"] = sampler
     with pytest.raises(InputError, match=words):
         load(scale, ROOT)
 

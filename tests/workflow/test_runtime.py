@@ -3,8 +3,9 @@
 import pytest
 from repo import ROOT
 
+from petbench.methods.diffusion import Sampler
 from petbench.workflow.entries import load
-from petbench.workflow.runtime import BEGIN_MINUTES, evaluated_slices, restored_windows, restoring_minutes, scan_minutes
+from petbench.workflow.runtime import BEGIN_MINUTES, evaluated_slices, evaluations, restored_windows, restoring_minutes, scan_minutes
 from petbench.workflow.schema import read_yaml
 
 
@@ -33,6 +34,20 @@ def test_minutes_grow_with_the_steps_of_the_sampler(paper):
 
     assert beyond_the_start(1000) == pytest.approx(10 * beyond_the_start(100), abs=10)
     assert scan_minutes(1000) - BEGIN_MINUTES == pytest.approx(20 * (scan_minutes(None) - BEGIN_MINUTES), abs=20)
+
+
+@pytest.mark.parametrize(("name", "steps"), [("ancestral", 1000), ("ddim", 1), ("heun", 100), ("heun", 1), ("euler", 9)])
+def test_evaluations_are_those_that_the_sampler_makes(paper, name, steps):
+    sampler = {"name": name, "steps": steps, "seed": 0}
+    assert evaluations({"sampler": sampler}) == Sampler(**sampler).evaluations
+    dataset, domain, restore = block(paper, "mfdiff_scans", "csrd")
+    euler = {"name": "euler", "steps": 1000 * Sampler(**sampler).evaluations}
+    own, many = (restoring_minutes(dataset, domain, restore | {"sampler": drawn}) - BEGIN_MINUTES for drawn in (sampler, euler))
+    assert own == pytest.approx(many / 1000, abs=1)
+
+
+def test_without_a_sampler_a_window_is_evaluated_once():
+    assert evaluations({"inputs": ["low_dose"]}) == 1
 
 
 def test_ten_evaluated_slices_are_ten_windows(paper):

@@ -17,6 +17,7 @@ from petbench.evaluation.scores import write_scores
 from petbench.files import atomic, checksum, read_json
 from petbench.methods.base import Progress, Step, Trained
 from petbench.networks.volume_classifier import VolumeClassifier
+from petbench.preprocess.places import placed_among
 from petbench.restoration.restore import stitch
 from petbench.restoration.weights import load_restorer
 from petbench.training.fit import fit_model
@@ -211,7 +212,9 @@ def _channels(
                 raise InputError(
                     f"{generators[place]}: was trained on windows of {description.window}, and {prepared[subject]} has {window}."
                 )
-            generated[place, subject] = stitch(restorer, None, mr[subject], window, window, 1, device)
+            generated[place, subject] = stitch(
+                restorer, None, mr[subject], window, window, 1, device, placed=placed_among(description.inputs)
+            )
 
     def pet(subject: str, place: int | None) -> Array:
         return np.load(folders[subject] / "standard_dose.npy") if place is None else generated[place, subject]

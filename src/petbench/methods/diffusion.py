@@ -1,12 +1,12 @@
 """What diffusion methods share: the forward process, what their networks say about it, and the samplers that undo it.
 
 A step of the process has a number t, 0 for the least noise; -1 stands for the clean image. Images of the process are scaled PET whose
-`range` is mapped to [-1, 1].
+`range` is mapped to [-1, 1]. `petbench.methods.edm` has diffusion over a continuous noise level; `Sampled` is what both share.
 """
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -43,13 +43,18 @@ class Sampler:
     """How an image is drawn: an entry's `restore/sampler`.
 
     Attributes:
-        name: `ancestral` (DDPM) or `ddim`.
-        steps: Steps taken, evenly spaced over the process.
+        name: `ancestral` (DDPM) or `ddim`, over the steps of a `Process`; or `heun` or `euler` over the noise levels of EDM.
+        steps: Steps taken, evenly spaced over the process; each one evaluation of the network, of `heun` two but for the last.
         seed: Seed of the noise.
         eta: Of DDIM: 0 draws nothing after the start, 1 as much as ancestral sampling with the small variance.
         clip: Bounds of the estimated clean image at every step, in scaled PET, or none. Targets above 1 exist: leave headroom.
+        schedule: Of methods that are told the noise level: the schedule (see `Process`) of a process of as many steps, which is undone in
+            place of the one that the method was trained on; none for that one.
         chain: Of methods with two heads: every step goes on from the mean of both (`mean`), or from the PET head's estimate alone
             (`pet`), so that they are averaged in the last step only, as M2Diff's authors do.
+        sigma_min: Of EDM: the lowest noise level, from which a step leads to the clean image.
+        sigma_max: Of EDM: the highest, that of the noise which is drawn.
+        rho: Of EDM: the higher, the more of the levels are low.
     """
 
     name: str
@@ -57,12 +62,22 @@ class Sampler:
     seed: int
     eta: float = 0.0
     clip: Sequence[float] | None = None
+    schedule: Mapping[str, Any] | None = None
     chain: str = "mean"
+    sigma_min: float = 0.002
+    sigma_max: float = 80.0
+    rho: float = 7.0
+
+    @property
+    def evaluations(self) -> int:
+        """Evaluations of the network for one window."""
+        return 2 * self.steps - 1 if self.name == "heun" else self.steps
 
     @property
     def label(self) -> str:
         """Name for tables."""
-        name = f"DDIM, eta {self.eta:g}" if self.name == "ddim" else self.name
+        names = {"ddim": f"DDIM, eta {self.eta:g}", "heun": "Heun", "euler": "Euler"}
+        name = names.get(self.name, self.name)
         return f"{name}, chain of the PET head" if self.chain == "pet" else name
 
 
@@ -242,23 +257,77 @@ def _between(small: Tensor, large: Tensor, output: Tensor) -> Tensor:
     return fraction * large + (1 - fraction) * small
 
 
-class Diffusion(Restorer):
+class Sampled(Restorer):
+    """A method whose image is drawn from noise: it restores by `sample`, given a sampler, in place of `restore`.
+
+    A method gives `condition`, for what is computed once an image and not once an evaluation of its network.
+    """
+
+    samplers: tuple[str, ...]
+    """Names of the samplers that draw its images."""
+
+    def condition(self, low_dose: Tensor | None, mr: Tensor | None, **more: Tensor) -> Any:
+        """What the network needs beside the noisy image; computed once an image."""
+        raise NotImplementedError
+
+    def sample(
+        self, low_dose: Tensor | None, mr: Tensor | None, sampler: Sampler, generators: Sequence[torch.Generator], **more: Tensor
+    ) -> Tensor:
+        """Restore windows (B, 1, *spatial), scaled as in training; the same shape, without gradients.
+
+        Args:
+            low_dose: Scaled low-dose PET, or none.
+            mr: Scaled MR, or none.
+            sampler: How to draw, by one of `samplers`.
+            generators: One a window, on the CPU, so that its noise depends neither on the device nor on the other windows.
+            more: As `restore` is given it.
+
+        Raises:
+            InputError: the sampler does not fit the method, or an image is missing.
+        """
+        raise NotImplementedError
+
+    def evaluate(self, low_dose: Tensor | None, mr: Tensor | None, **more: Tensor) -> Tensor:
+        """The condition and one evaluation of the network: what is counted as its cost."""
+        raise NotImplementedError
+
+    def scan_sampler(self, evaluations: int | None) -> Sampler:
+        """How a lab's own scan is drawn: always the same image.
+
+        Args:
+            evaluations: Of the network, at most; a default when left out.
+        """
+        raise NotImplementedError
+
+    def start(self, like: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+        """Standard noise for windows (B, 1, *spatial), each from its own generator."""
+        return torch.stack([torch.randn(like.shape[1:], generator=generator) for generator in generators]).to(like.device)
+
+    def restore(self, low_dose: Tensor | None, mr: Tensor | None, **more: Tensor) -> Tensor:
+        """Refuse: how to sample is the entry's to say.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError("restore: this method samples; give its entry restore/sampler.")
+
+
+class Diffusion(Sampled):
     """A method whose image is drawn step by step from noise; its network says at each what the clean image is.
 
-    A method gives `predict`, and `condition` where something is computed once an image. `losses` here is that of one network with one
-    output image. Restoring takes a sampler: `sample`, in place of `restore`.
+    A method gives `predict`, and `condition`. `losses` here is that of one network with one output image. A method with `told_levels` is
+    told noise levels, square roots of alpha bar, in place of the numbers of steps.
     """
+
+    samplers = ("ancestral", "ddim")
+    told_levels: bool = False
 
     def __init__(self, process: Process):
         super().__init__()
         self.process = process
 
-    def condition(self, low_dose: Tensor | None, mr: Tensor | None, **more: Tensor) -> Any:
-        """What `predict` needs beside the noisy image; computed once an image, not once a step."""
-        raise NotImplementedError
-
     def predict(self, noisy: Tensor, time: Tensor, condition: Any) -> Tensor:
-        """The network's output (B, `process.channels`, *spatial) for noisy images (B, 1, *spatial) at steps (B,)."""
+        """The network's output (B, `process.channels`, *spatial) for noisy images (B, 1, *spatial) at steps, or noise levels, (B,)."""
         raise NotImplementedError
 
     def predict_pet(self, noisy: Tensor, time: Tensor, condition: Any) -> Tensor:
@@ -268,6 +337,10 @@ class Diffusion(Restorer):
             InputError: the method has one head.
         """
         raise InputError("restore/sampler/chain: this method has one head; remove it.")
+
+    def finished(self, image: Tensor, condition: Any) -> Tensor:
+        """The restored image, from the clean image that was drawn, in scaled PET: itself unless a method draws something else."""
+        return image
 
     def losses(self, batch: Batch, progress: Progress) -> Iterator[Step]:
         """One step: the squared error of the prediction and, with a learned variance, the weighted variational bound."""
@@ -286,45 +359,45 @@ class Diffusion(Restorer):
     def sample(
         self, low_dose: Tensor | None, mr: Tensor | None, sampler: Sampler, generators: Sequence[torch.Generator], **more: Tensor
     ) -> Tensor:
-        """Restore windows (B, 1, *spatial), scaled as in training; the same shape, without gradients.
-
-        Args:
-            low_dose: Scaled low-dose PET, or none.
-            mr: Scaled MR, or none.
-            sampler: How to draw.
-            generators: One a window, on the CPU, so that its noise depends neither on the device nor on the other windows.
-            more: As `restore` is given it.
+        """See `Sampled.sample`.
 
         Raises:
-            InputError: the sampler has more steps than the process or chooses among heads where there is one, or an image is missing.
+            InputError: the sampler has more steps than the process, chooses among heads where there is one or has a schedule where the
+                method is told the number of a step, or an image is missing.
         """
         like = low_dose if low_dose is not None else mr
         assert like is not None
 
         def draw() -> Tensor:
-            return torch.stack([torch.randn(like.shape[1:], generator=generator) for generator in generators]).to(like.device)
+            return self.start(like, generators)
 
-        pairs = list(self.process.steps(sampler.steps))
+        process = self._undone(sampler)
+        pairs = list(process.steps(sampler.steps))
         condition, noisy = self.condition(low_dose, mr, **more), draw()
         on_the_way = self.predict_pet if sampler.chain == "pet" else self.predict
         for time, earlier in pairs:
             head = self.predict if earlier < 0 else on_the_way
-            output = head(noisy, torch.full((len(noisy),), time, device=noisy.device), condition)
-            noisy = self.process.reverse(output, noisy, time, earlier, sampler, draw)
-        return self.process.decode(noisy)
+            told = float(process.share(torch.tensor(time)).sqrt()) if self.told_levels else time
+            output = head(noisy, torch.full((len(noisy),), told, device=noisy.device), condition)
+            noisy = process.reverse(output, noisy, time, earlier, sampler, draw)
+        return self.finished(process.decode(noisy), condition)
 
-    def restore(self, low_dose: Tensor | None, mr: Tensor | None, **more: Tensor) -> Tensor:
-        """Refuse: how to sample is the entry's to say.
-
-        Raises:
-            InputError: always.
-        """
-        raise InputError("restore: this method samples; give its entry restore/sampler.")
+    def _undone(self, sampler: Sampler) -> Process:
+        """The process that a sampler undoes."""
+        if sampler.schedule is None:
+            return self.process
+        if not self.told_levels:
+            raise InputError("restore/sampler/schedule: this method is told the number of a step, not its noise; remove it.")
+        return replace(self.process, timesteps=sampler.steps, schedule=sampler.schedule)
 
     @torch.no_grad()
     def evaluate(self, low_dose: Tensor | None, mr: Tensor | None, **more: Tensor) -> Tensor:
-        """The condition and one evaluation of the network: what is counted as its cost."""
+        """See `Sampled.evaluate`."""
         like = low_dose if low_dose is not None else mr
         assert like is not None
         condition = self.condition(low_dose, mr, **more)
         return self.predict(torch.zeros_like(like), torch.zeros(len(like), dtype=torch.long, device=like.device), condition)
+
+    def scan_sampler(self, evaluations: int | None) -> Sampler:
+        """DDIM without further noise: of 50 steps, or as many as it was trained with if fewer, when left out."""
+        return Sampler("ddim", min(50, self.process.timesteps) if evaluations is None else evaluations, seed=0)

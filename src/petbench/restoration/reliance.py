@@ -19,6 +19,7 @@ from petbench.evaluation.table import write_table
 from petbench.files import open_array, read_json
 from petbench.methods.diffusion import Sampler
 from petbench.preprocess.grid import box_of, grid_of
+from petbench.preprocess.places import placed_among
 from petbench.preprocess.windows import half
 from petbench.restoration.extent import BLEND, Slices, put_back
 from petbench.restoration.restore import SLICES, slices_of, stitch
@@ -84,9 +85,11 @@ def measure_reliance(
     restorer, description = load_restorer(weights, device)
     sampler = Sampler(**restoring["sampler"]) if "sampler" in restoring else None
     window, blend, rows = description.window, restoring.get("blend", BLEND), []
+    placed = placed_among(restoring["inputs"])
+    kinds = [kind for kind in restoring["inputs"] if kind not in placed]
     evaluated = None if settings.slices is None else {"slices": settings.slices, "axis": settings.slice_axis}
     for place, subject in enumerate(subjects):
-        own, other = (_inputs(path, restoring["inputs"]) for path in (prepared[place], others[place]))
+        own, other = (_inputs(path, kinds) for path in (prepared[place], others[place]))
         parameters, onto = read_json(prepared[place]), canonical(read_volume(low_dose[place]))
         scale, affine = parameters["scales"]["standard_dose"], np.asarray(parameters["affine"])
         whole = restoring.get("slices", SLICES) == "all"
@@ -105,6 +108,7 @@ def measure_reliance(
                 f"sub-{subject}",
                 blend,
                 slices,
+                placed=placed,
             )
 
         made = swapped(restored, own, other)

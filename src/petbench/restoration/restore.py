@@ -15,9 +15,10 @@ from petbench.device import device_name, peak_mb
 from petbench.errors import InputError
 from petbench.evaluation.complexity import complexity
 from petbench.files import atomic, checksum, digest, open_array, read_json, write_json
-from petbench.methods.base import ACQUISITION, Restorer
-from petbench.methods.diffusion import Diffusion, Sampler
+from petbench.methods.base import ACQUISITION, Restorer, blank
+from petbench.methods.diffusion import Sampled, Sampler
 from petbench.physics.plane_scans import ScanFile, open_scan
+from petbench.preprocess.places import cut, placed_among
 from petbench.preprocess.windows import half, spatial_shape, taper, thin_axis, window_slices, window_starts
 from petbench.restoration.costs import together
 from petbench.restoration.extent import BLEND, Slices, grid_slices, put_back, slices_restored
@@ -44,6 +45,7 @@ def stitch(
     slices: Slices | None = None,
     progress: Progress | None = None,
     more: Mapping[str, NDArray[np.float32]] | None = None,
+    placed: Sequence[str] = (),
     scan: ScanFile | None = None,
 ) -> NDArray[np.float32]:
     """Restore a volume window by window; where windows overlap, their weighted mean is taken.
@@ -65,38 +67,37 @@ def stitch(
         slices: Which slices are restored; all when left out. The others are the low dose.
         progress: What an interrupted restoration of the same has kept, and where this one keeps its own; none for neither.
         more: Further inputs by name, scaled and of the same shape (see `Restorer.restore`).
+        placed: Inputs that follow from where a window lies, of `petbench.preprocess.places`.
         scan: The scan of the volume, of a method that reconstructs its slices.
 
     Returns:
         Scaled restored PET, (x, y, z).
 
     Raises:
-        InputError: the method samples and there is no sampler, or the reverse; or it has more steps than the method was trained with.
+        InputError: the method samples and there is no sampler, or the reverse; or the sampler is another method's, or has more steps than
+            the method was trained with.
     """
     draw = _drawing(restorer, sampler, subject)
     progress = progress or Progress()
-    whole = next(volume.shape for volume in (low_dose, mr) if volume is not None)
+    volumes = {kind: volume for kind, volume in (("low_dose", low_dose), ("mr", mr)) if volume is not None} | dict(more or {})
+    whole = next(iter(volumes.values())).shape
     starts = window_starts(whole, window, stride)
     if slices is not None:
         starts = starts[slices.restored[starts[:, slices.axis]]]
-    shape = (-1, 1, *spatial_shape(window))
     share = taper(window) if blend == "taper" else np.ones(tuple(window))
     total = np.zeros(whole) if progress.total is None else progress.total
     with torch.inference_mode():
         for first in range(progress.windows, len(starts), batch_size):
             corners = starts[first : first + batch_size]
-            places = [window_slices(corner, window) for corner in corners]
-
-            def cut(volume: NDArray[np.float32], places: Sequence[tuple[slice, ...]] = places) -> torch.Tensor:
-                return torch.from_numpy(np.stack([volume[place] for place in places])).reshape(shape).to(device)
-
-            inputs = [None if volume is None else cut(volume) for volume in (low_dose, mr)]
-            beside: dict[str, Any] = {name: cut(volume) for name, volume in (more or {}).items()}
+            inputs: dict[str, Any] = {
+                kind: torch.from_numpy(np.stack([cut(kind, volumes, corner, window) for corner in corners])).to(device)
+                for kind in (*volumes, *placed)
+            }
             if scan is not None:
-                beside[ACQUISITION] = scan.planes(corners[:, 2]).to(device)
-            restored = draw(*inputs, corners, **beside).cpu().numpy()
-            for place, part in zip(places, restored, strict=True):
-                total[place] += part.reshape(tuple(window)) * share
+                inputs[ACQUISITION] = scan.planes(corners[:, 2]).to(device)
+            restored = draw(inputs.pop("low_dose", None), inputs.pop("mr", None), corners, **inputs).cpu().numpy()
+            for corner, part in zip(corners, restored, strict=True):
+                total[window_slices(corner, window)] += part.reshape(tuple(window)) * share
             progress.keep(total, first + len(corners))
     weight = np.zeros(whole)
     for corner in starts:
@@ -107,11 +108,14 @@ def stitch(
 
 def _drawing(restorer: Restorer, sampler: Sampler | None, subject: str) -> Callable[..., torch.Tensor]:
     """Restores windows given their first voxels."""
-    if isinstance(restorer, Diffusion) != (sampler is not None):
+    if isinstance(restorer, Sampled) != (sampler is not None):
         mend = "give its entry restore/sampler" if sampler is None else "remove restore/sampler from its entry"
         raise InputError(f"restore: this method {'samples' if sampler is None else 'does not sample'}; {mend}.")
-    if not isinstance(restorer, Diffusion) or sampler is None:
+    if not isinstance(restorer, Sampled) or sampler is None:
         return lambda low_dose, mr, corners, **more: restorer.restore(low_dose, mr, **more)
+    if sampler.name not in restorer.samplers:
+        fitting = " or ".join(restorer.samplers)
+        raise InputError(f"restore/sampler/name: {sampler.name} does not draw images of this method; choose {fitting}.")
 
     def sample(low_dose: torch.Tensor | None, mr: torch.Tensor | None, corners: NDArray[np.int32], **more: torch.Tensor) -> torch.Tensor:
         seeds = [int(digest([sampler.seed, subject, corner.tolist()])[:15], 16) for corner in corners]
@@ -170,7 +174,7 @@ def restore(
         threads: CPU threads.
         out: `image` (NIfTI) and `sidecar` (JSON, with the cost of the network and of this restoration, those of its context added). For a
             method that samples the operations are those of one evaluation of its network, and the sidecar names `sampler` and
-            `sampling_steps`.
+            `sampling_steps`, the evaluations.
         evaluated: `slices` of the image that are evaluated and the `axis` that they are stacked along; none for all.
         partial: Folder where an interrupted restoration keeps its windows; none keeps nothing.
         checkpoint_seconds: Time between writes to it.
@@ -321,13 +325,13 @@ def _restored(
             slices,
             progress,
             more,
+            placed_among(settings["inputs"]),
             scan,
         )
         # Taken before operations are counted, which forgoes fused attention and so takes more.
         spent = {"restore_seconds": progress.seconds, "restore_cpu_seconds": progress.cpu_seconds, "restore_peak_mb": peak_mb(device)}
-        empty = torch.zeros((1, 1, *spatial_shape(window)), device=device)
-        beside: dict[str, Any] = dict.fromkeys(more, empty) | ({} if scan is None else {ACQUISITION: scan.planes([0]).to(device)})
-        cost = complexity(restorer, [None if one is None else empty for one in (low_dose, mr)], **beside)
+        images, beside = blank(settings["inputs"], spatial_shape(window), device)
+        cost = complexity(restorer, images, **beside, **({} if scan is None else {ACQUISITION: scan.planes([0]).to(device)}))
         facts = {
             "Weights": {
                 "module": description.module,
@@ -339,7 +343,7 @@ def _restored(
             **cost,
             **spent,
             "device": device_name(device),
-            **({} if sampler is None else {"sampler": sampler.label, "sampling_steps": sampler.steps}),
+            **({} if sampler is None else {"sampler": sampler.label, "sampling_steps": sampler.evaluations}),
         }
         if context_sidecar is not None:
             before = read_json(context_sidecar)

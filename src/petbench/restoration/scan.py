@@ -13,8 +13,9 @@ from petbench.device import device_name
 from petbench.errors import InputError
 from petbench.files import checksum, write_json
 from petbench.methods.base import ACQUISITION, Restorer
-from petbench.methods.diffusion import Diffusion, Sampler
+from petbench.methods.diffusion import Sampled, Sampler
 from petbench.preprocess.likeness import BOUNDS, Distance, distances
+from petbench.preprocess.places import placed_among
 from petbench.preprocess.plausible import check_pet
 from petbench.preprocess.prepare import normalise
 from petbench.preprocess.registration import register
@@ -46,8 +47,8 @@ def restore_scan(
     """Restore one scan on the working grid that the weights were trained on, and bring it back to its own grid and units.
 
     The scan is registered, scaled and windowed as the training subjects were; its voxels are resampled where theirs differ in size.
-    A method that samples does so by DDIM without further noise, so that a scan always gives the same image. Slices without signal, which
-    training leaves out, and what lies outside the working grid stay the low dose, as the sidecar says.
+    A method that samples does so without further noise (`scan_sampler`), so that a scan always gives the same image. Slices without
+    signal, which training leaves out, and what lies outside the working grid stay the low dose, as the sidecar says.
 
     Args:
         pet: Low-dose PET (NIfTI).
@@ -56,7 +57,8 @@ def restore_scan(
         device: `cpu` or `cuda`.
         threads: CPU threads.
         out: Files to write: `image` (NIfTI), `sidecar` (JSON) and `page` (HTML).
-        sampling_steps: Steps of a method that samples; 50, or as many as it was trained with if fewer, when left out.
+        sampling_steps: Evaluations of the network of a method that samples; 50, or as many steps as it was trained with if fewer, when left
+            out.
         partial: Folder where an interrupted restoration keeps its windows; none keeps nothing.
         checkpoint_seconds: Time between writes to it.
         code: Hash of the code: what other code kept is not gone on with.
@@ -79,7 +81,8 @@ def restore_scan(
             f"{weights}: was trained on images scaled to their own range (preprocess/scaling/mode), which tells"
             " nothing of a restored image's activity; train with mode low_dose."
         )
-    if more := sorted(set(description.inputs) - {"low_dose", "mr"}):
+    placed = placed_among(description.inputs)
+    if more := sorted(set(description.inputs) - {"low_dose", "mr", *placed}):
         if more[0] == ACQUISITION:
             raise InputError(f"{weights}: reconstructs scans, and an image is given; give the weights of a method that restores images.")
         raise InputError(
@@ -116,6 +119,7 @@ def restore_scan(
             subject,
             slices=slices,
             progress=progress,
+            placed=placed,
         )
         restored, extent = put_back(scaled * prepared.scales["low_dose"], prepared.affine, image, slices, BLEND)
         write_volume(out["image"], restored, like=image)
@@ -125,7 +129,7 @@ def restore_scan(
         if isinstance(description.domain.get("slices"), list):
             facts["TrainedOnSlices"] = description.domain["slices"]
         if sampler is not None:
-            facts |= {"Sampler": sampler.label, "SamplingSteps": sampler.steps}
+            facts |= {"Sampler": sampler.label, "SamplingSteps": sampler.evaluations}
         told = {"Description": "Restored PET; a research result, not for diagnosis", "Sources": [Path(pet).name]}
         write_json(out["sidecar"], told | facts)
         write_page(out["page"], image, anatomy, restored, facts, apart)
@@ -148,11 +152,11 @@ def _unlike(measures: Mapping[str, float], description: Description, pet: str, w
 
 
 def _sampler(restorer: Restorer, steps: int | None) -> Sampler | None:
-    if not isinstance(restorer, Diffusion):
+    if not isinstance(restorer, Sampled):
         if steps is not None:
             raise InputError("sampling_steps: this method does not sample; leave it out.")
         return None
-    return Sampler("ddim", min(50, restorer.process.timesteps) if steps is None else steps, seed=0)
+    return restorer.scan_sampler(steps)
 
 
 def _facts(description: Description, image: Image, weights: str, device: str) -> dict[str, Any]:

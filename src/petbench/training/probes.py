@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from petbench.evaluation.complexity import complexity
 from petbench.methods.adversarial import Adversarial
-from petbench.methods.base import ACQUISITION, MORE_INPUTS, Progress, Restorer, Trained, more_inputs
+from petbench.methods.base import ACQUISITION, MORE_INPUTS, NEGATIVES, Progress, Restorer, Trained, blank, more_inputs
 from petbench.methods.build import build
-from petbench.methods.diffusion import Diffusion, Sampler
+from petbench.methods.diffusion import Diffusion, Sampled, Sampler
 from petbench.physics.plane_scans import PlaneScans
 from petbench.physics.projector import DirectProjector
 from petbench.physics.scanner import MM_PER_CM, Scanner
@@ -71,7 +71,7 @@ class Phantoms:
     """
 
     def __init__(self, spatial: Sequence[int], count: int, seed: int, scanned: bool = False):
-        self.random, self.noise = (torch.Generator().manual_seed(seed) for _ in range(2))
+        self.random, self.noise, self.beside = (torch.Generator().manual_seed(seed) for _ in range(3))
         self.scanner = plane_scanner(spatial) if scanned else None
         dims = len(spatial)
         axes = torch.stack(torch.meshgrid(*[torch.linspace(-1, 1, side) for side in spatial], indexing="ij"))
@@ -86,18 +86,28 @@ class Phantoms:
         self.mr = self.head * (0.5 + 0.4 * cold - 0.25 * hot) + 0.1 * own + noise
         self.regions = (self.head * (1 + hot + 2 * cold)).long()
         self.diagnosis = (torch.arange(count) % 2).float()
+        # of slices each head's lies at a height of its own
+        heights = torch.linspace(-1, 1, count).reshape(-1, 1, *[1] * dims).expand(-1, 3 - dims, *spatial)
+        self.coordinates = torch.cat([axes.expand(count, -1, *spatial), heights], dim=1)
 
     def windows(self, level: float | None = None) -> dict[str, Any]:
         """All heads (B, 1, *spatial) with new noise, each at a level of its own between `LEVELS` unless one is given; and what is known.
 
-        As context comes a smoothed low dose; of `scanned` slices their acquisition.
+        As context comes a smoothed low dose, as neighbouring slices come the same head with noise of their own, as negatives the others; of
+        `scanned` slices their acquisition.
         """
         low, high = LEVELS
         drawn = low * (high / low) ** torch.rand(len(self.pet), *[1] * (self.pet.ndim - 1), generator=self.random)
         standard_dose = self.pet * (drawn if level is None else level)
         low_dose = torch.poisson(standard_dose * COUNTS, self.random) / COUNTS
         smooth = nn.functional.avg_pool3d if low_dose.ndim == 5 else nn.functional.avg_pool2d
-        known = {"regions": self.regions, "diagnosis": self.diagnosis}
+        known = {"regions": self.regions, "diagnosis": self.diagnosis, "coordinates": self.coordinates}
+        channels = MORE_INPUTS["neighbours"].channels
+        alike = standard_dose.expand(-1, channels, *standard_dose.shape[2:])
+        neighbours = torch.poisson(alike * COUNTS, self.beside) / COUNTS
+        neighbours[:, channels // 2 : channels // 2 + 1] = low_dose
+        others = [standard_dose.roll(1 + number % (len(standard_dose) - 1), 0) for number in range(NEGATIVES)]
+        known |= {"neighbours": neighbours, "standard_dose_neighbours": alike, "negatives": torch.cat(others, dim=1)}
         images = {"low_dose": low_dose, "mr": self.mr, "context": smooth(low_dose, 3, 1, 1), "standard_dose": standard_dose, **known}
         return images if self.scanner is None else images | {ACQUISITION: self._scanned(standard_dose, self.scanner)}
 
@@ -302,7 +312,7 @@ def draw(method: Restorer, images: Mapping[str, Any], inputs: Sequence[str], sam
     more = more_inputs({name: images[name] for name in inputs})
     if sampler is None:
         return method.restore(low_dose, mr, **more)
-    assert isinstance(method, Diffusion)
+    assert isinstance(method, Sampled)
     generators = [torch.Generator().manual_seed(first + n) for n in range(len(images[inputs[0]]))]
     return method.sample(low_dose, mr, sampler, generators, **more)
 
@@ -351,8 +361,10 @@ def _level_ratio(method: Restorer, run: Callable[[Mapping[str, Any]], Tensor], p
     Noise as the prediction takes long to learn well enough to sample from nothing; the clean image is then that of one half-noised image.
     """
 
+    pet = ["low_dose", ACQUISITION, *(name for name, kind in MORE_INPUTS.items() if kind.is_pet)]
+
     def level(factor: float) -> float:
-        images = {**batch, **{name: factor * batch[name] for name in ("low_dose", *MORE_INPUTS, ACQUISITION) if name in batch}}
+        images = {**batch, **{name: factor * batch[name] for name in pet if name in batch}}
         if isinstance(method, Diffusion) and method.process.prediction == "epsilon":
             return float(_half_noised(method, factor * batch["standard_dose"], images)[phantoms.head > 0].mean())
         return float(run(images)[phantoms.head > 0].mean())
@@ -447,7 +459,7 @@ def contract(
         if train["precision"] == "bf16":
             findings += bf16_agrees(probed, batches(phantoms, kinds, 2, method.batches))
     findings += resumes(make, train, batches(phantoms, kinds, 4, method.batches), scratch)
-    if isinstance(method, Diffusion):
+    if isinstance(method, Sampled):
         kind = "sampled"
     elif "low_dose" in restore["inputs"]:
         kind = "judged" if isinstance(method, Adversarial) else "restored"
@@ -475,9 +487,11 @@ def trains_unseen(module: str, train: Mapping[str, Any], restore: Mapping[str, A
         method = build(module, train)
         count = 2 * method.batches
         image = torch.empty(count, 1, *spatial)
-        told = {"regions": torch.empty(count, 1, *spatial, dtype=torch.int64), "diagnosis": torch.empty(count)}
-        scans = blank_scans(spatial, count)
-    images = {kind: scans if kind == ACQUISITION else told.get(kind, image) for kind in seen(train, restore)}
+        told: dict[str, Any] = {"regions": torch.empty(count, 1, *spatial, dtype=torch.int64), "diagnosis": torch.empty(count)}
+        told |= {name: torch.empty(count, kind.channels, *spatial) for name, kind in MORE_INPUTS.items()}
+        told |= {"standard_dose_neighbours": told["neighbours"], "negatives": torch.empty(count, NEGATIVES, *spatial)}
+        told[ACQUISITION] = blank_scans(spatial, count)
+    images = {kind: told.get(kind, image) for kind in seen(train, restore)}
     for step in method.losses(images, Progress(9, 10)):
         step.loss.backward()  # type: ignore[no-untyped-call]
     draw(method, images, restore["inputs"], short_sampler(restore))
@@ -493,7 +507,7 @@ def size(module: str, train: Mapping[str, Any], inputs: Sequence[str], window: S
         window: Window in voxels, two or three sides.
     """
     with torch.device("meta"):
-        method, image = build(module, train), torch.empty(1, 1, *window)
-        scans = blank_scans(window, 1)
-    more = more_inputs({name: scans if name == ACQUISITION else image for name in inputs})
-    return complexity(method, [image if name in inputs else None for name in ("low_dose", "mr")], **more)
+        method = build(module, train)
+        images, more = blank(inputs, window)
+        scans = {ACQUISITION: blank_scans(window, 1)} if ACQUISITION in inputs else {}
+    return complexity(method, images, **more, **scans)

@@ -12,6 +12,9 @@ from petbench.workflow.modules import check_module
 from petbench.workflow.names import MORE_INPUTS, UNRESTORED
 from petbench.workflow.schema import check, told_of
 
+STEP_SAMPLERS, EDM_SAMPLERS = ("ancestral", "ddim"), ("heun", "euler")
+"""Samplers of a process in steps (`train/diffusion`) and of EDM's noise levels (`train/edm`), as in `petbench.methods`."""
+
 
 def add_method(
     library: Library, name: str, where: str, methods: dict[str, Entry], datasets: dict[str, Entry], above: Sequence[str] = ()
@@ -88,16 +91,22 @@ def _check_start(entry: Entry, start: Entry, where: str) -> None:
 
 def _check_restoring(library: Library, restore: Entry, source: Entry, where: str) -> None:
     """Check that a `restore` block fits the `train` block of the weights that it runs with (none: an ensemble)."""
-    diffusion = source.get("train", {}).get("diffusion", {})
+    train = source.get("train", {})
+    diffusion, samples = train.get("diffusion", {}), "diffusion" in train or "edm" in train
     timesteps, bounds = diffusion.get("timesteps"), diffusion.get("range")
     if bounds is not None and bounds[0] >= bounds[1]:
         raise InputError(f"{where}: train/diffusion/range: {bounds[0]} is not below {bounds[1]}; give a lower value and then a higher one.")
     sampler = restore.get("sampler")
-    if timesteps is None and sampler is not None:
+    if not samples and sampler is not None:
         raise InputError(f"{where}: restore/sampler: this method does not sample; remove it.")
-    if timesteps is not None and sampler is None:
+    if samples and sampler is None:
         raise InputError(f"{where}: restore: this method samples and has no sampler; add restore/sampler.")
-    if sampler is not None and sampler["steps"] > timesteps:
+    if sampler is not None and (sampler["name"] in EDM_SAMPLERS) != ("edm" in train):
+        fitting = EDM_SAMPLERS if "edm" in train else STEP_SAMPLERS
+        raise InputError(
+            f"{where}: restore/sampler/name: {sampler['name']} does not draw images of this method; choose {' or '.join(fitting)}."
+        )
+    if sampler is not None and timesteps is not None and sampler["steps"] > timesteps:
         raise InputError(
             f"{where}: restore/sampler/steps: {sampler['steps']} exceed the {timesteps} that the method is trained with"
             " (train/diffusion/timesteps); take fewer."

@@ -44,6 +44,12 @@ def restored_windows(dataset: Mapping[str, Any], domain: Mapping[str, Any], rest
     return count if wanted is None else min(count, count // shape[axis] * len(wanted))
 
 
+def evaluations(restore: Mapping[str, Any]) -> int:
+    """Evaluations of the network for one window, by a method's `restore` block, as `petbench.methods.diffusion.Sampler` counts them."""
+    sampler = restore.get("sampler", {"name": "none", "steps": 1})
+    return int(2 * sampler["steps"] - 1 if sampler["name"] == "heun" else sampler["steps"])
+
+
 def restoring_minutes(dataset: Mapping[str, Any], domain: Mapping[str, Any], restore: Mapping[str, Any]) -> int:
     """Minutes to grant the restoration of one subject at the paper's scale: sampling steps x windows x the cost of a window.
 
@@ -52,8 +58,7 @@ def restoring_minutes(dataset: Mapping[str, Any], domain: Mapping[str, Any], res
         domain: The domain of the data set that the method's weights were trained on.
         restore: The method's `restore` block.
     """
-    steps = restore.get("sampler", {}).get("steps", 1)
-    return _minutes(steps * restored_windows(dataset, domain, restore) * prod(domain["window"]))
+    return _minutes(evaluations(restore) * restored_windows(dataset, domain, restore) * prod(domain["window"]))
 
 
 def scan_minutes(sampling_steps: int | None) -> int:
