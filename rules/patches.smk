@@ -62,6 +62,8 @@ rule prepare_acquisition:
         scanner=PLAN.acquisition.scanner,
         seed=PLAN.subjects.scan_seed,
         code=code_of("prepare_acquisition"),
+    message:
+        "Lay out the scan of subject {wildcards.subject} of {wildcards.dataset}, dose {wildcards.dose}, plane by plane"
     script:
         "../scripts/prepare_acquisition.py"
 

@@ -44,6 +44,8 @@ rule calibrate:
     params:
         calibration=SCALE.of("calibration"),
         code=code_of("calibrate"),
+    message:
+        "Calibrate {wildcards.calibration} against GATE"
     script:
         "../scripts/calibrate.py"
 
@@ -152,6 +154,8 @@ rule import_predictor:
     params:
         weights=SCALE.of("predictor", "weights"),
         code=code_of("import_predictor"),
+    message:
+        "Take published weights as {wildcards.predictor}"
     script:
         "../scripts/import_predictor.py"
 
@@ -346,6 +350,8 @@ rule acceleration:
         options=PLAN.positron_range.accelerated,
         settings=PLAN.positron_range.applied,
         code=code_of("acceleration"),
+    message:
+        "Measure what is reused for {wildcards.experiment}"
     script:
         "../scripts/acceleration.py"
 

@@ -165,3 +165,12 @@ def test_the_fit_is_told(registered):
     assert facts["MutualInformation"] > 4 * facts["MutualInformationTurned"]
     assert facts["AnglesTried"] == len(starting_rotations()) == 208
     assert facts["RotationDeg"] < 20
+
+
+def test_a_hot_voxel_is_no_fault_of_the_mr(tmp_path, pet, t1):
+    data = np.array(pet.dataobj)
+    data[30, 31, 32] = 1e9
+    write_volume(tmp_path / "pet.nii.gz", data, like=pet)
+    write_volume(tmp_path / "mr.nii.gz", np.asarray(t1.dataobj), like=t1)
+    with pytest.raises(InputError, match=r"pet\.nii\.gz: voxel \[30, 31, 32\] has"):
+        register_files(str(tmp_path / "pet.nii.gz"), str(tmp_path / "mr.nii.gz"), SETTINGS, 1, {"transform": str(tmp_path / "t.h5")})

@@ -21,6 +21,7 @@ ON_A_GPU = {
     "restore_context",
     "restore_scan",
     "train_predictor",
+    "acceleration",
     "predict_kernels",
     "reconstruct_torso",
     "correct_scan",

@@ -18,7 +18,7 @@ from petbench.files import atomic
 from petbench.preprocess.grid import isotropic
 from petbench.preprocess.intensity import head_mask
 from petbench.preprocess.mutual_information import Pair, about, in_levels, refined, right_angles, starting_rotations, survey
-from petbench.preprocess.plausible import check_mr
+from petbench.preprocess.plausible import check_mr, check_pet
 
 COARSEST_MM = 8.0
 TRANSFORMS = {"rigid": "Rigid", "affine": "Affine", "syn": "SyN"}
@@ -244,8 +244,13 @@ def _overlap(pet: NDArray[np.floating], mr: NDArray[np.floating]) -> float:
 
 
 def register_files(pet: str, mr: str, settings: Mapping[str, Any], threads: int, out: Mapping[str, str]) -> None:
-    """Register the MR file to the PET file; write `mr` (NIfTI), `transform` (ITK composite, `.h5`) and `picture` (PNG)."""
+    """Register the MR file to the PET file; write `mr` (NIfTI), `transform` (ITK composite, `.h5`) and `picture` (PNG).
+
+    Raises:
+        InputError: the PET is none of a head, or the two cannot be overlaid.
+    """
     fixed = read_volume(pet)
+    check_pet(fixed, pet)
     moved = register(fixed, read_volume(mr), settings, threads, {"pet": pet, "mr": mr}, out["transform"]).image
     write_volume(out["mr"], np.asarray(moved.dataobj), like=fixed)
     overlay(fixed, moved, out["picture"])
