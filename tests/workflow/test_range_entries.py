@@ -69,7 +69,10 @@ def test_the_paper_scale_is_as_published():
         ({"psf_sets": {"ga68_materials": {"voxel_mm": 3.0}}}, "voxel_mm: ga68_materials has 3.0"),
         ({"psf_sets": {"ga68_run2": {"seed": 103}}}, "runs: ga68_run2 must have the media and gate of ga68_run1 and another seed"),
         ({"psf_sets": {"ga68_materials": {"seed": 104}}}, "ga68_materials, which 'DDConv, l1' is made from, has the seed"),
-        ({"psf_sets": {"ga68_run1": {"media": [{"kind": "random", "seed": 1, "count": 1}]}}}, "is trained on random medium 0 of seed 1"),
+        (
+            {"psf_sets": {"ga68_run1": {"media": [{"kind": "official", "seed": 1, "count": 1}]}}},
+            "is trained on official medium 0 of seed 1",
+        ),
         ({"psf_sets": {"ga68_run1": {"media": [{"kind": "random", "seed": 2}]}}}, "needs its seed and count"),
         ({"predictors": {"ddconv_ga68": {"train": {"kernel_size": 13}}}}, "13 of 'DDConv, l1' is even or larger than the 11 scored"),
         ({"predictors": {"ddconv_ga68": {"train": {"epochs": 3}}}}, "either steps or epochs"),
