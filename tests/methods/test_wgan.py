@@ -178,7 +178,7 @@ def test_the_cycle_and_the_supervision_are_sums_over_both_directions():
 
 
 def test_supervision_teaches_from_pairs_to_leave_noise_out():
-    """Of unseen noise three quarters go; a tenth did where the input was added and generators had to carry noise through their coarsest grid."""
+    """Of unseen noise three quarters go; a tenth did while generators added to their input: noise had to pass their coarsest grid."""
     torch.manual_seed(0)
     method = make("cycle_wgan", loss={"adversarial": 0.0, "cycle": 0.0})
     given = drawn("cycle_wgan", steps=100, parts=1, count=4)
