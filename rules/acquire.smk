@@ -21,6 +21,8 @@ rule fetch_brainweb:
     params:
         source=or_stop(PLAN.acquisition.model_source),
         code=code_of("fetch_brainweb"),
+    message:
+        "Download a head of BrainWeb"
     script:
         "../scripts/fetch_brainweb.py"
 
@@ -59,6 +61,8 @@ rule acquire:
         group=PLAN.subjects.group,
         seed=PLAN.subjects.head_seed,
         code=code_of("acquire"),
+    message:
+        "Make subject {wildcards.subject} of {wildcards.dataset}"
     script:
         "../scripts/acquire.py"
 
@@ -87,6 +91,8 @@ rule describe:
         labels=SCALE.of("dataset", "labels", default={}),
         copies=SCALE.of("dataset", "phantoms", default={}),
         code=code_of("describe"),
+    message:
+        "Describe the data set {wildcards.dataset} as BIDS"
     script:
         "../scripts/describe.py"
 
@@ -112,5 +118,7 @@ rule preflight:
         subjects=SCALE.of("dataset", "subjects"),
         mr_only=SCALE.of("dataset", "mr_only", default=[]),
         code=code_of("preflight"),
+    message:
+        "Check the images of {wildcards.dataset}"
     script:
         "../scripts/preflight.py"

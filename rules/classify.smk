@@ -24,6 +24,8 @@ rule classify:
         classifier=PLAN.diagnosis.classifier,
         plan=PLAN.diagnosis.roles,
         code=code_of("classify", modules=PLAN.diagnosis.modules),
+    message:
+        "Train and test a classifier of patients"
     script:
         "../scripts/classify.py"
 
@@ -61,6 +63,8 @@ rule diagnosis:
         configuration=of_job(PLAN.records.configuration),
         stages=of_job(PLAN.records.stages),
         code=code_of("diagnosis"),
+    message:
+        "Tabulate {wildcards.experiment}"
     script:
         "../scripts/diagnosis.py"
 
@@ -88,5 +92,7 @@ rule roc:
         experiment=SCALE.of("experiment"),
         titles=of_job(PLAN.report.titles),
         code=code_of("roc"),
+    message:
+        "Draw {wildcards.experiment}"
     script:
         "../scripts/roc.py"

@@ -9,7 +9,7 @@ from pathlib import Path
 from petbench.data.brainweb import MODELS
 from petbench.errors import InputError
 from petbench.plan.plan import Plan
-from petbench.positron_range.study import STRATEGIES
+from petbench.positron_range.study import ROWS
 from petbench.workflow.clock import future_files
 from petbench.workflow.names import UNRESTORED, wildcard_choice
 from petbench.workflow.runtime import scan_minutes
@@ -70,7 +70,7 @@ wildcard_constraints:
     psf_set=wildcard_choice(SCALE.psf_sets),
     predictor=wildcard_choice(SCALE.predictors),
     torso=wildcard_choice(SCALE.torsos),
-    strategy=wildcard_choice(STRATEGIES),
+    strategy=wildcard_choice(ROWS),
     chunk=r"\d+",
     realisation=r"\d+",
 

@@ -21,6 +21,8 @@ rule fetch_weights:
     params:
         url=PLAN.evaluation.lpips_address,
         code=code_of("fetch_weights"),
+    message:
+        "Download weights of a perceptual metric"
     script:
         "../scripts/fetch_weights.py"
 
@@ -48,6 +50,8 @@ rule evaluate:
         settings=of_job(PLAN.evaluation.settings),
         weights=PLAN.evaluation.lpips_checksums,
         code=code_of("evaluate"),
+    message:
+        "Measure {wildcards.method} on {wildcards.dataset}, dose {wildcards.dose}"
     script:
         "../scripts/evaluate.py"
 
@@ -77,6 +81,8 @@ rule reliance:
         grid=SCALE.of("dataset", "preprocess", "grid"),
         settings=PLAN.reliance.settings,
         code=code_of("reliance", modules=PLAN.trainings.own_module),
+    message:
+        "Swap the inputs of {wildcards.method} on {wildcards.dataset}, dose {wildcards.dose}, fold {wildcards.fold}"
     script:
         "../scripts/reliance.py"
 
@@ -102,6 +108,8 @@ rule similarity:
     params:
         settings=SCALE.of("experiment", "similarity"),
         code=code_of("similarity", modules=PLAN.evaluation.compared_module),
+    message:
+        "Compare layers for {wildcards.experiment}"
     script:
         "../scripts/similarity.py"
 
@@ -124,5 +132,7 @@ rule verify:
         summarised=PLAN.verification.summarised,
         tables=PLAN.verification.tables,
         code=code_of("verify"),
+    message:
+        "Measure the finished run again and compare"
     script:
         "../scripts/verify.py"

@@ -29,6 +29,8 @@ rule prepare:
         preprocess=SCALE.of("dataset", "preprocess"),
         domain=SCALE.domain_of,
         code=code_of("prepare"),
+    message:
+        "Scale and grid subject {wildcards.subject} of {wildcards.dataset}, dose {wildcards.dose}"
     script:
         "../scripts/prepare.py"
 
@@ -60,6 +62,8 @@ rule prepare_acquisition:
         scanner=PLAN.acquisition.scanner,
         seed=PLAN.subjects.scan_seed,
         code=code_of("prepare_acquisition"),
+    message:
+        "Lay out the scan of subject {wildcards.subject} of {wildcards.dataset}, dose {wildcards.dose}, plane by plane"
     script:
         "../scripts/prepare_acquisition.py"
 
@@ -86,5 +90,7 @@ rule split:
         people=of_job(PLAN.subjects.people),
         split=SCALE.of("dataset", "split"),
         code=code_of("split"),
+    message:
+        "Split {wildcards.dataset} into folds"
     script:
         "../scripts/split.py"

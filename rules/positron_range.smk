@@ -19,6 +19,8 @@ rule media:
     params:
         media=PLAN.positron_range.media,
         code=code_of("media"),
+    message:
+        "Draw the media of {wildcards.psf_set}"
     script:
         "../scripts/media.py"
 
@@ -42,6 +44,8 @@ rule calibrate:
     params:
         calibration=SCALE.of("calibration"),
         code=code_of("calibrate"),
+    message:
+        "Calibrate {wildcards.calibration} against GATE"
     script:
         "../scripts/calibrate.py"
 
@@ -68,6 +72,8 @@ rule gate:
         seed=SCALE.of("psf_set", "seed"),
         chunks=SCALE.of("psf_set", "chunks"),
         code=code_of("gate"),
+    message:
+        "Simulate positrons for {wildcards.psf_set}, part {wildcards.chunk}"
     script:
         "../scripts/gate.py"
 
@@ -91,6 +97,8 @@ rule merge_psf:
         runtime=10,
     params:
         code=code_of("merge_psf"),
+    message:
+        "Join the parts of {wildcards.psf_set}"
     script:
         "../scripts/merge_psf.py"
 
@@ -119,6 +127,8 @@ rule train_predictor:
     params:
         train=SCALE.of("predictor", "train"),
         code=code_of("train_predictor"),
+    message:
+        "Train the predictor {wildcards.predictor}"
     script:
         "../scripts/train_predictor.py"
 
@@ -144,6 +154,8 @@ rule import_predictor:
     params:
         weights=SCALE.of("predictor", "weights"),
         code=code_of("import_predictor"),
+    message:
+        "Take published weights as {wildcards.predictor}"
     script:
         "../scripts/import_predictor.py"
 
@@ -171,6 +183,8 @@ rule torso:
         torso=SCALE.of("torso", "torso"),
         scanner=PLAN.positron_range.torso_scanner,
         code=code_of("torso"),
+    message:
+        "Make the torso {wildcards.torso}"
     script:
         "../scripts/torso.py"
 
@@ -197,6 +211,8 @@ rule annihilate:
         seed=SCALE.of("torso", "seed"),
         chunks=SCALE.of("torso", "chunks"),
         code=code_of("annihilate"),
+    message:
+        "Simulate positrons in {wildcards.torso}, part {wildcards.chunk}"
     script:
         "../scripts/annihilate.py"
 
@@ -222,6 +238,8 @@ rule merge_annihilations:
         runtime=10,
     params:
         code=code_of("merge_annihilations"),
+    message:
+        "Join the annihilations of {wildcards.torso}"
     script:
         "../scripts/merge_annihilations.py"
 
@@ -248,6 +266,8 @@ rule compare_kernels:
     params:
         options=PLAN.positron_range.kernel_options,
         code=code_of("compare_kernels"),
+    message:
+        "Compare kernels for {wildcards.experiment}"
     script:
         "../scripts/compare_kernels.py"
 
@@ -275,6 +295,8 @@ rule compare_torso:
         options=PLAN.positron_range.given("epsilon", "interface_mm"),
         settings=PLAN.positron_range.applied,
         code=code_of("compare_torso"),
+    message:
+        "Compare the torso for {wildcards.experiment}"
     script:
         "../scripts/compare_torso.py"
 
@@ -300,8 +322,38 @@ rule truncation:
     params:
         options=PLAN.positron_range.given("sizes"),
         code=code_of("truncation"),
+    message:
+        "Measure how kernels are cut for {wildcards.experiment}"
     script:
         "../scripts/truncation.py"
+
+
+rule acceleration:
+    input:
+        unpack(PLAN.positron_range.to_accelerate),
+    output:
+        PATHS.acceleration,
+    log:
+        "<logs>/acceleration/{experiment}.log",
+    benchmark:
+        "<benchmarks>/acceleration/{experiment}.tsv"
+    wildcard_constraints:
+        experiment=wildcard_choice(PLAN.positron_range.of_kind("range_accuracy")),
+    conda:
+        "../envs/petbench.yaml"
+    threads: at_most(4)
+    resources:
+        gpu=1,
+        mem_mb=scaled(16_000),
+        runtime=scaled(120),
+    params:
+        options=PLAN.positron_range.accelerated,
+        settings=PLAN.positron_range.applied,
+        code=code_of("acceleration"),
+    message:
+        "Measure what is reused for {wildcards.experiment}"
+    script:
+        "../scripts/acceleration.py"
 
 
 rule scan_torso:
@@ -326,6 +378,8 @@ rule scan_torso:
         simulation=PLAN.positron_range.of_scan("simulation"),
         seed=PLAN.positron_range.of_scan("seed"),
         code=code_of("scan_torso"),
+    message:
+        "Scan the torso for {wildcards.experiment}, realisation {wildcards.realisation}"
     script:
         "../scripts/scan_torso.py"
 
@@ -351,6 +405,8 @@ rule predict_kernels:
         isotope=SCALE.of("torso", "gate", "isotope"),
         settings=SCALE.of("predictor", "apply", default={}),
         code=code_of("predict_kernels"),
+    message:
+        "Predict a torso's kernels"
     script:
         "../scripts/predict_kernels.py"
 
@@ -377,8 +433,11 @@ rule reconstruct_torso:
     params:
         scanner=of_job(PLAN.positron_range.scanner),
         reconstruction=SCALE.of("experiment", "reconstruction"),
+        penalty=PLAN.positron_range.penalty,
         settings=PLAN.positron_range.applied,
         code=code_of("reconstruct_torso"),
+    message:
+        "Reconstruct with {wildcards.strategy}, realisation {wildcards.realisation}"
     script:
         "../scripts/reconstruct_torso.py"
 
@@ -407,6 +466,8 @@ rule measure_torso:
     params:
         options=PLAN.positron_range.given("background_mm", "profiled"),
         code=code_of("measure_torso"),
+    message:
+        "Measure {wildcards.strategy}, realisation {wildcards.realisation}"
     script:
         "../scripts/measure_torso.py"
 
@@ -431,6 +492,8 @@ rule summarise_torso:
         runtime=5,
     params:
         code=code_of("summarise_torso"),
+    message:
+        "Summarise {wildcards.experiment}"
     script:
         "../scripts/summarise_torso.py"
 
@@ -457,9 +520,12 @@ rule correct_scan:
     params:
         scanner=of_job(PLAN.positron_range.scanner),
         reconstruction=SCALE.of("experiment", "reconstruction"),
+        penalty=PLAN.positron_range.penalty,
         resample=SCALE.of("experiment", "scan", "resample", default=False),
         settings=PLAN.positron_range.applied,
         code=code_of("correct_scan"),
+    message:
+        "Correct a scan with {wildcards.strategy}"
     script:
         "../scripts/correct_scan.py"
 
@@ -486,6 +552,8 @@ rule profile_scan:
         strategies=SCALE.of("experiment", "strategies"),
         place_mm=SCALE.of("experiment", "place_mm"),
         code=code_of("profile_scan"),
+    message:
+        "Draw profiles for {wildcards.experiment}"
     script:
         "../scripts/profile_scan.py"
 
@@ -518,6 +586,8 @@ rule range_table:
         configuration=of_job(PLAN.records.range_configuration),
         stages=of_job(PLAN.records.range_stages),
         code=code_of("range_table"),
+    message:
+        "Tabulate {wildcards.experiment}"
     script:
         "../scripts/range_table.py"
 
@@ -546,5 +616,7 @@ rule range_figure:
         experiment=SCALE.of("experiment"),
         titles=of_job(PLAN.positron_range.titles),
         code=code_of("range_figure"),
+    message:
+        "Draw {wildcards.experiment}"
     script:
         "../scripts/range_figure.py"

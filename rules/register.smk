@@ -24,5 +24,7 @@ rule register:
     params:
         settings=SCALE.of("dataset", "preprocess", "registration"),
         code=code_of("register"),
+    message:
+        "Register MR to PET, subject {wildcards.subject} of {wildcards.dataset}"
     script:
         "../scripts/register.py"

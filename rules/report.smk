@@ -34,6 +34,8 @@ rule table:
         configuration=of_job(PLAN.records.configuration),
         stages=of_job(PLAN.records.stages),
         code=code_of("table"),
+    message:
+        "Tabulate {wildcards.experiment}"
     script:
         "../scripts/table.py"
 
@@ -62,6 +64,8 @@ rule figure:
         titles=of_job(PLAN.report.titles),
         datasets=PLAN.report.pictured,
         code=code_of("figure"),
+    message:
+        "Draw {wildcards.experiment}"
     script:
         "../scripts/figure.py"
 
@@ -88,6 +92,8 @@ rule page:
         plan=PLAN.page.content(),
         parts=PLAN.page.parts(),
         code=code_of("page"),
+    message:
+        "Write the report"
     script:
         "../scripts/page.py"
 
@@ -108,5 +114,7 @@ rule latest:
     resources:
         mem_mb=500,
         runtime=5,
+    message:
+        "Copy the report to results/report"
     shell:
         "cp {input} {output} 2> {log}"

@@ -24,6 +24,8 @@ rule restore_subject:
         settings=SCALE.of("method", "restore"),
         evaluated=PLAN.evaluation.slices,
         code=code_of("restore_subject", modules=PLAN.trainings.restoring_module),
+    message:
+        "Restore subject {wildcards.subject} by {wildcards.method}, {wildcards.dataset}, dose {wildcards.dose}"
     script:
         "../scripts/restore_subject.py"
 
@@ -51,6 +53,8 @@ rule restore_context:
     params:
         settings=SCALE.of("method", "restore"),
         code=code_of("restore_context", modules=PLAN.trainings.own_module),
+    message:
+        "Restore a context by {wildcards.method}, subject {wildcards.subject}, {wildcards.dataset}, dose {wildcards.dose}"
     script:
         "../scripts/restore_context.py"
 
@@ -76,6 +80,8 @@ rule fuse:
     params:
         settings=SCALE.of("method", "restore"),
         code=code_of("fuse"),
+    message:
+        "Fuse images of subject {wildcards.subject} for {wildcards.method}, {wildcards.dataset}, dose {wildcards.dose}"
     script:
         "../scripts/fuse.py"
 
@@ -102,6 +108,8 @@ rule restore_scan:
         sampling_steps=config.get("sampling_steps"),
         allow_unlike=config.get("allow_unlike", False),
         code=code_of("restore_scan", modules=PLAN.scans.modules),
+    message:
+        "Restore subject {wildcards.subject}"
     script:
         "../scripts/restore_scan.py"
 
@@ -122,5 +130,7 @@ rule describe_restored:
         runtime=5,
     params:
         code=code_of("describe_restored"),
+    message:
+        "Describe the restored scans as BIDS"
     script:
         "../scripts/describe_restored.py"

@@ -26,6 +26,8 @@ rule simulate:
         scanner=PLAN.acquisition.scanner,
         seed=PLAN.subjects.scan_seed,
         code=code_of("simulate"),
+    message:
+        "Scan subject {wildcards.subject} of {wildcards.dataset}"
     script:
         "../scripts/simulate.py"
 
@@ -56,6 +58,8 @@ rule reconstruct:
         scanner=PLAN.acquisition.scanner,
         seed=PLAN.subjects.scan_seed,
         code=code_of("reconstruct"),
+    message:
+        "Reconstruct subject {wildcards.subject} of {wildcards.dataset}"
     script:
         "../scripts/reconstruct.py"
 
@@ -88,5 +92,7 @@ rule simulate_from_image:
         scanner=PLAN.acquisition.scanner,
         seed=PLAN.subjects.scan_seed,
         code=code_of("simulate_from_image"),
+    message:
+        "Draw a low dose from an image of subject {wildcards.subject}"
     script:
         "../scripts/simulate_from_image.py"

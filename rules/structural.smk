@@ -29,6 +29,8 @@ rule normalise_mr:
         settings=SCALE.of("dataset", "preprocess", "structural"),
         grid=SCALE.of("dataset", "preprocess", "grid"),
         code=code_of("normalise_mr"),
+    message:
+        "Warp the MR of subject {wildcards.subject}"
     script:
         "../scripts/normalise_mr.py"
 
@@ -59,6 +61,8 @@ rule normalise_pet:
         settings=SCALE.of("dataset", "preprocess", "structural"),
         grid=SCALE.of("dataset", "preprocess", "grid"),
         code=code_of("normalise_pet"),
+    message:
+        "Warp the PET of subject {wildcards.subject}"
     script:
         "../scripts/normalise_pet.py"
 
@@ -91,6 +95,8 @@ rule prepare_pair:
         domain=SCALE.domain_of,
         diagnosis=PLAN.subjects.diagnosis,
         code=code_of("prepare_maps"),
+    message:
+        "Scale and grid subject {wildcards.subject}"
     script:
         "../scripts/prepare_maps.py"
 
@@ -119,5 +125,7 @@ rule prepare_mr_only:
         preprocess=SCALE.of("dataset", "preprocess"),
         domain=SCALE.domain_of,
         code=code_of("prepare_maps"),
+    message:
+        "Scale and grid subject {wildcards.subject}"
     script:
         "../scripts/prepare_maps.py"

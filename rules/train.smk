@@ -35,6 +35,8 @@ rule train:
         inputs=PLAN.trainings.inputs,
         part=PLAN.trainings.part,
         code=code_of("train", modules=PLAN.trainings.own_module),
+    message:
+        "Train {wildcards.method} on {wildcards.dataset}, dose {wildcards.dose}, fold {wildcards.fold}"
     script:
         "../scripts/train.py"
 
@@ -53,5 +55,7 @@ rule try:
     params:
         method=or_stop(PLAN.trial.method),
         code=code_of("try"),
+    message:
+        "Try a method on made-up heads"
     script:
         "../scripts/try.py"

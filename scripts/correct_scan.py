@@ -6,6 +6,7 @@ from petbench.workflow.job import job
 
 with job(snakemake) as run:
     files, params = dict(run.input.items()), run.params
+    mr = files.pop("mr", None)
     correct_scan(
         files.pop("acquisition"),
         files.pop("mu"),
@@ -14,7 +15,9 @@ with job(snakemake) as run:
         params.reconstruction,
         {run.wildcards.strategy: dict(run.output.items())},
         resample=params.resample,
+        mr=mr,
         threads=run.threads,
         device=run.device,
         settings=params.settings,
+        penalty=params.penalty,
     )

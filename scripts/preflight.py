@@ -1,6 +1,7 @@
 """Check every image of a lab's own data set before anything depends on it."""
 
 from petbench.data.preflight import check_images
+from petbench.preprocess.mix_ups import check_mix_ups
 from petbench.workflow.job import job
 
 with job(snakemake) as run:
@@ -9,3 +10,4 @@ with job(snakemake) as run:
     each = len(files["images"]) // max(len(whole), 1)
     images = {label: files["images"][number * each : (number + 1) * each] for number, label in enumerate(whole)}
     check_images(images | {label: [image] for label, image in zip(alone, files["alone"], strict=True)}, run.output[0])
+    check_mix_ups({label: pet for label, (_, *pet) in images.items()})

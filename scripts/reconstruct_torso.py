@@ -17,4 +17,5 @@ with job(snakemake) as run:
         threads=run.threads,
         device=run.device,
         settings=params.settings,
+        penalty=params.penalty,
     )

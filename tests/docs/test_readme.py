@@ -95,9 +95,9 @@ def test_workflow_plans_them(project):
     )
     planned = done.stdout + done.stderr
     assert done.returncode == 0, planned[-3000:]
-    assert f"dataset={DATASET}, dose=drf4, method={METHOD}, fold=5" in planned
-    assert f"dataset=mni, dose=drf25, method={METHOD}, fold=1" in planned
-    assert "rule preflight:" in planned
+    assert f"Train {METHOD} on {DATASET}, dose drf4, fold 5" in planned
+    assert f"Train {METHOD} on mni, dose drf25, fold 1" in planned
+    assert f"Check the images of {DATASET}" in planned
 
 
 def test_method_is_tried_before_any_data(project):

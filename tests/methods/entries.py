@@ -114,6 +114,7 @@ TINY = {
 }
 
 TINY["csrd"] = {"network": {"width": 8, "multipliers": [1, 2], "blocks": 1, "dropout": 0.0}}
+TINY["cdm"] = {"network": {"coarse": 4, "denoiser": 4, "multipliers": [1, 2], "blocks": 1, "guide": {"width": 4, "multipliers": [1, 2]}}}
 FUSION = {"channels": 4, "encoder_blocks": 1, "decoder_blocks": 1, "heads": 2, "window": 4, "nodes": 2}
 TINY["mfdiff"] = {"fusion": FUSION, "network": TINY["iddpm"]["network"]}
 TINY["mfdiff_regression"] = {"fusion": FUSION, "network": {"channels": [4, 8]}}

@@ -7,7 +7,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from petbench.methods.base import blank
 from petbench.methods.build import build
-from petbench.networks import cvt, diffusion_unet, multi_kernel, pyramid, restormer
+from petbench.networks import cvt, diffusion_unet, mtrans_generator, multi_kernel, pyramid, restormer
 
 from .entries import CONFIG, entry
 
@@ -19,8 +19,21 @@ LAYERS = {
     "diffusion": lambda: diffusion_unet.SelfAttention(CHANNELS, 2),
     "mak_gan": lambda: multi_kernel.MultiKernelAttention(3, CHANNELS, 2, [2, 1, 1]),
     "cvt_gan": lambda: cvt.ConvolutionalAttention(3, CHANNELS, 2),
+    "mtrans_gan": lambda: Tokens(CHANNELS, 2),
+    "mtrans_gan, odd width": lambda: Tokens(5, 1),
     "windows": lambda: restormer.WindowAttention(3, CHANNELS, 2, SIDE),
 }
+
+
+class Tokens(torch.nn.Module):
+    """A layer of MTrans-GAN on the voxels of features (B, C, *grid)."""
+
+    def __init__(self, channels, heads):
+        super().__init__()
+        self.layer = mtrans_generator.TokenLayer(channels, heads, hidden=8, dropout=0.1).eval()
+
+    def forward(self, features):
+        return self.layer(features.flatten(2).transpose(1, 2))
 
 
 class Operators(TorchDispatchMode):

@@ -40,14 +40,14 @@ def test_the_cycle_closes_where_it_is_asked_to():
     for cycle in (0.0, 10.0):
         method, batch = trained(20, adversarial=1.0, cycle=cycle, voxel=0.0)
         with torch.no_grad():
-            errors[cycle] = float(l1(method.mr_generator(method.generator(batch["mr"])), batch["mr"]))
+            errors[cycle] = float(l1(method.inverse(method.generator(batch["mr"])), batch["mr"]))
     assert errors[10.0] < 0.5 * errors[0.0]
 
 
 def test_the_cycle_is_of_each_image_itself_and_teaches_both_ways():
     method, batch = make(loss={"adversarial": 0.0, "cycle": 1.0, "voxel": 0.0}), heads()
     mr, pet = batch["mr"], batch["standard_dose"]
-    back_and_forth = l1(method.mr_generator(method.generator(mr)), mr) + l1(method.generator(method.mr_generator(pet)), pet)
+    back_and_forth = l1(method.inverse(method.generator(mr)), mr) + l1(method.generator(method.inverse(pet)), pet)
     (step,) = method.losses(batch, Progress(0, 1))
     torch.testing.assert_close(step.loss, back_and_forth)
     parameters = method.optimised()["generators"]
@@ -58,7 +58,7 @@ def test_the_cycle_is_of_each_image_itself_and_teaches_both_ways():
 def test_both_generators_learn_from_pairs():
     method, batch = trained(40, cycle=0.0)
     fresh, _ = trained(0)
-    for generator, given, wanted in (("generator", "mr", "standard_dose"), ("mr_generator", "standard_dose", "mr")):
+    for generator, given, wanted in (("generator", "mr", "standard_dose"), ("inverse", "standard_dose", "mr")):
         with torch.no_grad():
             before, after = (float(l1(getattr(m, generator)(batch[given]), batch[wanted])) for m in (fresh, method))
         assert after < 0.5 * before
@@ -66,13 +66,13 @@ def test_both_generators_learn_from_pairs():
 
 def test_each_discriminator_judges_its_own_kind_of_image():
     method, batch = make(), heads()
-    seen = {"pet": [], "mr": []}
-    for kind, discriminator in method.discriminators.items():
+    seen = {"standard_dose": [], "mr": []}
+    for kind, discriminator in method.judges.items():
         discriminator.register_forward_pre_hook(lambda _, images, kind=kind: seen[kind].append(images[0].detach()))
-    made = {"pet": method.generator(batch["mr"]), "mr": method.mr_generator(batch["standard_dose"])}
+    made = {"standard_dose": method.generator(batch["mr"]), "mr": method.inverse(batch["standard_dose"])}
     assert [step.optimiser for step in method.losses(batch, Progress(0, 1))] == list(method.optimised())
-    for kind, real in (("pet", batch["standard_dose"]), ("mr", batch["mr"])):
-        for image, expected in zip(seen[kind], (real, made[kind], made[kind]), strict=True):
+    for kind in seen:
+        for image, expected in zip(seen[kind], (batch[kind], made[kind], made[kind]), strict=True):
             torch.testing.assert_close(image, expected)
 
 
@@ -82,7 +82,8 @@ def test_the_generators_leave_the_discriminators_gradients_alone():
         method.zero_grad()
         step.loss.backward()
         moved = {name for name, parameter in method.named_parameters() if parameter.grad is not None and parameter.grad.any()}
-        prefix = {"generators": ("generator", "mr_generator")}.get(step.optimiser, (f"discriminators.{step.optimiser[14:]}",))
+        judges = {"discriminator_pet": ("judges.standard_dose",), "discriminator_mr": ("judges.mr",)}
+        prefix = judges.get(step.optimiser, ("generator", "inverse"))
         assert {name.split(".network")[0].split(".layers")[0] for name in moved} == set(prefix)
 
 
@@ -95,7 +96,7 @@ def test_what_has_no_weight_is_not_computed(only):
     assert set(last.logs) == {only}
     torch.testing.assert_close(last.loss.detach(), 2 * last.logs[only])
     assert len(calls) == (2 if only == "cycle" else 1)
-    assert any(name.startswith("discriminator") for name in method.weights()) is (only == "adversarial")
+    assert any(name.startswith("judges") for name in method.weights()) is (only == "adversarial")
     assert ("discriminator_mr" in method.optimised()) is (only == "adversarial")
 
 
@@ -107,7 +108,7 @@ def test_without_any_weight_there_is_nothing_to_learn():
 def test_restoring_takes_the_way_from_mr_to_pet_alone():
     method, batch = make().eval(), heads()
     made = method.restore(None, batch["mr"])
-    for network in (method.mr_generator, method.discriminators):
+    for network in (method.inverse, method.judges):
         for parameter in network.parameters():
             torch.nn.init.constant_(parameter, float("nan"))
     assert torch.equal(method.restore(torch.rand(4, 1, 16, 16, 16), batch["mr"]), made)

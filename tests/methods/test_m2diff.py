@@ -141,6 +141,19 @@ def test_slices_that_cannot_be_halved_are_refused(name):
         make(name).sample(window, window, SAMPLER, generators(1))
 
 
+@pytest.mark.parametrize("name", TWO_BRANCHES)
+def test_a_chain_of_the_pet_head_decodes_no_mr(name):
+    method, data = make(name), batch()
+    given = (torch.randn(2, 1, 8, 8), torch.tensor([3, 700]))
+    condition = method.condition(data["low_dose"], data["mr"])
+    expected = method.network(*given, *condition)[0]
+    decoded = []
+    for layer in getattr(method.network.mr, "decoder", []):
+        layer.register_forward_hook(lambda *_: decoded.append(1))
+    torch.testing.assert_close(method.predict_pet(*given, condition), expected, rtol=0, atol=0)
+    assert decoded == []
+
+
 def test_three_dimensions_work_too():
     data = a_batch(1, 8)
     for name in ("iddpm", "m2diff-projected"):

@@ -107,7 +107,7 @@ def test_critic_steps_bring_the_slope_near_one_and_without_the_penalty_they_do_n
 def test_each_step_sees_windows_of_its_own(module):
     """Three steps of the critics and one of the generators share eight windows out among themselves, two to each, in order."""
     method, (batch,) = make(module), drawn(module)
-    critic = method.critic if module == "pt_wgan" else method.critics["standard_dose"]
+    critic = method.critic if module == "pt_wgan" else method.judges["standard_dose"]
     seen = []
     critic.register_forward_pre_hook(lambda _, images: seen.append(images[0].detach()))
     generated = []
@@ -130,8 +130,8 @@ def test_critics_and_generators_leave_each_others_gradients_alone(module):
         method.zero_grad()
         step.loss.backward()
         moved = {name.split(".")[0] for name, parameter in method.named_parameters() if parameter.grad is not None}
-        expected = {"critics": {"critics"}, "critic": {"critic"}, "generator": {"generator"}}
-        assert moved == expected.get(step.optimiser, {"generator", "low_dose_generator"})
+        expected = {"critics": {"judges"}, "critic": {"critic"}, "generator": {"generator"}}
+        assert moved == expected.get(step.optimiser, {"generator", "inverse"})
 
 
 @pytest.mark.parametrize("module", METHODS)
@@ -160,30 +160,33 @@ def test_the_cycle_closes_where_it_is_asked_to():
         learn(method, given, rate=3e-3)
         low, standard = (given[0][kind] for kind in KINDS)
         with torch.no_grad():
-            there_and_back = l1(method.low_dose_generator(method.generator(low)), low)
-            errors[cycle] = float(there_and_back + l1(method.generator(method.low_dose_generator(standard)), standard))
+            there_and_back = l1(method.inverse(method.generator(low)), low)
+            errors[cycle] = float(there_and_back + l1(method.generator(method.inverse(standard)), standard))
     assert errors[100.0] < 0.5 * errors[0.0]
 
 
 def test_the_cycle_and_the_supervision_are_sums_over_both_directions():
     method, (batch,) = make("cycle_wgan", loss={"adversarial": 0.0, "cycle": 2.0, "supervised": 3.0}), drawn("cycle_wgan", parts=1)
     low, standard = (batch[kind] for kind in KINDS)
-    high, lower = method.generator(low), method.low_dose_generator(standard)
-    cycle = l1(method.low_dose_generator(high), low) + l1(method.generator(lower), standard)
+    high, lower = method.generator(low), method.inverse(standard)
+    cycle = l1(method.inverse(high), low) + l1(method.generator(lower), standard)
     supervised = l1(high, standard) + l1(lower, low)
     (step,) = method.losses(batch, Progress(0, 1))
     torch.testing.assert_close(step.loss, 2 * cycle + 3 * supervised)
     assert set(method.optimised()) == {"generators"}
-    assert not any(name.startswith("critics") for name in method.weights())
+    assert not any(name.startswith("judges") for name in method.weights())
 
 
-def test_supervision_teaches_from_pairs():
+def test_supervision_teaches_from_pairs_to_leave_noise_out():
+    """Of unseen noise three quarters go; a tenth did where the input was added and generators had to carry noise through their coarsest grid."""
     torch.manual_seed(0)
     method = make("cycle_wgan", loss={"adversarial": 0.0, "cycle": 0.0})
-    given = drawn("cycle_wgan", steps=60, parts=1, count=4)
-    first = float(l1(method.restore(given[-1]["low_dose"], None), given[-1]["standard_dose"]))
-    learn(method, given, rate=3e-3)
-    assert float(l1(method.restore(given[-1]["low_dose"], None), given[-1]["standard_dose"])) < 0.9 * first
+    given = drawn("cycle_wgan", steps=100, parts=1, count=4)
+    for batch in given:
+        batch["low_dose"] = batch["standard_dose"] + 0.5 * torch.randn(batch["standard_dose"].shape)
+    learn(method, given[:-1], rate=1e-2)
+    low, standard = (given[-1][kind] for kind in KINDS)
+    assert l1(method.restore(low, None), standard) < 0.4 * l1(low, standard)
 
 
 def test_the_adversarial_training_starts_from_the_generator_that_squared_errors_taught(tmp_path):

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from petbench.errors import InputError
-from petbench.networks.blocks import Decoder, initialise
+from petbench.networks.blocks import CONVOLUTION, UP_CONVOLUTION, Decoder, initialise, keep_scale
 from petbench.networks.edges import sobel_magnitude
 from petbench.networks.multi_kernel import MultiKernelProjection, allocate
 from petbench.networks.patchgan import PatchDiscriminator
@@ -96,6 +96,25 @@ def test_initialisation_is_normal_with_the_given_spread():
     kernels = torch.cat([p.detach().flatten() for name, p in network.named_parameters() if name.endswith("weight") and p.ndim > 1])
     assert abs(kernels.mean()) < 1e-3  # of 45,000 draws
     assert kernels.std() == pytest.approx(0.02, rel=0.02)
+
+
+LAYERS = {
+    "plain": lambda dims: CONVOLUTION[dims](16, 32, 3, padding=1),
+    "strided": lambda dims: CONVOLUTION[dims](16, 32, 3, stride=2, padding=1),
+    "grouped": lambda dims: CONVOLUTION[dims](16, 32, 3, padding=1, groups=4),
+    "up by two": lambda dims: UP_CONVOLUTION[dims](16, 32, 2, stride=2),
+    "up by two, overlapping": lambda dims: UP_CONVOLUTION[dims](16, 32, 3, stride=2, padding=1, output_padding=1),
+    "up by two, 4 wide": lambda dims: UP_CONVOLUTION[dims](16, 32, 4, stride=2, padding=1),
+}
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("name", LAYERS)
+def test_features_keep_their_mean_square(name, dims):
+    layer = keep_scale(LAYERS[name](dims))
+    with torch.no_grad():
+        made = layer(torch.randn(4, 16, *[12] * dims))
+    assert made.square().mean() == pytest.approx(1.0, abs=0.25)  # less at the borders, which see zeros
 
 
 @pytest.mark.filterwarnings("ignore:TF32")

@@ -65,7 +65,7 @@ def test_each_encoder_layer_has_its_decoder_layer():
     assert len(skips) == len(branch.encoder) == len(branch.decoder) == 6
     assert [skip.shape[1] for skip in skips] == list(branch.skip_channels) == [4, 4, 4, 8, 8, 8]
     assert [tuple(skip.shape[2:]) for skip in skips] == [(8, 12), (8, 12), (4, 6), (4, 6), (2, 3), (2, 3)]
-    assert branch.decode(branch.bottom(skips, embedding), skips, embedding).shape == (1, 1, 8, 12)
+    assert branch.decode(branch.bottom(skips, embedding), [(skip,) for skip in skips], embedding).shape == (1, 1, 8, 12)
 
 
 def test_attention_sits_where_it_is_asked_for_and_not_in_the_mr_branch():

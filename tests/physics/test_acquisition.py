@@ -168,6 +168,15 @@ def attribute(name: str, value: Any) -> Callable[[h5py.File], None]:
     return lambda file: file.attrs.__setitem__(name, value)
 
 
+@pytest.mark.parametrize("listed", [False, True])
+def test_a_file_is_held_to_its_lines_and_not_to_a_name_or_an_image_grid(rings: Scanner, tmp_path: Path, listed: bool) -> None:
+    """Such as a lab's of the Biograph mMR, which calls it otherwise or reconstructs on other voxels."""
+    written = acquisition("oblique", True, listed)
+    write_acquisition(tmp_path / "scan.h5", written, rings)
+    other = replace(rings, name="the hospital's", image_shape=(30, 30, 5), voxel_mm=(2.0, 2.0, 4.0), fov_mm=58.0)
+    np.testing.assert_array_equal(read_acquisition(tmp_path / "scan.h5", other).factors, written.factors)
+
+
 def metadata(**changes: Any) -> Callable[[h5py.File], None]:
     return lambda file: attribute("metadata", json.dumps(json.loads(file.attrs["metadata"]) | changes))(file)
 

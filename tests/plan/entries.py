@@ -46,7 +46,8 @@ def table(rows: list[str], *columns: tuple[str, str], **keys: Any) -> dict[str, 
 
 def entries(experiments: dict[str, Any], **kinds: Any) -> dict[str, Any]:
     """All kinds of entries of a scale; what is not given is empty."""
-    empty: dict[str, Any] = {kind: {} for kind in ("datasets", "methods", "classifiers", "scanners", "psf_sets", "predictors", "torsos")}
+    known = ("datasets", "methods", "classifiers", "scanners", "psf_sets", "predictors", "torsos", "calibrations")
+    empty: dict[str, Any] = {kind: {} for kind in known}
     return {"scale": "made_up", "run": list(experiments), "experiments": experiments, "report": {}} | empty | kinds
 
 

@@ -46,7 +46,9 @@ def outputs(folder: Path, *strategies: str) -> dict[str, dict[str, Path]]:
     return {name: {"image": folder / f"{name}.nii.gz", "sidecar": folder / f"{name}.json"} for name in strategies}
 
 
-@pytest.mark.parametrize(("form", "strategies"), [("sinogram", ("none", "svtd", "ddconv")), ("list_mode", ("none", "svtd"))])
+@pytest.mark.parametrize(
+    ("form", "strategies"), [("sinogram", ("none", "svtd", "ddconv", "svtd-rdp")), ("list_mode", ("none", "svtd", "svtd-bowsher"))]
+)
 def test_a_scan_is_reconstructed_with_each_strategy(
     scans, torso_paths, small_torso, small_scanner, files, tmp_path, form: str, strategies: tuple[str, ...]
 ) -> None:
@@ -54,17 +56,22 @@ def test_a_scan_is_reconstructed_with_each_strategy(
     settings = {"batch": 64, "crop": 0.01}
     correct_scan(scans[form], torso_paths["mu"], small_scanner, files, RECONSTRUCTION, out, settings=settings, threads=1)
     lesions = small_torso.lesions > 0
-    means = {}
+    means, spread = {}, {}
     for strategy, written in out.items():
         image, sidecar = nibabel.load(written["image"]), read_json(written["sidecar"])
         assert image.shape == (45, 45, 31, 2)
         np.testing.assert_allclose(image.affine, image_affine(small_scanner))
-        assert sidecar["PositronRangeCorrection"] == strategy
+        correction, _, penalty = strategy.partition("-")
+        assert sidecar["PositronRangeCorrection"] == correction
+        assert sidecar.get("Penalty", {}).get("name", "") == penalty
+        assert sidecar["ReconMethodName"] == (f"PSF-{penalty.upper()}-SVRG" if penalty else "PSF-OSEM")
         assert sidecar["Iterations"] == [2, 6]
         assert (sidecar["TimeOfFlight"], sidecar["FrameDuration"]) == (False, [600.0])
         assert sidecar["AcquisitionMode"] == form.replace("_", " ")
+        spread[strategy] = np.asarray(image.dataobj)[..., 1][small_torso.activity == 5000].std()
         means[strategy] = np.asarray(image.dataobj)[..., 1][lesions].mean()
     assert means["svtd"] > 1.02 * means["none"]
+    assert spread[strategies[-1]] < 0.9 * spread["svtd"]
     write_profiles({name: written["image"] for name, written in out.items()}, (0.0, 0.0, 4.0), tmp_path / "profiles.tsv")
     profiles = pd.read_csv(tmp_path / "profiles.tsv", sep="\t", keep_default_na=False)
     assert profiles.groupby(["model", "axis"], sort=False).size().to_list() == len(out) * [45, 45, 31]
@@ -83,6 +90,31 @@ def test_attenuation_off_the_grid_is_refused_or_resampled(small_torso, small_sca
     with pytest.raises(InputError, match=r"fine.nii.gz: attenuation: is not on the image grid"):
         read_mu(tmp_path / "fine.nii.gz", small_scanner)
     np.testing.assert_allclose(read_mu(tmp_path / "fine.nii.gz", small_scanner, resample=True), small_torso.mu, atol=1e-6)
+
+
+def test_an_mr_s_edges_are_spared(scans, torso_paths, small_torso, small_scanner, files, tmp_path) -> None:
+    """An MR that shows the lesions, which attenuation does not: their edges are kept."""
+    mr = np.where(small_torso.lesions > 0, 5.0, small_torso.mu).astype(np.float32)
+    write_volume(tmp_path / "mr.nii.gz", mr, volume(mr, image_affine(small_scanner)))
+    images = {}
+    for name, given in (("mu", None), ("mr", tmp_path / "mr.nii.gz")):
+        out = outputs(tmp_path / name, "svtd-bowsher")
+        settings = {"penalty": {"strength": 0.3}, "mr": given, "threads": 1}
+        correct_scan(scans["sinogram"], torso_paths["mu"], small_scanner, files, {"iterations": 6, "subsets": 6}, out, **settings)
+        images[name] = np.asarray(nibabel.load(out["svtd-bowsher"]["image"]).dataobj)[small_torso.lesions > 0].mean()
+    assert images["mr"] > 1.03 * images["mu"]
+    other = volume(mr, np.diag([1.0, 1.0, 1.0, 1.0]))
+    write_volume(tmp_path / "off.nii.gz", mr, other)
+    with pytest.raises(InputError, match=r"off.nii.gz: is not on the scanner's image grid"):
+        correct_scan(
+            scans["sinogram"],
+            torso_paths["mu"],
+            small_scanner,
+            files,
+            RECONSTRUCTION,
+            outputs(tmp_path, "none-bowsher"),
+            mr=tmp_path / "off.nii.gz",
+        )
 
 
 @pytest.mark.parametrize("units", ["HU", "negative"])

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 import petbench.training.fit as engine
 from petbench.errors import InputError
-from petbench.positron_range.material_kernels import kernels_of, material_kernels, read_material_kernels, truncated_fractions
+from petbench.positron_range.material_kernels import check_voxels, kernels_of, material_kernels, read_material_kernels, truncated_fractions
 from petbench.positron_range.operators import NoCorrection, positron_range
 from petbench.positron_range.predictor import load_predictor, read_predictor_description
 from petbench.positron_range.predictor_training import (
@@ -208,6 +208,15 @@ def test_a_predictor_that_does_not_fit_is_refused(trained, asked, said):
     with pytest.raises(InputError, match=said) as raised:
         load_predictor(path, **asked)
     assert str(path) in str(raised.value)
+
+
+def test_kernels_of_cubes_serve_voxels_that_are_nearly_cubes():
+    mmr = (2.0863, 2.0863, 2.03125)
+    check_voxels("kernels", 2.068, mmr)
+    with pytest.raises(InputError, match="made for voxels of 2 mm, but the image has 2.0863 x 2.0863 x 2.03125 mm"):
+        check_voxels("kernels", 2.0, mmr)
+    with pytest.raises(InputError, match="made for cubic voxels"):
+        check_voxels("kernels", 2.0, (2.05, 2.05, 1.9))
 
 
 def test_files_that_are_no_predictor_are_refused(tmp_path, trained):

@@ -22,7 +22,7 @@ from petbench.methods.base import Step, Trained, batch_parts
 from petbench.methods.build import build
 from petbench.restoration.weights import save_weights
 from petbench.training.data import open_windows
-from petbench.training.fit import fit, rate_factor
+from petbench.training.fit import fit, pace, rate_factor
 from petbench.workflow.schema import check, read_yaml
 
 ROOT = Path(__file__).parents[2]
@@ -509,3 +509,7 @@ def build_at_start(describe):
     description = describe("m_unet")
     torch.manual_seed(description.train["seed"])
     return dict(build("m_unet", description.train).named_parameters())
+
+
+def test_a_log_says_how_far_a_training_is():
+    assert pace(300, 900, made=100, seconds=50) == "step 300 of 900, 2 steps a second, 5 min 0 s left"

@@ -1,4 +1,5 @@
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -108,3 +109,28 @@ def test_subjects_with_voxels_of_another_size_are_refused(tmp_path, prepared, pr
     write_json(other, read_json(other) | {"voxel_mm": [2.0, 2.0, 3.0]})
     with pytest.raises(InputError, match="preprocess/grid/voxel_mm"):
         open_windows([*prepared, other], KINDS)
+
+
+def test_negatives_are_slices_of_other_subjects_near_its_place(tmp_path, prepare_subject):
+    paths = [
+        prepare_subject(tmp_path / name, number, shape=(8, 8, 9), window=[8, 8, 1], stride=[8, 8, 1]) for number, name in enumerate("abc")
+    ]
+    for number, path in enumerate(paths):  # each slice says whose and which it is
+        marked = np.broadcast_to(100 * number + np.arange(9), (8, 8, 9)).astype(np.float32)
+        np.save(Path(path).parent / "standard_dose.npy", marked)
+    windows = open_windows(paths, ["standard_dose", "negatives"])
+    numbers = list(range(len(windows)))
+    batch = windows.batch(numbers)
+    assert batch["negatives"].shape == (len(windows), 10, 8, 8)
+    assert torch.equal(windows.batch(numbers)["negatives"], batch["negatives"])
+    own, found = (batch[kind].flatten(2)[..., 0] for kind in ("standard_dose", "negatives"))
+    assert bool((own // 100 != found // 100).all())
+    away = (own % 100 - found % 100).abs()
+    assert 0.5 < float(away.mean()) < 2.5
+    assert not torch.equal(windows.batch([numbers[1], numbers[0]])["negatives"][1], batch["negatives"][0])
+
+
+def test_one_subject_alone_has_no_negatives(tmp_path, prepare_subject):
+    path = prepare_subject(tmp_path / "a", 1, shape=(8, 8, 3), window=[8, 8, 1], stride=[8, 8, 1])
+    with pytest.raises(InputError, match="negatives are slices of other subjects; train on slices, of at least two"):
+        open_windows([path], ["standard_dose", "negatives"])

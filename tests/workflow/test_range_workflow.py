@@ -8,9 +8,11 @@ import nibabel
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 from repo import PARALLEL, copy_of_project, copy_of_results
 
+from petbench.positron_range.predictor import load_predictor
 from petbench.positron_range.psf_set import read_psf_set
 
 pytestmark = pytest.mark.slow
@@ -37,11 +39,11 @@ def test_tables_are_what_was_measured(tiny):
     table = pd.read_csv(tiny.path / "results/tiny/tables/ddconv_experiment2.tsv", sep="\t", keep_default_na=False)
     last = summary[(summary["iteration"] == 2) & (summary["part"] == "whole") & (summary["quantity"] == "recovery")]
     shown = table[table["table"].str.startswith("Whole lesions after iteration 2") & (table["metric"] == "recovery")]
-    titles = {"none": "No correction", "ddconv": "DDConv"}
+    titles = {"none": "No correction", "ddconv": "DDConv", "ddconv-bowsher": "DDConv, Bowsher"}
     for row in last.itertuples():
         (found,) = shown.loc[(shown["row"] == titles[row.model]) & (shown["column"] == f"lesion {row.lesion}"), "mean"]
         assert float(found) == pytest.approx(float(row.mean))
-    assert len(shown) == len(last) == 8
+    assert len(shown) == len(last) == 12
     page = (tiny.path / "results/tiny/report/index.html").read_text()
     for experiment in (1, 2, 3):
         assert f'id="ddconv_experiment{experiment}"' in page
@@ -65,7 +67,7 @@ def test_a_lost_chunk_costs_that_chunk_and_what_is_made_of_it(own):
     assert {wildcards.get("chunk") for rule, wildcards in jobs if rule == "gate"} == {"1"}
 
 
-KILLED = {
+OF_TABLE = {
     "gate",
     "merge_psf",
     "train_predictor",
@@ -76,6 +78,7 @@ KILLED = {
     "summarise_torso",
     "range_table",
 }
+KILLED = OF_TABLE | {"import_predictor", "acceleration"}
 
 
 def test_a_job_of_each_kind_is_killed_and_the_numbers_are_the_same(own, tiny, tmp_path):
@@ -84,9 +87,35 @@ def test_a_job_of_each_kind_is_killed_and_the_numbers_are_the_same(own, tiny, tm
     for path in lost:
         (own.path / path).unlink(missing_ok=True)
     table = "results/tiny/tables/ddconv_experiment2.tsv"
-    assert own.killed(tmp_path / "struck", *PARALLEL, *SCALE, "--", table, *lost) == KILLED
+    assert own.killed(tmp_path / "struck", *PARALLEL, *SCALE, "--", table, *lost) == OF_TABLE
     for path in [table, *lost, f"{RANGE}/predictors/ddconv_ga68/model.safetensors", f"{RANGE}/ddconv_experiment2/summary.tsv"]:
         assert (own.path / path).read_bytes() == (tiny.path / path).read_bytes(), path
+
+
+def test_published_weights_take_the_place_of_a_training(own, tmp_path):
+    """A file of the authors' layout, with other numbers; the job is killed once."""
+    torch.manual_seed(0)
+    shapes = {"initial_conv.0.weight": (4, 2, 3, 3, 3), "initial_conv.0.bias": (4,), "initial_conv.1.weight": (1,)}
+    shapes |= {f"residual_blocks.0.conv{number}.weight": (4, 4, 3, 3, 3) for number in (1, 2)} | {"residual_blocks.0.act.weight": (1,)}
+    shapes |= {"final_conv.weight": (1, 4, 1, 1, 1), "final_conv.bias": (1,)}
+    torch.save({name: torch.randn(shape) for name, shape in shapes.items()}, own.path / "theirs.pth")
+    scale = yaml.safe_load((own.path / "tests/config/tiny.yaml").read_text())
+    weights = {"file": "theirs.pth", "isotope": "Ga68", "voxel_mm": 2.0, "kernel_size": 7, "source": "voxel"}
+    scale["override"]["predictors"] = {"ddconv_ga68": {"train": None, "psf_sets": None, "weights": weights}}
+    (own.path / "imported.yaml").write_text(yaml.safe_dump(scale | {"scale": "imported", "run": ["ddconv_experiment3"]}))
+    target = "results/imported/positron_range/predictors/ddconv_ga68/model.safetensors"
+    assert own.killed(tmp_path / "struck", "--cores", "1", "--configfile", "imported.yaml", "--", target) == {"import_predictor"}
+    assert load_predictor(own.path / target).description.simulation["weights"] == "theirs.pth"
+
+
+def test_the_accelerated_operator_is_timed_again_when_killed(own, tmp_path):
+    table = f"{RANGE}/ddconv_experiment1/acceleration.tsv"
+    (own.path / table).unlink()
+    assert own.killed(tmp_path / "struck", "--cores", "1", *SCALE, "--", table) == {"acceleration"}
+    found = pd.read_csv(own.path / table, sep="\t").pivot(index="model", columns="quantity", values="value")
+    assert found.loc["literal", ["l1", "own_kernels"]].to_list() == [0, 1]
+    assert found["l1"].max() < 0.05
+    assert (found.filter(like="seconds") > 0).all(axis=None)
 
 
 def test_a_labs_own_scan_is_reconstructed_as_the_simulated_one(own):

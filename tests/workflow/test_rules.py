@@ -21,6 +21,7 @@ ON_A_GPU = {
     "restore_context",
     "restore_scan",
     "train_predictor",
+    "acceleration",
     "predict_kernels",
     "reconstruct_torso",
     "correct_scan",
@@ -45,8 +46,10 @@ def test_a_job_of_every_rule_is_killed_in_some_test():
 def test_a_rule_says_what_it_needs(rule):
     name = re.match(r"rule (\w+)", rule)[1]
     for part in ("output:", "benchmark:"):
-        assert (part in rule) != (name in ("verify", "try")), f"{name}: {part}; what has a file of its own does not run whenever it is asked for"
-    for part in ("log:", "threads:", "conda:", "mem_mb=", "runtime="):
+        assert (part in rule) != (name in ("verify", "try")), (
+            f"{name}: {part}; what has a file of its own does not run whenever it is asked for"
+        )
+    for part in ("message:", "log:", "threads:", "conda:", "mem_mb=", "runtime="):
         assert part in rule, f"{name} lacks {part}"
     assert ("gpu=1" in rule) == (name in ON_A_GPU)
     if "script:" in rule:

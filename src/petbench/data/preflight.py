@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from petbench.data.bids import sidecar_path
-from petbench.data.mix_ups import View, mix_ups, view_of
 from petbench.data.nifti import Image, read_acquired, same_grid, voxel_mm
 from petbench.errors import InputError
 from petbench.files import read_json, write_json
@@ -23,13 +22,12 @@ def check_images(subjects: Mapping[str, Sequence[str]], out: str) -> None:
     Raises:
         InputError: some cannot be read, are not three-dimensional, hold NaN, are the same everywhere, or do not say where their voxels
             lie in millimetres; a sidecar is no JSON object; two images have the same voxels, so that a subject would be tested
-            and trained on, or a standard dose restored from itself; a subject's PET images are not on one grid, in one unit and of
-            one activity; or they look exchanged between people or doses, or mirrored. Lists all problems.
+            and trained on, or a standard dose restored from itself; or a subject's PET images are not on one grid, in one unit and of
+            one activity. Lists all problems.
     """
     problems: list[str] = []
     seen: dict[bytes, str] = {}
     grids: dict[str, list[Any]] = {label: [] for label in subjects}
-    views: list[list[View]] = []
     for label, (mr, *pet) in subjects.items():
         images = {path: _checked(path, problems) for path in (mr, *pet)}
         standard = images[pet[0]] if pet else None
@@ -45,9 +43,6 @@ def check_images(subjects: Mapping[str, Sequence[str]], out: str) -> None:
                 problems.append(f"{path}: its grid (shape {image.shape}) is not that of {pet[0]} (shape {standard.shape}); resample it.")
         sidecars = {path: _sidecar(path, problems) for path in (mr, *pet)}
         problems += _unlike_activity(pet, images, sidecars)
-        if (read := [(path, images[path]) for path in pet]) and all(image is not None for _, image in read):
-            views.append([view_of(path, label, image) for path, image in read if image is not None])
-    problems += mix_ups(views)
     if problems:
         raise InputError("\n".join(problems))
     write_json(out, grids)

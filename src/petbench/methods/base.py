@@ -13,23 +13,32 @@ Input = TypeVar("Input", Tensor, PlaneScans)
 
 
 class Batch(TypedDict):
-    """Windows of one or several subjects, each (B, 1, *spatial), but `coordinates`, (B, 3, *spatial).
+    """Windows of one or several subjects, each (B, 1, *spatial) unless channels are named.
 
     PET is divided by a robust percentile of the subject's low dose, so it is about [0, 1] with values above 1; MR is about [0, 1]. Where
     PET is made of MR alone there is no low dose, and each image fills [0, 1]. `context` is what another method restored of the low dose,
-    scaled alike; `coordinates` say where each voxel lies in its volume, from -1 to 1 along x, y and z; `acquisition` holds the scans of
-    slices, plane by plane. What an entry's `train.supervision` names comes too:
-    `regions`, whole numbers (B, 1, *spatial), 0 outside; `diagnosis` (B,), 1 for the group that is looked for.
+    scaled alike; `coordinates`, 3 channels, say where each voxel lies in its volume, from -1 to 1 along x, y and z; `neighbours`, 5, are
+    the low dose's slice between those below and above it; `acquisition` holds the scans of slices, plane by plane. What an entry's
+    `train.supervision` names comes too:
+    `regions`, whole numbers (B, 1, *spatial), 0 outside; `diagnosis` (B,), 1 for the group that is looked for;
+    `standard_dose_neighbours`, 5 channels; `negatives`, `NEGATIVES` channels, slices of other people's standard dose.
     """
 
     low_dose: NotRequired[Tensor]
     mr: NotRequired[Tensor]
     context: NotRequired[Tensor]
     coordinates: NotRequired[Tensor]
+    neighbours: NotRequired[Tensor]
     acquisition: NotRequired[PlaneScans]
     standard_dose: Tensor
     regions: NotRequired[Tensor]
     diagnosis: NotRequired[Tensor]
+    standard_dose_neighbours: NotRequired[Tensor]
+    negatives: NotRequired[Tensor]
+
+
+NEGATIVES = 10
+"""Slices of other people that a training may contrast each of its own with."""
 
 
 class More(NamedTuple):
@@ -39,7 +48,7 @@ class More(NamedTuple):
     is_pet: bool
 
 
-MORE_INPUTS = {"context": More(1, is_pet=True), "coordinates": More(3, is_pet=False)}
+MORE_INPUTS = {"context": More(1, is_pet=True), "coordinates": More(3, is_pet=False), "neighbours": More(5, is_pet=True)}
 """What `restore/inputs` may name beside the low dose and MR."""
 ACQUISITION = "acquisition"
 """The scan, which `restore/inputs` may name too: no image, but counts with their model (`PlaneScans`)."""
@@ -142,8 +151,11 @@ def more_inputs(batch: Mapping[str, Any]) -> dict[str, Any]:
 
 def blank(
     inputs: Sequence[str], spatial: Sequence[int], device: str | torch.device | None = None
-) -> tuple[list[Tensor | None], dict[str, Tensor]]:
-    """One window of zeros for each of an entry's `restore/inputs`: low dose and MR, none where it is not among them, and more by name."""
+) -> tuple[list[Tensor | None], dict[str, Any]]:
+    """One window of zeros for each of an entry's `restore/inputs`: low dose and MR, none where it is not among them, and more by name.
+
+    But no acquisition.
+    """
     images = [torch.zeros((1, 1, *spatial), device=device) if name in inputs else None for name in ("low_dose", "mr")]
     more = {name: torch.zeros((1, MORE_INPUTS[name].channels, *spatial), device=device) for name in inputs if name in MORE_INPUTS}
     return images, more

@@ -11,7 +11,7 @@ from petbench.errors import InputError
 from petbench.methods.base import Restorer
 
 Part = TypeVar("Part")
-SHARED = {"base", "build", "adversarial", "diffusion", "edm", "synthesis"}
+SHARED = {"base", "build", "adversarial", "cycle", "diffusion", "edm", "synthesis"}
 
 
 def modules() -> list[str]:
@@ -49,3 +49,8 @@ def construct(part: Callable[..., Part], train: Mapping[str, Any], block: str, *
     if missing := sorted(allowed - keys.keys()):
         raise InputError(f"train/{block}: {missing[0]!r} is missing; add it.")
     return part(**keys, **given)
+
+
+def twice(part: Callable[..., Part], train: Mapping[str, Any], block: str, **given: Any) -> tuple[Part, Part]:
+    """Two of a part, see `construct`, each with a start of its own."""
+    return construct(part, train, block, **given), construct(part, train, block, **given)

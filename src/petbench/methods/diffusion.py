@@ -6,7 +6,7 @@ A step of the process has a number t, 0 for the least noise; -1 stands for the c
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -48,6 +48,8 @@ class Sampler:
         seed: Seed of the noise.
         eta: Of DDIM: 0 draws nothing after the start, 1 as much as ancestral sampling with the small variance.
         clip: Bounds of the estimated clean image at every step, in scaled PET, or none. Targets above 1 exist: leave headroom.
+        schedule: Of methods that are told the noise level: the schedule (see `Process`) of a process of as many steps, which is undone in
+            place of the one that the method was trained on; none for that one.
         chain: Of methods with two heads: every step goes on from the mean of both (`mean`), or from the PET head's estimate alone
             (`pet`), so that they are averaged in the last step only, as M2Diff's authors do.
         sigma_min: Of EDM: the lowest noise level, from which a step leads to the clean image.
@@ -60,6 +62,7 @@ class Sampler:
     seed: int
     eta: float = 0.0
     clip: Sequence[float] | None = None
+    schedule: Mapping[str, Any] | None = None
     chain: str = "mean"
     sigma_min: float = 0.002
     sigma_max: float = 80.0
@@ -312,17 +315,19 @@ class Sampled(Restorer):
 class Diffusion(Sampled):
     """A method whose image is drawn step by step from noise; its network says at each what the clean image is.
 
-    A method gives `predict`, and `condition`. `losses` here is that of one network with one output image.
+    A method gives `predict`, and `condition`. `losses` here is that of one network with one output image. A method with `told_levels` is
+    told noise levels, square roots of alpha bar, in place of the numbers of steps.
     """
 
     samplers = ("ancestral", "ddim")
+    told_levels: bool = False
 
     def __init__(self, process: Process):
         super().__init__()
         self.process = process
 
     def predict(self, noisy: Tensor, time: Tensor, condition: Any) -> Tensor:
-        """The network's output (B, `process.channels`, *spatial) for noisy images (B, 1, *spatial) at steps (B,)."""
+        """The network's output (B, `process.channels`, *spatial) for noisy images (B, 1, *spatial) at steps, or noise levels, (B,)."""
         raise NotImplementedError
 
     def predict_pet(self, noisy: Tensor, time: Tensor, condition: Any) -> Tensor:
@@ -332,6 +337,10 @@ class Diffusion(Sampled):
             InputError: the method has one head.
         """
         raise InputError("restore/sampler/chain: this method has one head; remove it.")
+
+    def finished(self, image: Tensor, condition: Any) -> Tensor:
+        """The restored image, from the clean image that was drawn, in scaled PET: itself unless a method draws something else."""
+        return image
 
     def losses(self, batch: Batch, progress: Progress) -> Iterator[Step]:
         """One step: the squared error of the prediction and, with a learned variance, the weighted variational bound."""
@@ -353,7 +362,8 @@ class Diffusion(Sampled):
         """See `Sampled.sample`.
 
         Raises:
-            InputError: the sampler has more steps than the process or chooses among heads where there is one, or an image is missing.
+            InputError: the sampler has more steps than the process, chooses among heads where there is one or has a schedule where the
+                method is told the number of a step, or an image is missing.
         """
         like = low_dose if low_dose is not None else mr
         assert like is not None
@@ -361,14 +371,24 @@ class Diffusion(Sampled):
         def draw() -> Tensor:
             return self.start(like, generators)
 
-        pairs = list(self.process.steps(sampler.steps))
+        process = self._undone(sampler)
+        pairs = list(process.steps(sampler.steps))
         condition, noisy = self.condition(low_dose, mr, **more), draw()
         on_the_way = self.predict_pet if sampler.chain == "pet" else self.predict
         for time, earlier in pairs:
             head = self.predict if earlier < 0 else on_the_way
-            output = head(noisy, torch.full((len(noisy),), time, device=noisy.device), condition)
-            noisy = self.process.reverse(output, noisy, time, earlier, sampler, draw)
-        return self.process.decode(noisy)
+            told = float(process.share(torch.tensor(time)).sqrt()) if self.told_levels else time
+            output = head(noisy, torch.full((len(noisy),), told, device=noisy.device), condition)
+            noisy = process.reverse(output, noisy, time, earlier, sampler, draw)
+        return self.finished(process.decode(noisy), condition)
+
+    def _undone(self, sampler: Sampler) -> Process:
+        """The process that a sampler undoes."""
+        if sampler.schedule is None:
+            return self.process
+        if not self.told_levels:
+            raise InputError("restore/sampler/schedule: this method is told the number of a step, not its noise; remove it.")
+        return replace(self.process, timesteps=sampler.steps, schedule=sampler.schedule)
 
     @torch.no_grad()
     def evaluate(self, low_dose: Tensor | None, mr: Tensor | None, **more: Tensor) -> Tensor:

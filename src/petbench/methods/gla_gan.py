@@ -8,9 +8,8 @@ from torch import Tensor, nn
 
 from petbench.methods.base import Batch, need
 from petbench.methods.build import construct
-from petbench.methods.synthesis import Synthesis
+from petbench.methods.synthesis import Synthesis, build_synthesis
 from petbench.networks.gla_generator import GLAGenerator
-from petbench.networks.volume_discriminator import VolumeDiscriminator
 
 LABELS = 4096
 """Labels of regions are below this, those of FreeSurfer's atlases included."""
@@ -45,16 +44,9 @@ def region_error(restored: Tensor, standard_dose: Tensor, regions: Tensor) -> Te
     return (total / voxels.clamp(min=1)).sum() / (voxels > 0).sum().clamp(min=1)
 
 
-def build(train: Mapping[str, Any]) -> GLAGAN:
+def build(train: Mapping[str, Any]) -> Synthesis:
     """The method from an entry's `train` block (`network`, `discriminator`, `loss`)."""
-    discriminator = construct(_discriminator, train, "discriminator")
-    conditional = train["discriminator"]["conditional"]
-    generator = construct(GLAGenerator, train, "network")
-    return construct(_assemble, train, "loss", generator=generator, discriminator=discriminator, conditional=conditional)
-
-
-def _discriminator(channels: list[int], conditional: bool) -> VolumeDiscriminator:
-    return VolumeDiscriminator(1 + conditional, channels)
+    return build_synthesis(construct(GLAGenerator, train, "network"), train, _assemble)
 
 
 def _assemble(

@@ -3,16 +3,19 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from petbench.errors import InputError
-from petbench.methods.adversarial import frozen, judge
-from petbench.methods.base import Batch, Progress, Restorer, Step, l1, need
-from petbench.methods.build import construct
+from petbench.methods.adversarial import judge
+from petbench.methods.base import Batch, Progress, Step
+from petbench.methods.build import construct, twice
+from petbench.methods.cycle import Cycle
 from petbench.networks.patchgan import PatchDiscriminator
 from petbench.networks.pcsa_generator import OUTPUTS
 from petbench.networks.residual_generator import ResidualGenerator
+
+DISCRIMINATORS = {"standard_dose": "discriminator_pet", "mr": "discriminator_mr"}
+"""The optimiser of the discriminator of each kind of image."""
 
 
 class UnitGenerator(nn.Module):
@@ -43,19 +46,21 @@ class UnitGenerator(nn.Module):
         return self.output(self.network(2 * images - 1) / 4 + 0.5, self.training)
 
 
-class HGAN(Restorer):
-    """Two generators, MR to PET and back, each against a discriminator of what it makes; restoring takes the first alone.
+class HGAN(Cycle):
+    """Generators of PET from MR and back, against discriminators of PET and of MR.
 
     Args:
         generators: MR to PET and PET to MR, both (B, 1, *grid).
         discriminators: Of PET and of MR, each to logits.
         objective: `bce` or `lsgan`.
-        weights: Weight of the losses `adversarial`, `cycle` and `voxel`, each summed over both directions; what has weight 0 is not
-            computed, and without the first there are no discriminators.
+        weights: Weight of the losses `adversarial`, `cycle` and `voxel`, see `Cycle`.
 
     Raises:
         InputError: all weights are 0.
     """
+
+    source = "mr"
+    paired = "voxel"
 
     def __init__(
         self,
@@ -64,58 +69,35 @@ class HGAN(Restorer):
         objective: str,
         weights: Mapping[str, float],
     ):
-        super().__init__()
-        if not any(weights.values()):
-            raise InputError(f"train/loss: the weights {', '.join(weights)} are all 0; give one a weight.")
-        self.generator, self.mr_generator = generators
-        self.discriminators = nn.ModuleDict(dict(zip(("pet", "mr"), discriminators, strict=True)) if weights["adversarial"] else {})
+        super().__init__(generators, discriminators, weights)
         self.objective = objective
-        self.loss_weights = dict(weights)
 
     def optimised(self) -> dict[str, Iterable[nn.Parameter]]:
         """Parameters of the optimisers `discriminator_pet` and `discriminator_mr`, unless there are none, and `generators`."""
-        judges = {f"discriminator_{kind}": discriminator.parameters() for kind, discriminator in self.discriminators.items()}
-        return {**judges, "generators": [*self.generator.parameters(), *self.mr_generator.parameters()]}
+        judges = {DISCRIMINATORS[kind]: discriminator.parameters() for kind, discriminator in self.judges.items()}
+        return {**judges, "generators": self.of_generators()}
 
     def losses(self, batch: Batch, progress: Progress) -> Iterator[Step]:
         """A step of each discriminator, unless there is none, then one of both generators against the updated discriminators."""
-        mr, pet = need(batch.get("mr"), "mr"), batch["standard_dose"]
-        made = {"pet": self.generator(mr), "mr": self.mr_generator(pet)}
-        for (kind, discriminator), real_image in zip(self.discriminators.items(), (pet, mr), strict=False):
-            real = judge(discriminator, real_image, True, self.objective)
-            fake = judge(discriminator, made[kind].detach(), False, self.objective)
-            logs = {f"discriminator_{kind}_real": real.detach(), f"discriminator_{kind}_fake": fake.detach()}
-            yield Step(f"discriminator_{kind}", real + fake, logs)
-        computed: dict[str, Tensor] = {}
-        if self.loss_weights["adversarial"]:
-            computed["adversarial"] = self._adversarial(made)
-        if self.loss_weights["cycle"]:
-            computed["cycle"] = l1(self.mr_generator(made["pet"]), mr) + l1(self.generator(made["mr"]), pet)
-        if self.loss_weights["voxel"]:
-            computed["voxel"] = l1(made["pet"], pet) + l1(made["mr"], mr)
-        loss = torch.stack([self.loss_weights[name] * term for name, term in computed.items()]).sum()
-        yield Step("generators", loss, {name: term.detach() for name, term in computed.items()})
+        real = self.real(batch)
+        made = self.made(real)
+        for kind, discriminator in self.judges.items():
+            true = judge(discriminator, real[kind], True, self.objective)
+            false = judge(discriminator, made[kind].detach(), False, self.objective)
+            name = DISCRIMINATORS[kind]
+            yield Step(name, true + false, {f"{name}_real": true.detach(), f"{name}_fake": false.detach()})
+        yield self.generators_step(made, real)
 
-    def _adversarial(self, made: Mapping[str, Tensor]) -> Tensor:
-        with frozen(self.discriminators):
-            return torch.stack([judge(judging, made[kind], True, self.objective) for kind, judging in self.discriminators.items()]).sum()
-
-    @torch.no_grad()
-    def restore(self, low_dose: Tensor | None, mr: Tensor | None, **more: Tensor) -> Tensor:
-        """PET of windows of MR (B, 1, *spatial); a low dose is not looked at.
-
-        Raises:
-            InputError: MR is missing, or a side is not divisible by 4.
-        """
-        made: Tensor = self.generator(need(mr, "mr"))
-        return made
+    def deception(self, judge_of: nn.Module, made: Tensor) -> Tensor:
+        """How far a discriminator is from taking images for real."""
+        return judge(judge_of, made, True, self.objective)
 
 
 def build(train: Mapping[str, Any]) -> HGAN:
     """The method from an entry's `train` block (`network`, `discriminator`, `loss`)."""
-    generators = construct(UnitGenerator, train, "network"), construct(UnitGenerator, train, "network")
-    pet, mr = (construct(PatchDiscriminator, train, "discriminator", spatial_dims=3, in_channels=1) for _ in range(2))
-    return construct(_assemble, train, "loss", generators=generators, discriminators=(pet, mr))
+    generators = twice(UnitGenerator, train, "network")
+    discriminators = twice(PatchDiscriminator, train, "discriminator", spatial_dims=3, in_channels=1)
+    return construct(_assemble, train, "loss", generators=generators, discriminators=discriminators)
 
 
 def _assemble(

@@ -63,7 +63,7 @@ class M2Diff(Diffusion):
 
     def predict_pet(self, noisy: Tensor, time: Tensor, condition: Condition) -> Tensor:
         """The PET head alone."""
-        output: Tensor = self.network(noisy, time, *condition)[0]
+        output: Tensor = self.network(noisy, time, *condition, mr_head=False)[0]
         return output
 
     def losses(self, batch: Batch, progress: Progress) -> Iterator[Step]:

@@ -52,13 +52,6 @@ class Synthesis(Adversarial):
         }
 
 
-def build_synthesis(generator: nn.Module, train: Mapping[str, Any]) -> Synthesis:
-    """The method from its generator and an entry's blocks `discriminator` and `loss`."""
-    conditional = train["discriminator"]["conditional"]
-    discriminator = construct(_discriminator, train, "discriminator")
-    return construct(_assemble, train, "loss", generator=generator, discriminator=discriminator, conditional=conditional)
-
-
 def _discriminator(channels: list[int], conditional: bool) -> VolumeDiscriminator:
     return VolumeDiscriminator(1 + conditional, channels)
 
@@ -76,3 +69,16 @@ def _assemble(
 ) -> Synthesis:
     weights = {"adversarial": adversarial, "l1": l1, "ssim": ssim, "ms_ssim": ms_ssim}
     return Synthesis(generator, discriminator, conditional, objective, normalise, weights)
+
+
+def build_synthesis(generator: nn.Module, train: Mapping[str, Any], assemble: Callable[..., Synthesis] = _assemble) -> Synthesis:
+    """The method from its generator and an entry's blocks `discriminator` and `loss`.
+
+    Args:
+        generator: It.
+        train: The entry's block `train`.
+        assemble: Makes a method of `generator`, `discriminator`, `conditional` and the keys of `loss`.
+    """
+    conditional = train["discriminator"]["conditional"]
+    discriminator = construct(_discriminator, train, "discriminator")
+    return construct(assemble, train, "loss", generator=generator, discriminator=discriminator, conditional=conditional)

@@ -1,5 +1,6 @@
 """Building blocks that several networks share, in two or three dimensions."""
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
@@ -133,8 +134,9 @@ def keep_scale(network: Network, slope: float = 1.0) -> Network:
     """
     for module in network.modules():
         if isinstance(module, nn.modules.conv._ConvNd):
-            # Each voxel that a transposed convolution as wide as its stride makes sees one voxel of its input.
-            inputs = module.in_channels if module.transposed else module.weight[0].numel()
+            # What a transposed convolution makes of one voxel lies on as many as its kernel is large, so each sees this many on average.
+            kernel, stride = math.prod(module.kernel_size), math.prod(module.stride) if module.transposed else 1
+            inputs = module.in_channels // module.groups * kernel / stride
             nn.init.normal_(module.weight, std=(2 / (1 + slope**2) / inputs) ** 0.5)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)

@@ -243,11 +243,11 @@ class Branch(nn.Module):
         features: Tensor = self.middle(skips[-1], embedding)
         return features
 
-    def decode(self, bottom: Tensor, skips: Sequence[Tensor], embedding: Tensor) -> Tensor:
+    def decode(self, bottom: Tensor, skips: Sequence[Sequence[Tensor]], embedding: Tensor) -> Tensor:
         """Images (B, out_channels, *spatial) from the middle's features and what joins each decoder layer, fine to coarse."""
         features = bottom
-        for layer, skip in zip(self.decoder, reversed(skips), strict=True):
-            features = layer(torch.cat([features, skip], dim=1), embedding)
+        for layer, joined in zip(self.decoder, reversed(skips), strict=True):
+            features = layer(torch.cat([features, *joined], dim=1), embedding)
         images: Tensor = self.head(features)
         return images
 
@@ -282,4 +282,4 @@ class DiffusionUNet(nn.Module):
         """
         embedding = self.embed(time)
         skips = self.branch.encode(images, embedding)
-        return self.branch.decode(self.branch.bottom(skips, embedding), skips, embedding)
+        return self.branch.decode(self.branch.bottom(skips, embedding), [(skip,) for skip in skips], embedding)

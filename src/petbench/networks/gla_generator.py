@@ -11,6 +11,9 @@ from petbench.networks.blocks import convolution, full_precision, require_divisi
 from petbench.networks.pcsa_generator import OUTPUTS
 from petbench.networks.unet import UNet
 
+MIDDLE = 0.5
+"""Where an image starts, which fills [0, 1]: at 0 the signs of a few features would decide whether all of it is dark."""
+
 
 class _Path(UNet):
     """A U-Net that ends in `features` features, (B, features, *grid), instead of in an image."""
@@ -67,4 +70,4 @@ class GLAGenerator(nn.Module):
         require_divisible(mr, self.factor)
         features = self.fusion(torch.cat([self.whole(mr), self.local_features(mr)], dim=1))
         with full_precision(features.device):  # else rounding would decide which dark voxels are below zero
-            return self.output(self.head(features.float()), self.training)
+            return self.output(self.head(features.float()) + MIDDLE, self.training)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from petbench.errors import InputError
+from petbench.networks.attention import attend
 from petbench.networks.blocks import (
     CONVOLUTION,
     UP_CONVOLUTION,
@@ -94,11 +95,9 @@ class TokenLayer(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Refine tokens (B, N, width)."""
-        parts = self.project(self.norm(tokens)).chunk(3, dim=2)
-        query, key, value = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in parts)
-        dropout = self.dropout if self.training else 0.0
-        attended = nn.functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
-        tokens = tokens + self.drop(self.output(attended.transpose(1, 2).flatten(2)))
+        query, key, value = self.project(self.norm(tokens)).chunk(3, dim=2)
+        attended = attend(query, key, value, self.heads, dropout=self.dropout if self.training else 0.0)
+        tokens = tokens + self.drop(self.output(attended))
         refined: Tensor = tokens + self.feed_forward(tokens)
         return refined
 

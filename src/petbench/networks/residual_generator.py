@@ -2,7 +2,6 @@
 
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 
 from petbench.errors import InputError
@@ -55,14 +54,13 @@ class ResidualGenerator(nn.Module):
         self.factor = 2**halvings
 
     def start_unnormalised(self) -> None:
-        """Draw the weights anew so that features keep their scale without normalisation: blocks start as the identity, the image small."""
-        keep_scale(self, slope=0.0)
+        """Draw the weights anew so that features and the image keep their scale without normalisation; blocks start as the identity."""
+        keep_scale(self.layers, slope=0.0)
+        keep_scale(self.head)
         for layer in self.layers:
             if isinstance(layer, _ResidualBlock):
                 *_, last = (part for part in layer.modules() if isinstance(part, nn.modules.conv._ConvNd))
                 nn.init.zeros_(last.weight)
-        with torch.no_grad():
-            self.head.weight.mul_(0.1)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images (B, 1, *spatial) to others of the same shape.

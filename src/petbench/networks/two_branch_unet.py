@@ -95,6 +95,7 @@ class TwoBranchUNet(nn.Module):
         mr: Tensor | None,
         known: Tensor | None = None,
         mr_decoder_sees_all: bool = False,
+        mr_head: bool = True,
     ) -> tuple[Tensor, Tensor | None]:
         """What the PET head and the MR head make of noisy images.
 
@@ -105,9 +106,10 @@ class TwoBranchUNet(nn.Module):
             mr: Scaled MR, or none: nothing of the MR branch is computed, and copies of the PET features stand in for its.
             known: Samples (B,) whose MR may be used; the others are treated as if there were none. None for all.
             mr_decoder_sees_all: Whether `known` is for the PET branch's decoder only, while that of the MR branch sees the MR of all.
+            mr_head: Whether the MR head is wanted; without it the MR branch is encoded for the PET head, and not decoded.
 
         Returns:
-            Outputs (B, out_channels, *spatial) of the PET head and of the MR head, which there is not without MR or with one decoder.
+            Outputs (B, out_channels, *spatial) of the PET head and of the MR head; the latter not without MR, with one decoder or unwanted.
 
         Raises:
             InputError: a side is not divisible by 2 ** (levels - 1).
@@ -124,27 +126,27 @@ class TwoBranchUNet(nn.Module):
         of_mr = self.mr.encode(torch.cat([mr, noisy], dim=1), embedding)
         shown = [usable(*features) for features in zip(of_mr, of_pet, strict=True)]
         fused = self._fuse(of_pet, shown)
-        if self.decoders == 1:
+        if self.decoders == 1 or (self.join is None and not mr_head):
             return self.pet.decode(pet_bottom, fused, embedding), None
         mr_bottom = self.mr.bottom(of_mr, embedding)
         shown_bottom = usable(mr_bottom, pet_bottom)
+        of_pet_head = self.pet.decode(self._join(pet_bottom, pet_bottom, shown_bottom), fused, embedding)
+        if not mr_head:
+            return of_pet_head, None
         seen, seen_bottom = (of_mr, mr_bottom) if mr_decoder_sees_all else (shown, shown_bottom)
         # concatenated, each decoder has its own skip first
         pairs = (of_pet, seen) if self.hff == "projected" else (seen, of_pet)
         crossed = fused if self.hff == "projected" and seen is shown else self._fuse(*pairs)
-        return (
-            self.pet.decode(self._join(pet_bottom, pet_bottom, shown_bottom), fused, embedding),
-            self.mr.decode(self._join(seen_bottom, pet_bottom, seen_bottom), crossed, embedding),
-        )
+        return of_pet_head, self.mr.decode(self._join(seen_bottom, pet_bottom, seen_bottom), crossed, embedding)
 
     def _join(self, own: Tensor, pet: Tensor, mr: Tensor) -> Tensor:
         return own if self.join is None else self.join(torch.cat([pet, mr], dim=1))
 
-    def _fuse(self, own: Sequence[Tensor], other: Sequence[Tensor]) -> list[Tensor]:
+    def _fuse(self, own: Sequence[Tensor], other: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
         """What each decoder layer joins, from the skips of its own branch and of the other."""
         if self.hff == "none":
-            return list(own)
+            return [(skip,) for skip in own]
         pairs = zip(own, other, strict=True)
         if self.hff == "concat":
-            return [torch.cat(pair, dim=1) for pair in pairs]
-        return [fusion(*pair) for fusion, pair in zip(self.fusion, pairs, strict=True)]
+            return list(pairs)
+        return [(fusion(*pair),) for fusion, pair in zip(self.fusion, pairs, strict=True)]

@@ -111,4 +111,5 @@ class Timing:
     def share(self, distance: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
         """Part of the Gaussian round a distance from the line's middle, cut at three sigma, that falls between two edges."""
         below, above = (((edge - distance) / self.sigma).clamp(-TOF_SIGMAS, TOF_SIGMAS) for edge in (lower, upper))
-        return ((torch.special.ndtr(above) - torch.special.ndtr(below)) / WITHIN).float()
+        share: Tensor = (torch.special.ndtr(above) - torch.special.ndtr(below)) / WITHIN
+        return share.float()

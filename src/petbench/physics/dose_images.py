@@ -14,6 +14,8 @@ from petbench.physics.acquisition import Acquisition, read_acquisition
 from petbench.physics.doses import Block, Dose, derived_seed, is_independent, resolve_dose
 from petbench.physics.events import Sinogram, thinned
 from petbench.physics.operators import ForwardModel, Operator
+from petbench.physics.penalised import Penalised, listmode_penalised, penalised
+from petbench.physics.penalties import RelativeDifference
 from petbench.physics.projectors import projector_of
 from petbench.physics.reconstruction import listmode_osem, osem, post_filter
 from petbench.physics.scanner import Scanner, image_affine
@@ -120,9 +122,10 @@ def estimate_of(
     scanner: Scanner,
     threads: int | None = None,
     device: str = "cpu",
+    penalty: tuple[RelativeDifference, Penalised] | None = None,
     **options: Any,
 ) -> Array:
-    """Reconstruct a scan with some image operators by OSEM, in list mode where its data are, without any filter afterwards.
+    """Reconstruct a scan with some image operators by OSEM or with a penalty, in list mode where its data are, without any filter.
 
     Args:
         scan: Counts with their model.
@@ -132,6 +135,7 @@ def estimate_of(
         scanner: The geometry.
         threads: Threads of the projector, None for all.
         device: `cpu`, or a torch device such as `cuda`.
+        penalty: Of roughness, and how it is used; None for OSEM.
         **options: As for `image_of`.
 
     Returns:
@@ -143,7 +147,11 @@ def estimate_of(
     if isinstance(scan.data, Sinogram):
         projector = projector_of(scanner, scan.geometry, scan.tof, threads)
         model = _on(device, ForwardModel(projector, scan.factors, scan.scale, image_operators, scan.data.background))
-        estimate = osem(model, scan.data.prompts, iterations, subsets, **options)
+        estimate = (
+            osem(model, scan.data.prompts, iterations, subsets, **options)
+            if penalty is None
+            else penalised(model, scan.data.prompts, *penalty, iterations, subsets, **options)
+        )
     elif scan.data.counts == 0:  # the estimate of no counts, which has no subsets to come from
         estimate = np.zeros(scanner.image_shape, dtype=np.float32)
     else:
@@ -155,7 +163,11 @@ def estimate_of(
         listed = ListModeProjector(scanner, scan.geometry, events.radial, events.view, events.plane, events.tof, threads)
         factors = scan.factors[events.radial, events.view, events.plane]
         model = _on(device, ForwardModel(listed, factors, scan.scale, image_operators, events.background))
-        estimate = listmode_osem(model, sensitivity, iterations, subsets, **options)
+        estimate = (
+            listmode_osem(model, sensitivity, iterations, subsets, **options)
+            if penalty is None
+            else listmode_penalised(model, sensitivity, *penalty, iterations, subsets, **options)
+        )
     return estimate if isinstance(estimate, np.ndarray) else np.asarray(estimate.cpu().numpy())
 
 

@@ -68,18 +68,10 @@ def osem(
         InputError: there are fewer views than subsets, a number is below one, or counts, background or the initial image are negative
             or of the wrong shape.
     """
-    _check_numbers(iterations, subsets, int(model.projector.sinogram_shape[1]), "views")
-    _check_data(model, counts)
-    if sensitivities is not None and len(sensitivities) != subsets:
-        raise InputError(f"reconstruction/subsets: {len(sensitivities)} sensitivities were given for {subsets} subsets; give one each.")
-    with _without_gradients(model):
-        known = subset_sensitivities(model, subsets) if sensitivities is None else sensitivities
-        parts = [
-            _Part(model.subset(index, subsets), model.array(subset_of(counts, index, subsets)), known[index], model.scale)
-            for index in range(subsets)
-        ]
-        start = _start(model, initial, parts, 0.0 if model.background is None else _sum(model.background))
-        return _expectation_maximisation(parts, start, iterations, callback, at, progress)
+    check_numbers(iterations, subsets, int(model.projector.sinogram_shape[1]), "views")
+    with without_gradients(model):
+        parts, start = sinogram_parts(model, counts, subsets, initial, sensitivities)
+        return expectation_maximisation(parts, start, iterations, callback, at, progress)
 
 
 def listmode_osem(
@@ -112,19 +104,45 @@ def listmode_osem(
         InputError: there are fewer events than subsets, a number is below one, or sensitivity, background or the initial image are
             negative or of the wrong shape.
     """
+    check_numbers(iterations, subsets, int(model.projector.sinogram_shape[0]), "events")
+    with without_gradients(model):
+        parts, start = listmode_parts(model, sensitivity, subsets, initial)
+        return expectation_maximisation(parts, start, iterations, callback, at, progress)
+
+
+def sinogram_parts(
+    model: ForwardModel, counts: Any, subsets: int, initial: Any = None, sensitivities: Sequence[Any] | None = None
+) -> "tuple[list[Part], Any]":
+    """The subsets of a sinogram and the image to start from; arguments as for `osem`.
+
+    Raises:
+        InputError: counts, background or the initial image are negative or of the wrong shape, or the sensitivities are not one a subset.
+    """
+    _check_data(model, counts)
+    if sensitivities is not None and len(sensitivities) != subsets:
+        raise InputError(f"reconstruction/subsets: {len(sensitivities)} sensitivities were given for {subsets} subsets; give one each.")
+    known = subset_sensitivities(model, subsets) if sensitivities is None else sensitivities
+    parts = [
+        Part(model.subset(index, subsets), model.array(subset_of(counts, index, subsets)), known[index], model.scale)
+        for index in range(subsets)
+    ]
+    return parts, _start(model, initial, parts, 0.0 if model.background is None else _sum(model.background))
+
+
+def listmode_parts(model: ForwardModel, sensitivity: Any, subsets: int, initial: Any = None) -> "tuple[list[Part], Any]":
+    """The subsets of list-mode data and the image to start from; arguments as for `listmode_osem`.
+
+    Raises:
+        InputError: sensitivity, background or the initial image are negative or of the wrong shape.
+    """
     events = int(model.projector.sinogram_shape[0])
-    _check_numbers(iterations, subsets, events, "events")
     _check_data(model, np.broadcast_to(np.float32(1), (events,)))
     _check_image(model, sensitivity, "reconstruction/sensitivity")
-    with _without_gradients(model):
-        sensitivity = model.array(sensitivity)
-        ones = model.array(np.ones(events, dtype=np.float32))
-        parts = [
-            _Part(model.subset(index, subsets), subset_of(ones, index, subsets), sensitivity, 1.0 / subsets) for index in range(subsets)
-        ]
-        # The background of bins without events is not known; a start with too many trues does no harm.
-        start = _start(model, initial, parts, background=0.0)
-        return _expectation_maximisation(parts, start, iterations, callback, at, progress)
+    sensitivity = model.array(sensitivity)
+    ones = model.array(np.ones(events, dtype=np.float32))
+    parts = [Part(model.subset(index, subsets), subset_of(ones, index, subsets), sensitivity, 1.0 / subsets) for index in range(subsets)]
+    # The background of bins without events is not known; a start with too many trues does no harm.
+    return parts, _start(model, initial, parts, background=0.0)
 
 
 def subset_sensitivities(model: ForwardModel, subsets: int) -> list[Any]:
@@ -133,13 +151,13 @@ def subset_sensitivities(model: ForwardModel, subsets: int) -> list[Any]:
     Returns:
         One image of shape (x, y, z) a subset, of the model's kind.
     """
-    with _without_gradients(model):
+    with without_gradients(model):
         unscaled = replace(model, scale=1.0)
         return [unscaled.subset(index, subsets).sensitivity() for index in range(subsets)]
 
 
 @dataclass(frozen=True, eq=False)
-class _Part:
+class Part:
     """One subset: its model and counts; its sensitivity is `share * sensitivity`."""
 
     model: ForwardModel
@@ -148,16 +166,16 @@ class _Part:
     share: float
 
 
-def _expectation_maximisation(
-    parts: list[_Part], image: Any, iterations: int, callback: Callback | None, at: Sequence[int] | None, progress: bool | None
+def expectation_maximisation(
+    parts: list[Part], image: Any, iterations: int, callback: Callback | None, at: Sequence[int] | None, progress: bool | None
 ) -> Any:
     """x <- x / s_i * A_i^T (y_i / (A_i x + b_i)) over the subsets i, `iterations` times."""
-    for iteration in _counted(iterations, progress):
+    for iteration in counted(iterations, progress):
         for index in subset_order(len(parts)):
             part = parts[index]
             image = em_step(part.model, part.counts, part.sensitivity, image, part.share)
         if callback is not None and (at is None or iteration in at):
-            callback(iteration, image, _log_likelihood(parts, image))
+            callback(iteration, image, log_likelihood(parts, image))
     return image
 
 
@@ -173,20 +191,20 @@ def em_step(model: ForwardModel, counts: Any, sensitivity: Any, image: Any, shar
         image: The estimate x.
         share: What the sensitivity is multiplied by.
     """
-    update = model.adjoint(_quotient(counts, model.expected(image), otherwise=0.0))
-    image = image * _quotient(update, sensitivity, otherwise=share)
+    update = model.adjoint(quotient(counts, model.expected(image), otherwise=0.0))
+    image = image * quotient(update, sensitivity, otherwise=share)
     image /= share
     return image
 
 
-def _quotient(numerator: Any, denominator: Any, otherwise: float) -> Any:
+def quotient(numerator: Any, denominator: Any, otherwise: float) -> Any:
     """Element-wise quotient, another value where the denominator is not positive; its gradient is finite there, too."""
     xp = array_namespace(numerator)
     positive = denominator > 0
     return xp.where(positive, numerator / xp.where(positive, denominator, 1.0), otherwise)
 
 
-def _log_likelihood(parts: list[_Part], image: Any) -> float:
+def log_likelihood(parts: list[Part], image: Any) -> float:
     """Sum of y log(ybar) - ybar over all lines, seen by an event or not, without the background's part of ybar."""
     total = 0.0
     for part in parts:
@@ -198,7 +216,7 @@ def _log_likelihood(parts: list[_Part], image: Any) -> float:
     return total
 
 
-def _start(model: ForwardModel, initial: Any, parts: list[_Part], background: float) -> Any:
+def _start(model: ForwardModel, initial: Any, parts: list[Part], background: float) -> Any:
     """The initial image, confined to what the scanner sees, or the uniform one of as many trues as counts beyond the background."""
     seen = parts[0].sensitivity > 0
     for part in parts[1:]:
@@ -218,7 +236,8 @@ def _sum(array: Any) -> float:
     return float(xp.sum(array, dtype=xp.float64))
 
 
-def _without_gradients(model: ForwardModel) -> AbstractContextManager[None]:
+def without_gradients(model: ForwardModel) -> AbstractContextManager[None]:
+    """A context in which torch records nothing, for a model on a device."""
     if model.device is None:
         return nullcontext()
     import torch
@@ -226,16 +245,22 @@ def _without_gradients(model: ForwardModel) -> AbstractContextManager[None]:
     return torch.no_grad()
 
 
-def _counted(iterations: int, progress: bool | None) -> Iterable[int]:
-    counted = range(1, iterations + 1)
+def counted(iterations: int, progress: bool | None) -> Iterable[int]:
+    """Iterations from 1, with a progress bar if it is True, or if it is None and there is a terminal."""
+    numbers = range(1, iterations + 1)
     if progress is False:
-        return counted
+        return numbers
     from tqdm import tqdm
 
-    return tqdm(counted, desc="reconstruction", unit="iteration", disable=None if progress is None else False)
+    return tqdm(numbers, desc="reconstruction", unit="iteration", disable=None if progress is None else False)
 
 
-def _check_numbers(iterations: int, subsets: int, available: int, what: str) -> None:
+def check_numbers(iterations: int, subsets: int, available: int, what: str) -> None:
+    """Check the numbers of iterations and subsets against how many views or events there are.
+
+    Raises:
+        InputError: one is below one, or there are more subsets than these.
+    """
     if iterations < 1 or subsets < 1:
         raise InputError(f"reconstruction: {iterations} iterations of {subsets} subsets; both must be at least 1.")
     if subsets > available:
@@ -290,4 +315,4 @@ def post_filter(image: Array, fwhm_mm: float, scanner: Scanner, threads: int | N
     blur = GaussianBlur(fwhm_mm, scanner.voxel_mm, threads)
     inside = np.broadcast_to(field_of_view(scanner)[:, :, None], image.shape).astype(np.float32)
     weight = blur(inside)
-    return np.asarray(_quotient(blur(image * inside), weight * inside, otherwise=0.0), dtype=np.float32)
+    return np.asarray(quotient(blur(image * inside), weight * inside, otherwise=0.0), dtype=np.float32)

@@ -107,6 +107,7 @@ class Paths:
     torso_profiles = _Below("positron_range/{experiment}/torso/profiles.tsv")
     torso_images = _Below("positron_range/{experiment}/torso/images.h5")
     truncation = _Below("positron_range/{experiment}/truncation.tsv")
+    acceleration = _Below("positron_range/{experiment}/acceleration.tsv")
     torso_scan = _Below("positron_range/{experiment}/realisation-{realisation}.h5")
     corrected = _Below("positron_range/{experiment}/{strategy}/realisation-{realisation}.nii.gz")
     corrected_sidecar = _Below("positron_range/{experiment}/{strategy}/realisation-{realisation}.json")

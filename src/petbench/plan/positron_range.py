@@ -6,6 +6,7 @@ from typing import Any
 
 from petbench.plan.paths import Paths
 from petbench.plan.scale import Entry, Scale, Wildcards
+from petbench.positron_range.study import parted
 from petbench.report.range_figures import FIGURES
 
 MEDIA_KEYS = ("materials", "size", "voxel_mm", "media")
@@ -77,9 +78,10 @@ class PositronRange:
         return of_kind[self.scale.ranges[experiment]["kind"]](experiment)
 
     def _accuracy(self, experiment: str) -> dict[str, list[str]]:
-        predictors, torso = self.predictors(experiment), self.scale.ranges[experiment]["torso"]
-        own, paths = {"experiment": experiment, "predictor": predictors[0]}, self.paths
-        return {
+        entry, predictors = self.scale.ranges[experiment], self.predictors(experiment)
+        own, paths, torso = {"experiment": experiment, "predictor": predictors[0]}, self.paths, entry["torso"]
+        accelerated = {"acceleration": [paths.acceleration.format(**own)]} if "accelerated" in entry else {}
+        return accelerated | {
             "distances": [paths.kernel_distances.format(experiment=experiment, predictor=name) for name in predictors],
             "profiles": [paths.kernel_profiles.format(**own)],
             "kernels": [paths.kernels.format(**own)],
@@ -249,6 +251,16 @@ class PositronRange:
         runs = [self.paths.annihilations.format(torso=torso, part=part) for part in ("1", "2")]
         return {"runs": runs, **self.torso_sources("ddconv", torso, predictor), **self.volumes(torso)}
 
+    def accelerated(self, wildcards: Wildcards) -> dict[str, Any]:
+        """The part of an experiment's torso that its first predictor's operator is timed on, and of which isotope."""
+        entry = self.scale.ranges[wildcards.experiment]
+        return {"edge": entry["accelerated"], "isotope": self.scale.torsos[entry["torso"]]["gate"]["isotope"]}
+
+    def to_accelerate(self, wildcards: Wildcards) -> dict[str, Any]:
+        """A torso, and what its kernels are predicted by."""
+        torso = self.scale.ranges[wildcards.experiment]["torso"]
+        return {**self.kernels(self.predictors(wildcards.experiment)[0]), **self.volumes(torso)}
+
     def materials(self, wildcards: Wildcards) -> str:
         """The kernels of homogeneous materials that an experiment cuts short."""
         return self.kernels(self.predictors(wildcards.experiment)[0])["kernels"]
@@ -262,17 +274,23 @@ class PositronRange:
         """A scan of a torso, and what a strategy takes its kernels from."""
         entry = self.scale.ranges[wildcards.experiment]
         scan = self.paths.torso_scan.format(experiment=wildcards.experiment, realisation=wildcards.realisation)
-        sources = self.torso_sources(wildcards.strategy, entry["torso"], entry["predictor"])
+        sources = self.torso_sources(parted(wildcards.strategy)[0], entry["torso"], entry["predictor"])
         return {"acquisition": scan, **sources, **self.volumes(entry["torso"])}
 
     def to_correct(self, wildcards: Wildcards) -> dict[str, str]:
         """A lab's scan and attenuation, or those simulated in their place, and what a strategy takes its kernels from."""
         entry = self.scale.ranges[wildcards.experiment]
-        scan, sources = entry["scan"], self.sources(wildcards.strategy, entry["predictor"])
+        scan, sources = entry["scan"], self.sources(parted(wildcards.strategy)[0], entry["predictor"])
         if "torso" not in scan:
-            return {"acquisition": scan["acquisition"], "mu": scan["mu"], **sources}
+            own = {kind: scan[kind] for kind in ("acquisition", "mu", "mr") if kind in scan}
+            return {**own, **sources}
         simulated = self.paths.torso_scan.format(experiment=wildcards.experiment, realisation=1)
         return {"acquisition": simulated, "mu": self.volumes(scan["torso"])["mu"], **sources}
+
+    def penalty(self, wildcards: Wildcards) -> Entry:
+        """How the images of a penalised row are made; nothing for the others, which do not depend on it."""
+        block: Entry = self.scale.ranges[wildcards.experiment].get("penalty", {}) if parted(wildcards.strategy)[1] else {}
+        return block
 
     def reconstructed(self, wildcards: Wildcards) -> dict[str, str]:
         """The volumes of the torso that an experiment reconstructs."""

@@ -18,7 +18,7 @@ from petbench.workflow.names import NO_DOSE, STANDARD, UNRESTORED
 RESTORING = {"diagnosis": "classify", "roc": "classify", "reliance": "reliance"}
 RANGE_STAGES = ("media", "gate", "train_predictor", "annihilate")
 OWN_RANGE_STAGES = {
-    "range_accuracy": ("compare_kernels", "compare_torso", "truncation"),
+    "range_accuracy": ("compare_kernels", "compare_torso", "truncation", "acceleration"),
     "range_reconstruction": ("scan_torso", "predict_kernels", "reconstruct_torso", "measure_torso", "summarise_torso"),
     "range_scan": ("scan_torso", "correct_scan", "profile_scan"),
 }

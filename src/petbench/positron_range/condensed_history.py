@@ -70,7 +70,9 @@ class CondensedHistory:
         steps = f"energy ratio {self.energy_ratio}, to {self.stop_kev} keV"
         losses = f"single losses above {self.single_loss_kev} keV or {self.single_loss_share}"
         factors = [f"{name} {factor:.4f} E^{self.slope.get(name, 0.0):.4f}" for name, factor in sorted(self.scattering.items())]
-        return "; ".join(["condensed history", steps, losses, f"scattering {', '.join(factors) or 'untuned'}", f"surroundings {self.surroundings}"])
+        return "; ".join(
+            ["condensed history", steps, losses, f"scattering {', '.join(factors) or 'untuned'}", f"surroundings {self.surroundings}"]
+        )
 
     @property
     def versions(self) -> str:

@@ -1,7 +1,10 @@
 """Experiment 1: how near the predicted kernels and blurred images are to GATE (DDConv, section III-B, figures 4 and 5)."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +13,7 @@ from numpy.typing import NDArray
 from petbench.errors import InputError
 from petbench.files import atomic
 from petbench.positron_range.annihilation_images import AnnihilationImage, check_torso, read_annihilations
-from petbench.positron_range.ddconv import DDConvSettings, homogeneous_map, shared_kernels
+from petbench.positron_range.ddconv import DDConv, DDConvSettings, homogeneous_map, shared_kernels
 from petbench.positron_range.homogeneity import material_labels
 from petbench.positron_range.long_tables import write_long_table
 from petbench.positron_range.material_kernels import MaterialKernels, kernels_of, material_kernels, truncated_fractions
@@ -270,6 +273,75 @@ def compare_torso(
     write_long_table(out["distances"], distances)
     write_long_table(out["profiles"], torso_profiles(subject, images))
     write_arrays(out["images"], {**images, "mu": subject.mu}, {"voxel_mm": subject.voxel_mm, "isotope": first.isotope, "epsilon": epsilon})
+
+
+def accelerations(settings: DDConvSettings) -> dict[str, DDConvSettings]:
+    """Settings of DDConv as published, as its appendix accelerates it, and as petbench applies it.
+
+    `literal` predicts every voxel's kernel at every application, `shared` all but those that share one, `stored` none any more.
+    """
+    shared = replace(settings, memory_mb=0.0)
+    # No share of annihilations in other materials is below zero.
+    return {"literal": replace(shared, heterogeneous_above=-1.0), "shared": shared, "stored": settings}
+
+
+def compare_acceleration(
+    torso: Files,
+    isotope: str,
+    files: Files,
+    out: str | Path,
+    edge: int,
+    settings: Mapping[str, Any] | None = None,
+    device: str = "cpu",
+    threads: int | None = None,
+) -> None:
+    """Time DDConv's operator with and without its acceleration on a part of a torso (DDConv, appendix).
+
+    Args:
+        torso: Files of `torso_files.write_torso`.
+        isotope: The predictor's.
+        files: `weights` and `kernels`, as for `compare_torso`.
+        out: Table (TSV): model (of `accelerations`), quantity, value. Quantities: `seconds_forward` and `seconds_transpose` of one
+            application, `seconds_once` for what is made before, `l1` to the blurred activity of `literal`, over its sum, and `own_kernels`,
+            the share of voxels with a kernel of their own.
+        edge: Voxels along an edge of the part, about the last lesion.
+        settings: Keys of `DDConvSettings`.
+        device: `cpu` or `cuda`.
+        threads: Threads to run on, None for numba's own number.
+
+    Raises:
+        InputError: the predictor or kernels do not fit.
+    """
+    from petbench.positron_range.operators import positron_range
+
+    subject = read_torso(torso)
+    centre = middle_voxel(subject.lesions == int(subject.lesion_names[-1]))
+    part = tuple(
+        slice(max(0, min(place - edge // 2, size - edge)), max(0, min(place - edge // 2, size - edge)) + edge)
+        for place, size in zip(centre, subject.mu.shape, strict=True)
+    )
+    mu, activity, rows, first = subject.mu[part], subject.activity[part], [], None
+    for name, chosen in accelerations(DDConvSettings(**(settings or {}))).items():
+        found, weights, kernels = {}, files["weights"], files["kernels"]
+        make = partial(positron_range, "ddconv", mu, subject.voxel_mm, isotope, weights, kernels, settings=chosen)
+        found["seconds_once"], operator = timed(partial(make, device=device, threads=threads))
+        assert isinstance(operator, DDConv)
+        found["seconds_forward"], blurred = timed(partial(operator, activity))
+        found["seconds_transpose"], _ = timed(partial(operator.adjoint, activity))
+        first = blurred if first is None else first
+        found["l1"] = float(np.abs(blurred - first).sum(dtype=float) / first.sum(dtype=float))
+        own = sum(len(block.scales) for block in operator.blocks if len(block.scales) > 1)
+        own += 0 if operator.unstored is None else operator.unstored.voxels.size
+        found["own_kernels"] = own / mu.size
+        rows += [{"model": name, "quantity": quantity, "value": value} for quantity, value in found.items()]
+    write_long_table(out, rows)
+
+
+def timed(call: Callable[[], Any]) -> tuple[float, Any]:
+    """Seconds that a call takes, and its result."""
+    start = perf_counter()
+    result = call()
+    return perf_counter() - start, result
 
 
 def gate_activity(first: AnnihilationImage, second: AnnihilationImage) -> Array:

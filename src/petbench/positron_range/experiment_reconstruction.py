@@ -23,7 +23,7 @@ from petbench.positron_range.corrected_reconstruction import Stopwatch, reconstr
 from petbench.positron_range.long_tables import read_long_tables, write_long_table
 from petbench.positron_range.measures import Mask, Row, axis_profiles, background_of, lesion_measures, lesion_parts, middle_voxel
 from petbench.positron_range.strategies import strategy_operator
-from petbench.positron_range.study import ANNIHILATIONS_A_COUNT, check_reconstruction
+from petbench.positron_range.study import ANNIHILATIONS_A_COUNT, check_reconstruction, parted
 from petbench.positron_range.torso import MATERIALS, Torso
 from petbench.positron_range.torso_files import read_torso
 
@@ -140,6 +140,7 @@ def reconstruct_realisations(
     settings: Mapping[str, Any] | None = None,
     threads: int | None = None,
     device: str = "cpu",
+    penalty: Block | None = None,
 ) -> None:
     """Reconstruct realisations with one strategy, whose kernels are predicted once, and write the images at the chosen iterations.
 
@@ -147,7 +148,7 @@ def reconstruct_realisations(
         acquisitions: Of `simulate_realisation`.
         torso: Files of `torso_files.write_torso`.
         scanner: The geometry.
-        strategy: `none`, `svtd` or `ddconv`.
+        strategy: One of `study.ROWS`: `none`, `svtd` or `ddconv`, with or without a penalty.
         files: `weights`, `kernels` and `predicted`, as the strategy needs them (`strategies.strategy_operator`).
         reconstruction: As for `corrected_reconstruction.check_reconstruction`.
         out: Files to write, for each acquisition `images` (`.nii.gz`, iterations along the fourth axis) and `sidecar` (`.json`, which
@@ -155,24 +156,27 @@ def reconstruct_realisations(
         settings: Keys of `DDConvSettings`.
         threads: Threads to run on, None for all.
         device: `cpu` or `cuda`.
+        penalty: As for `check_penalty`. The torso has no MR: its attenuation is what `bowsher` takes the edges of.
 
     Raises:
         InputError: an acquisition, the attenuation, the strategy or its files do not fit each other.
     """
     check_reconstruction(reconstruction)
+    correction, rough = parted(strategy)
     subject, isotope, operator, seconds = read_torso(torso), "", None, {}
+    penalised = None if rough is None else (rough, penalty or {}, subject.mu)
     for acquisition, written in zip(acquisitions, out, strict=True):
         scan, watch = read_acquisition(acquisition, scanner), Stopwatch()
         if operator is None:
             isotope = scan.isotope
-            operator = strategy_operator(strategy, subject.mu, subject.voxel_mm, isotope, files, settings, device, threads)
+            operator = strategy_operator(correction, subject.mu, subject.voxel_mm, isotope, files, settings, device, threads)
             seconds["kernels"] = watch.lap()
         if scan.isotope != isotope:
             raise InputError(f"{acquisition}: of {scan.isotope}, but {acquisitions[0]} of {isotope}; give realisations of one isotope.")
-        images = reconstructed(scan, operator, reconstruction, scanner, threads, device)
+        images = reconstructed(scan, operator, reconstruction, scanner, threads, device, penalised)
         seconds["reconstruction"] = watch.lap()
         write_images(written["images"], list(images.values()), scanner)
-        write_json(written["sidecar"], sidecar(scan, reconstruction, scanner, strategy, files, seconds, device))
+        write_json(written["sidecar"], sidecar(scan, reconstruction, scanner, strategy, files, seconds, device, penalty))
 
 
 def measure_realisation(

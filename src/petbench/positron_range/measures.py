@@ -81,7 +81,8 @@ def distances_to_runs(runs: tuple[Image, Image], model: Image, epsilon: float = 
     Returns:
         `l1` and `kl`, means over the runs; `l1_floor` and `kl_floor`, the distance between the runs (KL both ways, mean); `l1_ratio` and
         `kl_ratio`, the first over the second. A further run of GATE has a ratio of 1; an exact model without any noise has about 0.71
-        (l1) and 0.5 (KL), because it adds no noise of its own.
+        (l1) and 0.5 (KL), because it adds no noise of its own, where voxels hold many counts; with fewer than one a voxel its l1 is
+        that of a further run, and a wrong model may have less.
     """
     to_runs = [kernel_distances(run, model, epsilon) for run in runs]
     floors = [kernel_distances(runs[0], runs[1], epsilon), kernel_distances(runs[1], runs[0], epsilon)]

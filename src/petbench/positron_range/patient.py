@@ -18,7 +18,7 @@ from petbench.positron_range.corrected_reconstruction import Stopwatch, reconstr
 from petbench.positron_range.long_tables import write_long_table
 from petbench.positron_range.measures import axis_profiles
 from petbench.positron_range.strategies import check_strategies, strategy_operator
-from petbench.positron_range.study import STRATEGIES, check_reconstruction
+from petbench.positron_range.study import ROWS, check_reconstruction, parted
 
 Array = NDArray[np.float32]
 
@@ -34,6 +34,8 @@ def correct_scan(
     settings: Mapping[str, Any] | None = None,
     threads: int | None = None,
     device: str = "cpu",
+    penalty: Block | None = None,
+    mr: str | Path | None = None,
 ) -> None:
     """Reconstruct a scan with each strategy and write the images and their sidecars.
 
@@ -46,11 +48,13 @@ def correct_scan(
         scanner: The geometry.
         files: `weights`, a trained predictor, and `kernels`, a set of point spread functions with the homogeneous materials.
         reconstruction: As for `corrected_reconstruction.check_reconstruction`; images `at` several iterations lie along a fourth axis.
-        out: By strategy (`none`, `svtd`, `ddconv`) the `image` (`.nii.gz`) and `sidecar` (`.json`) to write.
-        resample: Whether to interpolate `mu` where it is on another grid than the scanner's.
+        out: By strategy, one of `study.ROWS`, the `image` (`.nii.gz`) and `sidecar` (`.json`) to write.
+        resample: Whether to interpolate `mu` and `mr` where they are on another grid than the scanner's.
         settings: Keys of `DDConvSettings`.
         threads: Threads to run on, None for all.
         device: `cpu` or `cuda`.
+        penalty: As for `check_penalty`.
+        mr: NIfTI of an MR in the scanner's space, whose edges `bowsher` takes; None for those of `mu`.
 
     Raises:
         InputError: the acquisition is not the scanner's, mu is off the grid or no attenuation, or the predictor or kernels are of another
@@ -59,18 +63,23 @@ def correct_scan(
     check_strategies(list(out))
     check_reconstruction(reconstruction)
     scan, attenuation = read_acquisition(acquisition, scanner), read_mu(mu, scanner, resample)
+    anatomy = attenuation if mr is None else read_anatomy(mr, scanner, resample)
     # All operators first, so that what does not fit is said before hours of reconstruction.
     operators, seconds = {}, {}
-    for strategy in sorted(out, key=STRATEGIES.index):
+    for strategy in sorted(out, key=ROWS.index):
         watch = Stopwatch()
-        operators[strategy] = strategy_operator(strategy, attenuation, scanner.voxel_mm, scan.isotope, files, settings, device, threads)
+        operators[strategy] = strategy_operator(
+            parted(strategy)[0], attenuation, scanner.voxel_mm, scan.isotope, files, settings, device, threads
+        )
         seconds[strategy] = {"kernels": watch.lap()}
     for strategy in list(operators):
         watch = Stopwatch()
-        images = reconstructed(scan, operators.pop(strategy), reconstruction, scanner, threads, device)
+        rough = parted(strategy)[1]
+        penalised = None if rough is None else (rough, penalty or {}, anatomy)
+        images = reconstructed(scan, operators.pop(strategy), reconstruction, scanner, threads, device, penalised)
         seconds[strategy]["reconstruction"] = watch.lap()
         write_images(out[strategy]["image"], list(images.values()), scanner)
-        write_json(out[strategy]["sidecar"], sidecar(scan, reconstruction, scanner, strategy, files, seconds[strategy], device))
+        write_json(out[strategy]["sidecar"], sidecar(scan, reconstruction, scanner, strategy, files, seconds[strategy], device, penalty))
 
 
 def read_mu(path: str | Path, scanner: Scanner, resample: bool = False) -> Array:
@@ -89,6 +98,19 @@ def read_mu(path: str | Path, scanner: Scanner, resample: bool = False) -> Array
         return checked(resampled(image, scanner) if resample else image, "attenuation", scanner)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
+
+
+def read_anatomy(path: str | Path, scanner: Scanner, resample: bool = False) -> Array:
+    """Read an anatomical image on the scanner's grid, (x, y, z); arguments as for `read_mu`.
+
+    Raises:
+        InputError: it is not readable, or off the grid.
+    """
+    image = read_volume(path)
+    image = resampled(image, scanner) if resample else image
+    if image.shape != scanner.image_shape or not np.allclose(image.affine, image_affine(scanner), atol=1e-2):
+        raise InputError(f"{path}: is not on the scanner's image grid; register it, and set resample where its space is the scanner's.")
+    return np.asarray(image.dataobj, dtype=np.float32)
 
 
 def resampled(image: Image, scanner: Scanner) -> Image:

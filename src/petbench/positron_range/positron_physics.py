@@ -64,7 +64,8 @@ def matter(name: str) -> Matter:
     """
     entry, text = material(name), material_database().read_text()
     elements = {
-        found[1]: (int(found[2]), float(found[3])) for found in re.finditer(r"^(\w+):\s*S=.*?Z=\s*(\d+)\.?\s*;\s*A=\s*([\d.]+)", text, re.MULTILINE)
+        found[1]: (int(found[2]), float(found[3]))
+        for found in re.finditer(r"^(\w+):\s*S=.*?Z=\s*(\d+)\.?\s*;\s*A=\s*([\d.]+)", text, re.MULTILINE)
     }
     block = re.search(rf"^{re.escape(entry.gate_name)}:\s*d=.*\n((?:[ \t]+\+el:.*\n)+)", text, re.MULTILINE)
     if block is None:
@@ -73,7 +74,9 @@ def matter(name: str) -> Matter:
     # a part is given by its mass or by its number of atoms
     masses = {elements[part]: float(amount) * (elements[part][1] if kind == "n" else 1.0) for part, kind, amount in parts}
     if unknown := [charge for charge, _ in masses if charge not in EXCITATION_EV]:
-        raise InputError(f"material: {name!r} holds the element of atomic number {unknown[0]}, which has no mean excitation energy here; use gate.")
+        raise InputError(
+            f"material: {name!r} holds the element of atomic number {unknown[0]}, which has no mean excitation energy here; use gate."
+        )
     atoms = tuple(entry.density_g_cm3 * mass / sum(masses.values()) * AVOGADRO / weight for (_, weight), mass in masses.items())
     return Matter(tuple(charge for charge, _ in masses), atoms, entry.density_g_cm3)
 
@@ -199,7 +202,9 @@ class Ladder:
     least_loss_mev: Array
 
 
-def ladder(names: tuple[str, ...], highest_mev: float, lowest_mev: float, ratio: float, least_loss_mev: float, least_share: float) -> Ladder:
+def ladder(
+    names: tuple[str, ...], highest_mev: float, lowest_mev: float, ratio: float, least_loss_mev: float, least_share: float
+) -> Ladder:
     """Integrate cross sections over rungs of equal energy ratio.
 
     Args:

@@ -11,7 +11,7 @@ from petbench.errors import InputError
 from petbench.physics.linear import LinearOperator
 from petbench.positron_range.ddconv import DDConvSettings
 from petbench.positron_range.operators import positron_range
-from petbench.positron_range.study import STRATEGIES
+from petbench.positron_range.study import ROWS
 
 
 def strategy_operator(
@@ -76,5 +76,5 @@ def check_strategies(strategies: Sequence[str]) -> None:
         InputError: one is unknown or there is none.
     """
     for strategy in strategies or ["nothing"]:
-        if strategy not in STRATEGIES:
-            raise InputError(f"positron_range/strategies: {strategy!r} is unknown; choose among {', '.join(STRATEGIES)}.")
+        if strategy not in ROWS:
+            raise InputError(f"positron_range/strategies: {strategy!r} is unknown; choose among {', '.join(ROWS)}.")

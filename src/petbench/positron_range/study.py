@@ -4,9 +4,35 @@ from petbench.errors import InputError
 from petbench.physics.doses import Block
 
 STRATEGIES = ("none", "svtd", "ddconv")
+PENALTIES = ("rdp", "bowsher")
+ROWS = (*STRATEGIES, *(f"{strategy}-{penalty}" for strategy in STRATEGIES for penalty in PENALTIES))
+"""What a scan is reconstructed with: a strategy of correction, with or without a penalty of roughness."""
 # With fewer annihilations than this for a count their own noise would add more than a tenth to that of the counts.
 ANNIHILATIONS_A_COUNT = 10
 KEYS = ("iterations", "subsets", "psf_mm", "at")
+
+
+def parted(row: str) -> tuple[str, str | None]:
+    """The strategy and the penalty of one of `ROWS`, None for none."""
+    strategy, _, penalty = row.partition("-")
+    return strategy, penalty or None
+
+
+def check_penalty(penalty: Block) -> None:
+    """Check a block `penalty`: `gamma`, `similar` and `subsets`, and the keys of `petbench.physics.penalised.Penalised`.
+
+    Raises:
+        InputError: a key is unknown, or a value out of range.
+    """
+    from petbench.physics.penalised import Penalised
+    from petbench.physics.penalties import check_numbers
+
+    own = dict(penalty)
+    check_numbers(own.pop("gamma", 2.0), own.get("epsilon", 1e-3), own.pop("similar", 9))
+    own.pop("subsets", None)
+    if unknown := sorted(set(own) - set(Penalised.__dataclass_fields__)):
+        raise InputError(f"penalty: unknown key {unknown[0]!r}; give gamma, similar, subsets, {', '.join(Penalised.__dataclass_fields__)}.")
+    Penalised(**own)
 
 
 def check_reconstruction(reconstruction: Block) -> list[int]:

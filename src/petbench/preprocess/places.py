@@ -1,13 +1,17 @@
 """What a method sees of a window: a cut of a volume, or what follows from where the window lies, computed with it and never stored."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from petbench.preprocess.windows import spatial_shape, window_slices
+from petbench.errors import InputError
+from petbench.preprocess.windows import spatial_shape, thin_axis, window_slices
 
+REACH = 2
+"""Neighbouring slices on either side, as CDM sees them."""
 Volumes = Mapping[str, NDArray[Any]]
 """Volumes of one subject by kind, all of one shape (x, y, z)."""
 
@@ -25,8 +29,37 @@ def coordinates(volumes: Volumes, start: NDArray[np.integer], window: Sequence[i
     return np.stack(np.meshgrid(*axes, indexing="ij")).astype(np.float32)
 
 
-PLACED: dict[str, Callable[[Volumes, NDArray[np.integer], Sequence[int]], NDArray[np.float32]]] = {"coordinates": coordinates}
-"""By the name that `restore/inputs` give it: from a subject's volumes, a window's first voxel and its size, channels (C, *window)."""
+def neighbours(volumes: Volumes, start: NDArray[np.integer], window: Sequence[int], kind: str) -> NDArray[np.float32]:
+    """A slice between those below and above it, (2 * REACH + 1, *window); where the volume ends, the slice itself stands in (CDM).
+
+    Args:
+        volumes: The subject's volumes.
+        start: First voxel of the slice, (3,).
+        window: Its size in voxels, (3,).
+        kind: The volume that is cut.
+
+    Raises:
+        InputError: the window is no slice.
+    """
+    axis = thin_axis(window)
+    if axis is None:
+        raise InputError(f"neighbours: a window of {list(window)} voxels is no slice; train on a domain that is one voxel thick.")
+    cuts = []
+    for step in range(-REACH, REACH + 1):
+        at = np.array(start)
+        if 0 <= at[axis] + step < volumes[kind].shape[axis]:
+            at[axis] += step
+        cuts.append(volumes[kind][window_slices(at, window)])
+    return np.stack(cuts)
+
+
+PLACED: dict[str, Callable[[Volumes, NDArray[np.integer], Sequence[int]], NDArray[np.float32]]] = {
+    "coordinates": coordinates,
+    "neighbours": partial(neighbours, kind="low_dose"),
+    "standard_dose_neighbours": partial(neighbours, kind="standard_dose"),
+}
+"""By the name that `restore/inputs` or `train/supervision` give it: from a subject's volumes, a window's first voxel and its size, channels
+(C, *window)."""
 
 
 def placed_among(kinds: Sequence[str]) -> list[str]:

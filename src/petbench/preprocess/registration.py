@@ -24,7 +24,7 @@ COARSEST_MM = 8.0
 TRANSFORMS = {"rigid": "Rigid", "affine": "Affine", "syn": "SyN"}
 WORKING_MM = 2.0
 """Default of `registration/working_mm`."""
-MINIMUM_FIT, MINIMUM_OVER_MIRRORED = 1.5, 1.35
+MINIMUM_FIT, MINIMUM_OVER_MIRRORED = 1.5, 1.2
 """Defaults of `registration/minimum_fit` and `registration/minimum_over_mirrored`."""
 LIKE_PET = 0.9
 """Correlation inside the head above which what should be MR is PET."""
@@ -87,11 +87,10 @@ def register(
         if np.ptp(np.asarray(image.dataobj)) == 0:
             raise InputError(f"{names[kind]}: every voxel has the same value; supply the acquired image.")
     check_mr(moving, names["mr"])
-    start, _ = best_pose(fixed, moving)
+    edge = settings.get("working_mm", WORKING_MM)
+    pet, mr = (isotropic(image, edge) if voxel_mm(image).min() < edge else image for image in (fixed, moving))
+    start, _ = best_pose(pet, mr)
     with tempfile.TemporaryDirectory(prefix="petbench-") as folder:
-        target, source = to_ants(fixed), to_ants(moving)
-        edge = settings.get("working_mm", WORKING_MM)
-        pet, mr = (isotropic(image, edge) if voxel_mm(image).min() < edge else image for image in (fixed, moving))
         found = ants.registration(
             to_ants(pet),
             to_ants(mr),
@@ -102,17 +101,10 @@ def register(
             **pyramid(pet),
         )
         composite = found["fwdtransforms"]
-        warped = ants.apply_transforms(target, source, [composite], interpolator="linear").numpy().astype(np.float32)
-        moved = volume(warped, fixed.affine)
-        covered = _overlap(np.asarray(fixed.dataobj), np.asarray(moved.dataobj))
-        if covered == 0 or covered < settings["minimum_overlap"]:
-            raise InputError(
-                f"{names['mr']}: after registration it covers {covered:.0%} of the head in {names['pet']} (registration/minimum_overlap"
-                f" is {settings['minimum_overlap']:.0%}); check that both show the same subject and are oriented alike."
-            )
-        facts = {"HeadCovered": covered, "AnglesTried": len(starting_rotations()), "RotationDeg": _degrees(start)} | _fit(
-            fixed, moving, moved, settings, names
-        )
+        warped = ants.apply_transforms(to_ants(fixed), to_ants(moving), [composite], interpolator="linear").numpy()
+        moved = volume(warped.astype(np.float32), fixed.affine)
+        facts = {"AnglesTried": len(starting_rotations()), "RotationDeg": _degrees(start)}
+        facts |= _fit(pet, mr, moved if pet is fixed else isotropic(moved, edge), settings, names)
         if transform is not None:
             with atomic(transform) as temporary:
                 shutil.copyfile(composite, temporary)
@@ -120,7 +112,22 @@ def register(
 
 
 def _fit(fixed: Image, moving: Image, moved: Image, settings: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, float]:
-    """How well registered MR fits, held against the same MR turned and mirrored."""
+    """How well registered MR fits, held against the same MR turned and mirrored.
+
+    Args:
+        fixed: The PET.
+        moving: The MR in its own space.
+        moved: It on the grid of the PET.
+        settings: See `register`.
+        names: See `register`.
+    """
+    pet, mr = np.asarray(fixed.dataobj), np.asarray(moved.dataobj)
+    covered = _overlap(pet, mr)
+    if covered == 0 or covered < settings["minimum_overlap"]:
+        raise InputError(
+            f"{names['mr']}: after registration it covers {covered:.0%} of the head in {names['pet']} (registration/minimum_overlap"
+            f" is {settings['minimum_overlap']:.0%}); check that both show the same subject and are oriented alike."
+        )
     heads = pair_of(fixed, moved, FINE_MM, around_mm=0.0)
     found = heads.pair.information(np.eye(4))
     turned = max(heads.pair.information(about(heads.centre, rotation, heads.centre)) for rotation in right_angles())
@@ -128,9 +135,9 @@ def _fit(fixed: Image, moving: Image, moved: Image, settings: Mapping[str, Any],
     pose, _ = best_pose(fixed, mirror)
     mirrored = pair_of(fixed, mirror, FINE_MM, around_mm=0.0).pair.information(pose)
     said = f"mutual information {found:.3f}"
-    pet, mr = (np.asarray(isotropic(image, FINE_MM).dataobj) for image in (fixed, moved))
-    head = head_mask(pet)
-    if np.ptp(mr[head]) and np.corrcoef(pet[head], mr[head])[0, 1] > LIKE_PET:
+    coarse_pet, coarse_mr = (np.asarray(isotropic(image, FINE_MM).dataobj) for image in (fixed, moved))
+    head = head_mask(coarse_pet)
+    if np.ptp(coarse_mr[head]) and np.corrcoef(coarse_pet[head], coarse_mr[head])[0, 1] > LIKE_PET:
         raise InputError(f"{names['mr']}: looks like the PET in {names['pet']}, not like MR; give the subject's T1-weighted MR.")
     least = settings.get("minimum_fit", MINIMUM_FIT)
     if found < least * turned:
@@ -149,7 +156,7 @@ def _fit(fixed: Image, moving: Image, moved: Image, settings: Mapping[str, Any],
             f"{names['mr']}: fits {names['pet']} hardly better than its mirror image ({said}, mirrored {mirrored:.3f};"
             f" registration/minimum_over_mirrored is {least:g}), as another subject's does; check that both show the same subject."
         )
-    return {"MutualInformation": found, "MutualInformationTurned": turned, "MutualInformationMirrored": mirrored}
+    return {"HeadCovered": covered, "MutualInformation": found, "MutualInformationTurned": turned, "MutualInformationMirrored": mirrored}
 
 
 def best_pose(fixed: Image, moving: Image) -> tuple[NDArray[np.float64], float]:

@@ -26,10 +26,18 @@ COLOURS = {
     "svtd": PALETTE[1],
     "ddconv": PALETTE[0],
     "network": PALETTE[4],
+    "none-rdp": PALETTE[3],
+    "svtd-rdp": PALETTE[5],
+    "ddconv-rdp": PALETTE[2],
+    "none-bowsher": PALETTE[7],
+    "svtd-bowsher": PALETTE[6],
+    "ddconv-bowsher": PALETTE[4],
 }
 # Powers of ten that a kernel's picture spans.
 DECADES = 4
 MIDDLE_LESION = "4"
+PLANES = {"x": "y, z", "y": "x, z", "z": "x, y"}
+MOST_MEDIA = 8
 
 
 def draw(figure: str, experiment: Mapping[str, Any], files: Files, paths: Paths, titles: Mapping[str, str]) -> None:
@@ -51,35 +59,88 @@ def draw(figure: str, experiment: Mapping[str, Any], files: Files, paths: Paths,
     known[figure](experiment, files, paths)
 
 
-def _kernels(experiment: Mapping[str, Any], files: Files, paths: Paths) -> None:
-    from matplotlib.colors import LogNorm
-
-    with _hdf5(files["kernels"][0]) as file:
-        media = [str(name) for name in file.attrs["media"]]
-        chosen = [index for index, name in enumerate(media) if name.startswith("geometric-")] or [0]
-        cubes = {name: file[name][:] for name in ("mu", "gate", "svtd", "ddconv")}
-    middle = cubes["mu"].shape[-1] // 2
+def _media(experiment: Mapping[str, Any], files: Files, paths: Paths) -> None:
+    """Random media, and where GATE's positrons annihilate in them (DDConv, figure 1)."""
+    media, cubes = _cubes(files, ("mu", "gate"))
+    chosen = [index for index, name in enumerate(media) if name.startswith(("random-", "official-"))] or [0]
+    chosen = [chosen[round(place)] for place in np.linspace(0, len(chosen) - 1, min(len(chosen), MOST_MEDIA))]
     with plain_style() as pyplot:
-        figure, axes = pyplot.subplots(
-            len(chosen), len(cubes), figsize=(1.5 * len(cubes) + 0.8, 1.5 * len(chosen) + 0.3), layout="constrained", squeeze=False
-        )
-        shown, norm = None, LogNorm(10.0**-DECADES, 1.0)
+        size = (1.5 * len(chosen) + 0.8, 3.4)
+        figure, axes = pyplot.subplots(2, len(chosen), figsize=size, layout="constrained", squeeze=False)
+        for (upper, lower), index in zip(axes.T, chosen, strict=True):
+            _show_medium(upper, _planes(cubes["mu"][index])["x"], source=True)
+            shown = _show_kernel(lower, _planes(cubes["gate"][index])["x"], float(cubes["gate"][index].max()))
+            upper.set_title(media[index].split("-")[0])
+        axes[0, 0].set_ylabel("medium")
+        axes[1, 0].set_ylabel("annihilations")
+        figure.colorbar(shown, ax=axes.ravel().tolist(), label="over the largest", shrink=0.8)
+        save(figure, paths)
+
+
+def _phantoms(experiment: Mapping[str, Any], files: Files, paths: Paths) -> None:
+    """The geometric phantoms on all three planes through the source (DDConv, figure 3)."""
+    media, cubes = _cubes(files, ("mu",))
+    chosen = [index for index, name in enumerate(media) if name.startswith("geometric-")] or [0]
+    with plain_style() as pyplot:
+        size = (1.5 * len(chosen) + 0.4, 1.5 * len(PLANES) + 0.4)
+        figure, axes = pyplot.subplots(len(PLANES), len(chosen), figsize=size, layout="constrained", squeeze=False)
+        for column, index in zip(axes.T, chosen, strict=True):
+            for axis, plane in zip(column, _planes(cubes["mu"][index]).values(), strict=True):
+                _show_medium(axis, plane, source=True)
+            column[0].set_title(media[index].removeprefix("geometric-"))
+        for axis, name in zip(axes[:, 0], PLANES.values(), strict=True):
+            axis.set_ylabel(name)
+        save(figure, paths)
+
+
+def _kernels(experiment: Mapping[str, Any], files: Files, paths: Paths) -> None:
+    """Annihilations in the geometric phantoms on all three planes: GATE, SVTD, DDConv (DDConv, figure 4)."""
+    models = ("gate", "svtd", "ddconv")
+    media, cubes = _cubes(files, models)
+    chosen = [index for index, name in enumerate(media) if name.startswith("geometric-")] or [0]
+    with plain_style() as pyplot:
+        wide = len(models) * len(PLANES)
+        size = (1.05 * wide + 0.8, 1.1 * len(chosen) + 0.5)
+        figure, axes = pyplot.subplots(len(chosen), wide, figsize=size, layout="constrained", squeeze=False)
         for row, index in zip(axes, chosen, strict=True):
             top = float(cubes["gate"][index].max())
-            for axis, (name, values) in zip(row, cubes.items(), strict=True):
-                plane = values[index, middle].T
-                if name == "mu":
-                    axis.imshow(plane, cmap="bone", origin="lower", vmin=0, vmax=0.18)
-                else:
-                    shown = axis.imshow(np.maximum(plane / top, 10.0**-DECADES), cmap="inferno", origin="lower", norm=norm)
-                axis.set_xticks([])
-                axis.set_yticks([])
+            places = [(axis, model) for axis in PLANES for model in models]
+            for panel, (axis, model) in zip(row, places, strict=True):
+                shown = _show_kernel(panel, _planes(cubes[model][index])[axis], top)
             row[0].set_ylabel(media[index].removeprefix("geometric-"))
-        for axis, name in zip(axes[0], cubes, strict=True):
-            axis.set_title("medium" if name == "mu" else STRATEGIES[name])
-        if shown is not None:
-            figure.colorbar(shown, ax=axes.ravel().tolist(), label="over the largest of GATE", shrink=0.8)
+        for panel, (axis, model) in zip(axes[0], places, strict=True):
+            panel.set_title(f"{STRATEGIES[model]}\n{PLANES[axis]}", fontsize=7)
+        figure.colorbar(shown, ax=axes.ravel().tolist(), label="over the largest of GATE", shrink=0.8)
         save(figure, paths)
+
+
+def _cubes(files: Files, names: Sequence[str]) -> tuple[list[str], dict[str, Array]]:
+    """Names of the media that kernels were compared in, and cubes (N, K, K, K) of them."""
+    with _hdf5(files["kernels"][0]) as file:
+        return [str(name) for name in file.attrs["media"]], {name: file[name][:] for name in names}
+
+
+def _planes(cube: Array) -> dict[str, Array]:
+    """The planes of a cube (K, K, K) through its middle, across each axis, the later of the other two upwards."""
+    middle = cube.shape[0] // 2
+    return {axis: np.take(cube, middle, axis=number).T for number, axis in enumerate(PLANES)}
+
+
+def _show_medium(axis: Any, plane: Array, source: bool = False) -> None:
+    axis.imshow(plane, cmap="bone", origin="lower", vmin=0, vmax=0.18)
+    if source:
+        axis.plot(plane.shape[1] // 2, plane.shape[0] // 2, "o", color=PALETTE[5], markersize=3)
+    axis.set_xticks([])
+    axis.set_yticks([])
+
+
+def _show_kernel(axis: Any, plane: Array, top: float) -> Any:
+    from matplotlib.colors import LogNorm
+
+    norm = LogNorm(10.0**-DECADES, 1.0)
+    axis.set_xticks([])
+    axis.set_yticks([])
+    return axis.imshow(np.maximum(plane / top, 10.0**-DECADES), cmap="inferno", origin="lower", norm=norm)
 
 
 def _kernel_profiles(experiment: Mapping[str, Any], files: Files, paths: Paths) -> None:
@@ -269,12 +330,21 @@ def _read(paths: Sequence[str], text: Sequence[str]) -> "DataFrame":
 
 Draw = Callable[[Mapping[str, Any], Files, Paths], None]
 FIGURES: Mapping[str, Mapping[str, Draw]] = {
-    "range_accuracy": {"kernels": _kernels, "kernel_profiles": _kernel_profiles, "torso": _torso, "torso_profiles": _torso_profiles},
+    "range_accuracy": {
+        "media": _media,
+        "phantoms": _phantoms,
+        "kernels": _kernels,
+        "kernel_profiles": _kernel_profiles,
+        "torso": _torso,
+        "torso_profiles": _torso_profiles,
+    },
     "range_reconstruction": {"images": _images, "profiles": _lesion_profiles, "recovery": _recovery},
     "range_scan": {"images": _images, "profiles": _scan_profiles},
 }
 CAPTIONS = {
-    "kernels": "Planes across the x axis through a source in the middle of experiment 1's phantoms: where its positrons annihilate.",
+    "media": "Random media that no predictor is trained on, and where GATE's positrons annihilate in them (as the paper's figure 1).",
+    "phantoms": "Experiment 1's phantoms on the three planes through the source, as far as kernels reach (as the paper's figure 3).",
+    "kernels": "Where positrons annihilate in these phantoms, on the three planes through the source (as the paper's figure 4).",
     "kernel_profiles": "Annihilations along each axis, summed over the other two.",
     "torso": "Coronal slice through the lesion on the lung-liver interface: what GATE makes of the activity, and each strategy.",
     "torso_profiles": "Profiles through the middle of each lesion.",

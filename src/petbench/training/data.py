@@ -12,12 +12,17 @@ from numpy.typing import NDArray
 
 from petbench.errors import InputError
 from petbench.files import open_array, read_json
-from petbench.methods.base import ACQUISITION, Batch
+from petbench.methods.base import ACQUISITION, NEGATIVES, Batch
 from petbench.physics.plane_scans import PlaneScans, ScanFile, open_scan
 from petbench.preprocess.places import PLACED, cut, placed_among
+from petbench.preprocess.windows import thin_axis
 
 DIAGNOSIS = "diagnosis"
 """What a training may be told of a person beside volumes."""
+CONTRASTED = "negatives"
+"""Slices of other subjects that a training may be given beside each of its own."""
+NEAR = 2.0
+"""Standard deviation of how many slices away from its own place a negative lies, as in CDM's code."""
 
 
 class Samples(Protocol):
@@ -37,6 +42,7 @@ class Windows:
     Attributes:
         volumes: For each subject, its volumes by kind, memory-mapped; all have the same kinds.
         placed: Kinds of data that follow from where a window lies, of `petbench.preprocess.places`.
+        contrasted: Whether windows come with negatives.
         diagnosis: For each subject, 1 in the group that is looked for and 0 in the other; empty where it is not asked for.
         index: Subject number and first voxel of each window, (number of windows, 4).
         window: Size of a window in voxels, (3,).
@@ -45,6 +51,7 @@ class Windows:
 
     volumes: list[dict[str, NDArray[np.generic]]]
     placed: list[str]
+    contrasted: bool
     diagnosis: list[float]
     index: NDArray[np.int32]
     window: tuple[int, ...]
@@ -63,7 +70,24 @@ class Windows:
             gathered[ACQUISITION] = PlaneScans.cat([self.scans[self.index[n, 0]].planes(self.index[n, 3:]) for n in numbers])
         if self.diagnosis:
             gathered[DIAGNOSIS] = torch.tensor([self.diagnosis[self.index[n, 0]] for n in numbers])
+        if self.contrasted:
+            random = np.random.default_rng(numbers)  # a window's negatives change with those that it is gathered with
+            gathered[CONTRASTED] = torch.from_numpy(np.stack([self._negatives(n, random) for n in numbers]))
         return cast(Batch, gathered)
+
+    def _negatives(self, number: int, random: np.random.Generator) -> NDArray[np.float32]:
+        """Slices of other subjects' standard dose near a window's place, (NEGATIVES, *spatial)."""
+        own, *start = self.index[number]
+        axis = thin_axis(self.window)
+        others = [subject for subject in range(len(self.volumes)) if subject != own]
+        drawn = []
+        for subject in random.choice(others, NEGATIVES):
+            at, volumes = np.array(start), self.volumes[subject]
+            moved = at[axis] + int(random.normal(0, NEAR))
+            if 0 <= moved < volumes["standard_dose"].shape[axis]:
+                at[axis] = moved
+            drawn.append(cut("standard_dose", volumes, at, self.window))
+        return np.concatenate(drawn)
 
     def __len__(self) -> int:
         return len(self.index)
@@ -77,7 +101,7 @@ def open_windows(
     Args:
         parameters: Their `prepared.json` files; the volumes and the index lie beside each.
         kinds: What is read: volumes such as `low_dose`, `mr`, `standard_dose` and `regions`, and `diagnosis`, nothing else; and what
-            follows from a window's place, which is not read.
+            follows from a window's place, which is not read, as are `negatives`.
         contexts: The context of each subject, where it is among the kinds: it lies elsewhere, as each fold has its own.
         acquisitions: The `acquisition.json` of each subject, where it is among the kinds.
 
@@ -98,7 +122,7 @@ def open_windows(
             )
         if content["scaling"] != prepared[0]["scaling"]:
             raise InputError(f"{folder}: scaled otherwise than {folders[0]}; give both one preprocess/scaling.")
-    beside = [kind for kind in kinds if kind not in ("context", ACQUISITION, *PLACED)]
+    beside = [kind for kind in kinds if kind not in ("context", ACQUISITION, CONTRASTED, *PLACED)]
     for folder, content in zip(folders, prepared, strict=True):
         for kind in beside:
             if not (DIAGNOSIS in content if kind == DIAGNOSIS else (folder / f"{kind}.npy").exists()):
@@ -113,7 +137,9 @@ def open_windows(
     diagnosis = [float(content[DIAGNOSIS]) for content in prepared if DIAGNOSIS in kinds]
     starts = [open_array(folder / "index.npy") for folder in folders]
     index = np.concatenate([np.column_stack([np.full(len(start), subject, np.int32), start]) for subject, start in enumerate(starts)])
-    return Windows(volumes, placed_among(kinds), diagnosis, index, windows.pop(), _open_scans(acquisitions))
+    if CONTRASTED in kinds and (len(folders) < 2 or thin_axis(prepared[0]["window"]) is None):
+        raise InputError(f"{folders[0]}: train/supervision: negatives are slices of other subjects; train on slices, of at least two.")
+    return Windows(volumes, placed_among(kinds), CONTRASTED in kinds, diagnosis, index, windows.pop(), _open_scans(acquisitions))
 
 
 def _open_scans(parameters: Sequence[str]) -> list[ScanFile]:

@@ -26,6 +26,8 @@ from petbench.training.average import MovingAverage
 from petbench.training.data import Samples, batch_numbers, open_windows
 
 OPTIMISERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "rmsprop": torch.optim.RMSprop}
+TELL_SECONDS = 30.0
+"""Between lines of the log that say how far a training is."""
 HISTORY_ROWS = 200
 # So many updates in a row without any gradient are no accident, where there still is a loss: a judge that has won has none.
 QUIET_UPDATES, QUIET_LOSS = 20, 1e-6
@@ -255,7 +257,8 @@ class _Run:
 
 def _train(run: _Run, samples: Samples, save: Callable[[], None], checkpoint_seconds: float) -> None:
     every = max(1, run.steps // HISTORY_ROWS)
-    started, saved, before = time.perf_counter(), time.perf_counter(), run.seconds
+    started, saved, before, first = time.perf_counter(), time.perf_counter(), run.seconds, run.step
+    told = started
     cpu_started = time.process_time() - run.cpu_seconds
     bar = tqdm(total=run.steps, initial=run.step, desc="training", unit="step", file=sys.__stderr__, disable=None)
     with bar:
@@ -264,11 +267,20 @@ def _train(run: _Run, samples: Samples, save: Callable[[], None], checkpoint_sec
             bar.update()
             if run.step % every == 0 or run.step == run.steps:
                 run.record()
+                if time.perf_counter() - told > TELL_SECONDS:
+                    told = time.perf_counter()
+                    print(pace(run.step, run.steps, run.step - first, told - started))
             run.seconds = before + time.perf_counter() - started
             run.cpu_seconds = time.process_time() - cpu_started
             if time.perf_counter() - saved > checkpoint_seconds and run.step < run.steps:
                 save()
                 saved = time.perf_counter()
+
+
+def pace(step: int, steps: int, made: int, seconds: float) -> str:
+    """How far a training is, how fast, and when it will be done, from the steps that this process made and their time."""
+    left = (steps - step) * seconds / made
+    return f"step {step:,} of {steps:,}, {made / seconds:.3g} steps a second, {int(left) // 60} min {int(left) % 60} s left"
 
 
 def _batches(run: _Run, samples: Samples) -> Iterator[Any]:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from petbench.evaluation.complexity import complexity
 from petbench.methods.adversarial import Adversarial
-from petbench.methods.base import ACQUISITION, MORE_INPUTS, Progress, Restorer, Trained, blank, more_inputs
+from petbench.methods.base import ACQUISITION, MORE_INPUTS, NEGATIVES, Progress, Restorer, Trained, blank, more_inputs
 from petbench.methods.build import build
 from petbench.methods.diffusion import Diffusion, Sampled, Sampler
 from petbench.methods.edm import EDM
@@ -72,7 +72,7 @@ class Phantoms:
     """
 
     def __init__(self, spatial: Sequence[int], count: int, seed: int, scanned: bool = False):
-        self.random, self.noise = (torch.Generator().manual_seed(seed) for _ in range(2))
+        self.random, self.noise, self.beside = (torch.Generator().manual_seed(seed) for _ in range(3))
         self.scanner = plane_scanner(spatial) if scanned else None
         dims = len(spatial)
         axes = torch.stack(torch.meshgrid(*[torch.linspace(-1, 1, side) for side in spatial], indexing="ij"))
@@ -94,7 +94,8 @@ class Phantoms:
     def windows(self, level: float | None = None) -> dict[str, Any]:
         """All heads (B, 1, *spatial) with new noise, each at a level of its own between `LEVELS` unless one is given; and what is known.
 
-        As context comes a smoothed low dose; of `scanned` slices their acquisition.
+        As context comes a smoothed low dose, as neighbouring slices come the same head with noise of their own, as negatives the others; of
+        `scanned` slices their acquisition.
         """
         low, high = LEVELS
         drawn = low * (high / low) ** torch.rand(len(self.pet), *[1] * (self.pet.ndim - 1), generator=self.random)
@@ -102,6 +103,12 @@ class Phantoms:
         low_dose = torch.poisson(standard_dose * COUNTS, self.random) / COUNTS
         smooth = nn.functional.avg_pool3d if low_dose.ndim == 5 else nn.functional.avg_pool2d
         known = {"regions": self.regions, "diagnosis": self.diagnosis, "coordinates": self.coordinates}
+        channels = MORE_INPUTS["neighbours"].channels
+        alike = standard_dose.expand(-1, channels, *standard_dose.shape[2:])
+        neighbours = torch.poisson(alike * COUNTS, self.beside) / COUNTS
+        neighbours[:, channels // 2 : channels // 2 + 1] = low_dose
+        others = [standard_dose.roll(1 + number % (len(standard_dose) - 1), 0) for number in range(NEGATIVES)]
+        known |= {"neighbours": neighbours, "standard_dose_neighbours": alike, "negatives": torch.cat(others, dim=1)}
         images = {"low_dose": low_dose, "mr": self.mr, "context": smooth(low_dose, 3, 1, 1), "standard_dose": standard_dose, **known}
         return images if self.scanner is None else images | {ACQUISITION: self._scanned(standard_dose, self.scanner)}
 
@@ -497,6 +504,7 @@ def trains_unseen(module: str, train: Mapping[str, Any], restore: Mapping[str, A
         image = torch.empty(count, 1, *spatial)
         told: dict[str, Any] = {"regions": torch.empty(count, 1, *spatial, dtype=torch.int64), "diagnosis": torch.empty(count)}
         told |= {name: torch.empty(count, kind.channels, *spatial) for name, kind in MORE_INPUTS.items()}
+        told |= {"standard_dose_neighbours": told["neighbours"], "negatives": torch.empty(count, NEGATIVES, *spatial)}
         told[ACQUISITION] = blank_scans(spatial, count)
     images = {kind: told.get(kind, image) for kind in seen(train, restore)}
     for step in method.losses(images, Progress(9, 10)):

@@ -43,7 +43,7 @@ def add_range_experiment(library: Library, experiment: Mapping[str, Any], where:
     for name in predictors:
         predictor = add("predictors", name, f"{where}: predictor")
         path = library.files["predictors"][name]
-        _check_predictor(predictor, str(path))
+        _check_predictor(predictor, path)
         psf_sets += [(used, f"{path}: psf_sets") for used in _trained_on(predictor)] + [(predictor["kernels"], f"{path}: kernels")]
     for name, asked_by in psf_sets:
         psf_set, place = add("psf_sets", name, asked_by), str(library.files["psf_sets"][name])
@@ -108,12 +108,14 @@ def _check_scan(scan: Mapping[str, Any], where: str) -> None:
         raise InputError(f"{where}: scan: give {' and '.join(kinds[0])} of a lab's scan, or {' and '.join(kinds[1])}; null removes a key.")
     if missing := [key for key in begun[0] if key not in scan]:
         raise InputError(f"{where}: scan: key {missing[0]!r} is missing; add it.")
-    for key in ("acquisition", "mu"):
+    if "torso" in scan and "mr" in scan:
+        raise InputError(f"{where}: scan/mr: the torso has none; take it out.")
+    for key in ("acquisition", "mu", "mr"):
         if key in scan and not Path(scan[key]).is_file():
             raise InputError(f"{where}: scan/{key}: there is no file {scan[key]}; correct the path.")
 
 
-def _check_predictor(entry: Mapping[str, Any], path: str) -> None:
+def _check_predictor(entry: Mapping[str, Any], path: Path) -> None:
     """It is trained, or its weights are taken from a file."""
     if "weights" in entry:
         if begun := [key for key in ("train", "psf_sets") if key in entry]:
@@ -188,7 +190,7 @@ def _check_alike(sources: list[tuple[str, Mapping[str, Any]]], torsos: list[tupl
 def _check_sizes(predictors: list[Entry], psf_sets: Mapping[str, Entry], where: str) -> None:
     """No kernel is larger than what was scored, in the sets or in the experiment's own."""
     for predictor in predictors:
-        size = predictor.get("weights", predictor.get("train", {}))["kernel_size"]
+        size = (predictor["weights"] if "weights" in predictor else predictor["train"])["kernel_size"]
         for name in [*_trained_on(predictor), predictor["kernels"]]:
             scored = psf_sets[name]["gate"].get("kernel_size", 21)
             if size % 2 == 0 or size > scored:
@@ -227,13 +229,14 @@ def _random_media(psf_set: Mapping[str, Any]) -> Iterator[tuple[str, int, int]]:
 def _check_reconstruction(experiment: Mapping[str, Any], found: Mapping[str, Mapping[str, Entry]], where: str) -> None:
     from petbench.physics.doses import check_doses
     from petbench.physics.scanner import Scanner
-    from petbench.positron_range.study import check_reconstruction, check_study
+    from petbench.positron_range.study import check_penalty, check_reconstruction, check_study
 
     if "reconstruction" not in experiment:
         return
     scanned = experiment if experiment["kind"] == "range_reconstruction" else experiment["scan"]
     with told_of(where):
         check_reconstruction(experiment["reconstruction"])
+        check_penalty(experiment.get("penalty", {}))
         if "torso" in scanned:
             torso = found["torsos"][scanned["torso"]]
             check_study(scanned["simulation"], experiment["reconstruction"], torso["gate"]["positrons"])

@@ -6,8 +6,8 @@ from scipy.ndimage import gaussian_filter
 
 from petbench.data.nifti import volume, write_volume
 from petbench.data.phantom import make_subject
-from petbench.data.preflight import check_images
 from petbench.errors import InputError
+from petbench.preprocess.mix_ups import check_mix_ups
 
 SHAPE, EDGE_MM = (44, 52, 40), 5.0
 
@@ -37,7 +37,7 @@ def problems(tmp_path, heads, change=lambda images: None):
         for path, kind in zip(files[label], ("mr", "standard", "quarter", "least"), strict=True):
             write_volume(path, np.asarray(person[kind].dataobj), like=person[kind])
     try:
-        check_images(files, str(tmp_path / "out.json"))
+        check_mix_ups({label: paths[1:] for label, paths in files.items()})
     except InputError as error:
         return str(error).splitlines()
     return []

@@ -1,13 +1,14 @@
 """Low doses and standard doses that were mixed up between people, mirrored or exchanged: each image says whose it is."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from petbench.data.nifti import Image, canonical, voxel_mm
+from petbench.data.nifti import Image, canonical, read_volume, voxel_mm
+from petbench.errors import InputError
 from petbench.preprocess.grid import isotropic
 from petbench.preprocess.intensity import head_mask
 from petbench.preprocess.texture import noise, smoothness_mm
@@ -42,6 +43,20 @@ class View:
     smoothness_mm: float
 
 
+def check_mix_ups(subjects: Mapping[str, Sequence[str]]) -> None:
+    """Look for images that were mixed up.
+
+    Args:
+        subjects: By label, PET images of each subject, good ones on one grid: the standard dose and then the low doses; none for MR alone.
+
+    Raises:
+        InputError: some look exchanged or mirrored; lists all.
+    """
+    people = [[view_of(path, label, read_volume(path)) for path in paths] for label, paths in subjects.items()]
+    if problems := mix_ups(people):
+        raise InputError("\n".join(problems))
+
+
 def view_of(path: str, label: str, image: Image) -> View:
     """Look at a PET image, all of it positive somewhere."""
     straight = canonical(image)
@@ -68,7 +83,7 @@ def mix_ups(people: Sequence[Sequence[View]]) -> list[str]:
     """
     problems = []
     standards = [views[0] for views in people if views]
-    for standard, *low_doses in people:
+    for standard, *low_doses in (views for views in people if views):
         for low in low_doses:
             own = _correlation(low.coarse, standard.coarse)
             mirrored = _correlation(low.coarse[::-1], standard.coarse)
