@@ -394,8 +394,9 @@ def _estimated(method: EDM, standard_dose: Tensor, images: Mapping[str, Any]) ->
     noise = torch.randn(residual.shape, generator=torch.Generator().manual_seed(0))
     sigma = torch.full((len(residual),), levels.sigma_data)
     condition = method.condition(images["low_dose"], images.get("mr"), **more_inputs(images))
-    estimated: Tensor = method.denoise(levels.scale * residual + levels.sigma_data * noise, sigma, condition) / levels.scale
-    return images["low_dose"] + estimated
+    estimated = method.denoise(levels.scale * residual + levels.sigma_data * noise, sigma, condition) / levels.scale
+    restored: Tensor = images["low_dose"] + estimated
+    return restored
 
 
 def _change(one: Tensor, other: Tensor) -> float:
