@@ -9,9 +9,9 @@ from .entries import job, plan
 KINDS = {
     "psf_sets": {
         "run_a": {"chunks": 2, "seed": 1, "media": [], "gate": {}},
-        "run_b": {"chunks": 2},
-        "train": {"chunks": 3},
-        "pure": {"chunks": 1},
+        "run_b": {"chunks": 2, "gate": {}},
+        "train": {"chunks": 3, "gate": {}},
+        "pure": {"chunks": 1, "gate": {}},
     },
     "predictors": {"net": {"title": "Net", "psf_sets": ["train"], "kernels": "pure", "train": {}, "apply": {"heterogeneous_above": 0.1}}},
     "torsos": {"body": {"chunks": 5, "scanner": "big", "torso": {}, "gate": {"isotope": "Ga68"}}},

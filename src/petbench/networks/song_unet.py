@@ -43,13 +43,13 @@ class NoiseEmbedding(nn.Module):
 
     def __init__(self, width: int):
         super().__init__()
-        self.half = width // 2
-        first, second = _drawn(nn.Linear(2 * self.half, 4 * width)), _drawn(nn.Linear(4 * width, 4 * width))
+        self.rates = width // 2
+        first, second = _drawn(nn.Linear(2 * self.rates, 4 * width)), _drawn(nn.Linear(4 * width, 4 * width))
         self.layers = nn.Sequential(first, nn.SiLU(), second, nn.SiLU())
 
     def forward(self, noise: Tensor) -> Tensor:
         """Embed noise labels (B,) as (B, 4 * width)."""
-        rates = torch.exp(-math.log(10_000) * torch.arange(self.half, device=noise.device) / (self.half - 1))
+        rates = torch.exp(-math.log(10_000) * torch.arange(self.rates, device=noise.device) / (self.rates - 1))
         angles = noise.float()[:, None] * rates
         embedded: Tensor = self.layers(torch.cat([angles.sin(), angles.cos()], dim=1))
         return embedded
@@ -149,12 +149,16 @@ class SongUNet(nn.Module):
         above = skips[-1]
         self.middle = nn.ModuleList([block(above, above, attention=True), block(above, above)])
         self.decoder = nn.ModuleList()
+        joins = []
         for level, multiplier in reversed(list(enumerate(multipliers))):
-            up = [] if level == len(multipliers) - 1 else [block(above, above, "up")]
-            channels = multiplier * width
-            joining = [block((above if number == 0 else channels) + skips.pop(), channels) for number in range(blocks + 1)]
-            self.decoder.append(nn.ModuleDict({"up": nn.ModuleList(up), "blocks": nn.ModuleList(joining)}))
-            above = channels
+            if level < len(multipliers) - 1:
+                self.decoder.append(block(above, above, "up"))
+                joins.append(False)
+            for _ in range(blocks + 1):
+                self.decoder.append(block(above + skips.pop(), multiplier * width))
+                joins.append(True)
+                above = multiplier * width
+        self.joins = tuple(joins)
         self.head = nn.Sequential(
             _group_norm(above), nn.SiLU(), _drawn(convolution(spatial_dims, above, out_channels, kernel_size=3), STILL)
         )
@@ -173,11 +177,7 @@ class SongUNet(nn.Module):
         features = skips[-1]
         for block in self.middle:
             features = block(features, embedding)
-        for level in self.decoder:
-            assert isinstance(level, nn.ModuleDict)
-            for block in level["up"]:
-                features = block(features, embedding)
-            for block in level["blocks"]:
-                features = block(torch.cat([features, skips.pop()], dim=1), embedding)
+        for block, joins in zip(self.decoder, self.joins, strict=True):
+            features = block(torch.cat([features, skips.pop()], dim=1) if joins else features, embedding)
         output: Tensor = self.head(features)
         return output

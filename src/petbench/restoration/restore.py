@@ -330,8 +330,9 @@ def _restored(
         )
         # Taken before operations are counted, which forgoes fused attention and so takes more.
         spent = {"restore_seconds": progress.seconds, "restore_cpu_seconds": progress.cpu_seconds, "restore_peak_mb": peak_mb(device)}
-        images, beside = blank(settings["inputs"], spatial_shape(window), device)
-        cost = complexity(restorer, images, **beside, **({} if scan is None else {ACQUISITION: scan.planes([0]).to(device)}))
+        images, blanks = blank(settings["inputs"], spatial_shape(window), device)
+        beside: dict[str, Any] = blanks | ({} if scan is None else {ACQUISITION: scan.planes([0]).to(device)})
+        cost = complexity(restorer, images, **beside)
         facts = {
             "Weights": {
                 "module": description.module,

@@ -21,6 +21,7 @@ from petbench.methods.adversarial import Adversarial
 from petbench.methods.base import ACQUISITION, MORE_INPUTS, NEGATIVES, Progress, Restorer, Trained, blank, more_inputs
 from petbench.methods.build import build
 from petbench.methods.diffusion import Diffusion, Sampled, Sampler
+from petbench.methods.edm import EDM
 from petbench.physics.plane_scans import PlaneScans
 from petbench.physics.projector import DirectProjector
 from petbench.physics.scanner import MM_PER_CM, Scanner
@@ -358,7 +359,8 @@ def restores(method: Restorer, restore: Mapping[str, Any], phantoms: Phantoms) -
 def _level_ratio(method: Restorer, run: Callable[[Mapping[str, Any]], Tensor], phantoms: Phantoms, batch: Mapping[str, Tensor]) -> float:
     """How much higher heads are restored whose low dose is twice as high.
 
-    Noise as the prediction takes long to learn well enough to sample from nothing; the clean image is then that of one half-noised image.
+    Noise as the prediction takes long to learn well enough to sample from nothing, and so does EDM's highest noise, which training hardly
+    shows; the clean image is then that of one half-noised image.
     """
 
     pet = ["low_dose", ACQUISITION, *(name for name, kind in MORE_INPUTS.items() if kind.is_pet)]
@@ -367,6 +369,8 @@ def _level_ratio(method: Restorer, run: Callable[[Mapping[str, Any]], Tensor], p
         images = {**batch, **{name: factor * batch[name] for name in pet if name in batch}}
         if isinstance(method, Diffusion) and method.process.prediction == "epsilon":
             return float(_half_noised(method, factor * batch["standard_dose"], images)[phantoms.head > 0].mean())
+        if isinstance(method, EDM):
+            return float(_estimated(method, factor * batch["standard_dose"], images)[phantoms.head > 0].mean())
         return float(run(images)[phantoms.head > 0].mean())
 
     below = level(1.0)
@@ -381,6 +385,18 @@ def _half_noised(method: Diffusion, clean: Tensor, images: Mapping[str, Tensor])
     noisy = process.diffuse(process.encode(clean), time, noise)
     output = method.predict(noisy, time, method.condition(images["low_dose"], images["mr"], **more_inputs(images)))
     return process.decode(process.clean(output, noisy, time))
+
+
+@torch.no_grad()
+def _estimated(method: EDM, standard_dose: Tensor, images: Mapping[str, Any]) -> Tensor:
+    """The image that EDM estimates of a residual in noise as strong as the residual is taken to be."""
+    residual, levels = standard_dose - images["low_dose"], method.levels
+    noise = torch.randn(residual.shape, generator=torch.Generator().manual_seed(0))
+    sigma = torch.full((len(residual),), levels.sigma_data)
+    condition = method.condition(images["low_dose"], images.get("mr"), **more_inputs(images))
+    estimated = method.denoise(levels.scale * residual + levels.sigma_data * noise, sigma, condition) / levels.scale
+    restored: Tensor = images["low_dose"] + estimated
+    return restored
 
 
 def _change(one: Tensor, other: Tensor) -> float:
@@ -508,6 +524,6 @@ def size(module: str, train: Mapping[str, Any], inputs: Sequence[str], window: S
     """
     with torch.device("meta"):
         method = build(module, train)
-        images, more = blank(inputs, window)
-        scans = {ACQUISITION: blank_scans(window, 1)} if ACQUISITION in inputs else {}
-    return complexity(method, images, **more, **scans)
+        images, blanks = blank(inputs, window)
+        more: dict[str, Any] = blanks | ({ACQUISITION: blank_scans(window, 1)} if ACQUISITION in inputs else {})
+    return complexity(method, images, **more)
