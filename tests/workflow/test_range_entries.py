@@ -33,7 +33,7 @@ def refused(**override):
 def test_all_that_the_experiments_need_is_resolved():
     entries = load(scale(experiments={"ddconv_experiment1": {"predictors": ["ddconv_ga68", "ddconv_ga68-kl"]}}), ROOT)
     assert entries["datasets"] == entries["methods"] == {}
-    assert set(entries["psf_sets"]) == {"ga68_training", "ga68_materials", "ga68_run1", "ga68_run2"}
+    assert set(entries["psf_sets"]) == {"ga68_training", "ga68_materials", "ga68_run1", "ga68_run2", "ga68_fast"}
     assert set(entries["scanners"]) == {"torso_demo"}
     assert entries["predictors"]["ddconv_ga68-kl"]["train"]["loss"] == "kl"
     # An ablation inherits the scale.
