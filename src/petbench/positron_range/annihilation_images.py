@@ -85,7 +85,9 @@ def simulate_annihilations(
         raise InputError(f"gate/chunks: there is no part {chunk} of {chunks} of {whole.positrons} positrons; give fewer chunks.")
     own = whole.positrons * (chunk + 1) // chunks - whole.positrons * chunk // chunks
     with scratch(out) as folder:
-        write_annihilations(out, annihilations_of(subject, replace(whole, positrons=own), seed, f"chunk {chunk} of {chunks}", folder, device))
+        write_annihilations(
+            out, annihilations_of(subject, replace(whole, positrons=own), seed, f"chunk {chunk} of {chunks}", folder, device)
+        )
 
 
 def annihilations_of(
