@@ -7,6 +7,7 @@ that the factor goes with. They are fitted to the mean ranges of a few isotopes;
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +89,8 @@ def calibrate(entry: Mapping[str, Any], seed: int, out: str | Path, folder: str 
     Args:
         entry: As for `Calibration.from_entry`.
         seed: Decides every random number.
-        out: `scattering` and `slope` by material; `ranges`, a row an isotope and material: mean 3D range by GATE with its standard error, and
-            by the fast engine with and without the constants; and what was run.
+        out: `scattering` and `slope` by material; `ranges`, a row an isotope and material: mean 3D range by GATE with its standard error,
+            and by the fast engine with and without the constants; and what was run.
         folder: For temporary files.
     """
     how = Calibration.from_entry(entry)
@@ -150,10 +151,7 @@ def fly_homogeneous(
         found = run_gate(labels, [name], [how.voxel_mm] * 3, sources, physics, seed, str(folder))
     # Geant4 may have given up a few, so that sources are told apart by where one ends; all have as many to a ten-thousandth
     cuts = [round(len(found.energy_kev) * number / len(sources)) for number in range(len(sources) + 1)]
-    return [
-        Annihilations(*(getattr(found, part.name)[first:last] for part in fields(Annihilations)))
-        for first, last in zip(cuts[:-1], cuts[1:], strict=True)
-    ]
+    return [Annihilations(*(getattr(found, part.name)[first:last] for part in fields(Annihilations))) for first, last in pairwise(cuts)]
 
 
 def distance_mm(flown: Annihilations) -> Array:

@@ -213,8 +213,8 @@ def hinges(scattering: Points, rise: Points) -> tuple[Points, Points]:
     """Where the hinge of a rung lies, and how much shorter than its path the rung is made, so that the means of its displacement along the
     direction before it and along that after it are those of scattering all along.
 
-    A hinge at a share h of the way deflects by all of the scattering K: along the first direction the rung reaches h + (1 - h) exp(-K) of its
-    path, along the last one h exp(-K) + 1 - h, for the integrals of exp(-K(s)) and exp(K(s) - K) over it.
+    A hinge at a share h of the way deflects by all of the scattering K: along the first direction the rung reaches h + (1 - h) exp(-K) of
+    its path, along the last one h exp(-K) + 1 - h, for the integrals of exp(-K(s)) and exp(K(s) - K) over it.
 
     Args:
         scattering: K, of any shape.

@@ -1,12 +1,13 @@
 """The compiled loop of the fast engine: one positron at a time, from its start to its end, by condensed histories.
 
-A positron comes down a ladder of energies. On a rung it goes a random share of the way, is deflected by what the whole rung scatters (the
-random hinge of Salvat et al., PENELOPE), and goes the rest; because the hinge lies all but evenly on the way, the material met there
-stands for those of the way. `condensed_history.hinges` places it so that long steps go as far as many short ones. Boundaries between voxels are crossed without a stop: what is counted is the share of the rung that a length in a
-material takes. A single large loss or an annihilation in flight happens at the hinge.
+A positron comes down a ladder of energies. On a rung it goes a random share of the way, is deflected by what the whole rung scatters, and
+goes the rest (the random hinge of PENELOPE, Salvat et al.); because the hinge lies all but evenly on the way, the material met there
+stands for those of the way. `condensed_history.hinges` places it so that long steps go as far as many short ones. Boundaries between
+voxels are crossed without a stop: what is counted is the share of the rung that a length in a material takes. A single large loss or an
+annihilation in flight happens at the hinge.
 
-Random numbers are Philox4x32-10 (Salmon et al., Parallel random numbers: as easy as 1, 2, 3, SC11): a function of the seed, the positron's
-number and how many it has used, so that it does not matter which thread takes it.
+Random numbers are Philox4x32-10 (Salmon et al., Parallel random numbers: as easy as 1, 2, 3, SC11): a function of the seed, the
+positron's number and how many it has used, so that it does not matter which thread takes it.
 """
 
 import numba

@@ -1,6 +1,6 @@
-"""The fast engine on tensors: all positrons take one step of their ladders at a time, by the rules and the random numbers of `condensed_kernels`.
+"""The fast engine on tensors: all positrons take one step of their ladders at a time.
 
-The same positron ends at the same place here and there, up to rounding.
+Rules and random numbers are those of `condensed_kernels`. The same positron ends at the same place here and there, up to rounding.
 """
 
 from dataclasses import dataclass, fields

@@ -1,19 +1,18 @@
 """What happens to a positron in a material: collisions, radiation, scattering and annihilation, an electron or an atom at a time.
 
-| process | formula |
-|---|---|
-| collision stopping power, restricted | Berger and Seltzer for positrons (ICRU Report 37, 1984), Sternheimer and Peierls' density effect (Phys. Rev. B 3 (1971) 3681) |
-| single large losses | Bhabha (Proc. R. Soc. A 154 (1936) 195) |
-| straggling below them | the second moment of Bhabha's cross section |
-| radiative stopping power | the integral of `geant4_data.scaled_bremsstrahlung_mb` |
-| elastic scattering | Rutherford's cross section with Moliere's screening (Z. Naturforsch. 2a (1947) 133) and McKinley and Feshbach's factor for positrons (Phys. Rev. 74 (1948) 1759), Z (Z + 1) for the electrons' share |
-| annihilation in flight | Heitler (The Quantum Theory of Radiation, 1954), into two photons |
+- Collision stopping power, restricted: Berger and Seltzer for positrons (ICRU Report 37, 1984), with Sternheimer and Peierls' density
+  effect (Phys. Rev. B 3 (1971) 3681).
+- Single large losses: Bhabha (Proc. R. Soc. A 154 (1936) 195); straggling below them: the second moment of his cross section.
+- Radiative stopping power: the integral of `geant4_data.scaled_bremsstrahlung_mb`.
+- Elastic scattering: Rutherford's cross section with Moliere's screening (Z. Naturforsch. 2a (1947) 133) and McKinley and Feshbach's
+  factor for positrons (Phys. Rev. 74 (1948) 1759), Z (Z + 1) taking in the electrons.
+- Annihilation in flight into two photons: Heitler (The Quantum Theory of Radiation, 1954).
 
-Energies are kinetic, in MeV; lengths in cm. Compositions are those of GATE's table of materials, so that the engine and GATE simulate the same matter.
+Energies are kinetic, in MeV; lengths in cm. Compositions are those of GATE's table, so that either
+engine simulates the same matter.
 """
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
@@ -144,8 +143,11 @@ def radiative_stopping_power(of: Matter, energy_mev: Array) -> Array:
     """Energy lost a length to bremsstrahlung, in MeV a cm."""
     shares = np.linspace(0, 1, 65)
     total = np.zeros_like(energy_mev)
+    # a smooth function of the energy, of which a few points are enough
+    points = np.geomspace(energy_mev.min(), energy_mev.max(), 12)
     for charge, atoms in zip(of.charges, of.atoms_cm3, strict=True):
-        scaled = np.array([np.trapezoid(scaled_bremsstrahlung_mb(charge, float(energy), shares), shares) for energy in energy_mev])
+        found = [np.trapezoid(scaled_bremsstrahlung_mb(charge, float(energy), shares), shares) for energy in points]
+        scaled = np.interp(np.log(energy_mev), np.log(points), found)
         # the electrons radiate as well, which Z (Z + 1) in place of Z^2 takes in
         total += atoms * charge * (charge + 1) * scaled * MILLIBARN_CM2
     return total * energy_mev / beta_squared(energy_mev)
@@ -202,6 +204,7 @@ class Ladder:
     least_loss_mev: Array
 
 
+@cache
 def ladder(
     names: tuple[str, ...], highest_mev: float, lowest_mev: float, ratio: float, least_loss_mev: float, least_share: float
 ) -> Ladder:
@@ -225,21 +228,20 @@ def ladder(
     least = np.minimum(least_loss_mev, least_share * lower)
     threshold = np.repeat(least, nodes.size)
 
-    def integral(of: Callable[[Matter, Array], Array], one: Matter, power: int = 1) -> Array:
-        stopping = collision_stopping_power(one, energies, threshold) + radiative_stopping_power(one, energies)
-        values = (of(one, energies) / stopping**power).reshape(count, -1)
-        total: Array = values @ weights * width / 2
+    def integral(rates: Array) -> Array:
+        total: Array = rates.reshape(count, -1) @ weights * width / 2
         return total
 
     rows: dict[str, list[Array]] = {key: [] for key in ("length_mm", "spread", "scattering", "rise", "collisions", "annihilations")}
     for name in names:
         one = matter(name)
-        path = integral(lambda _, energy: np.ones_like(energy), one)
+        stopping = collision_stopping_power(one, energies, threshold) + radiative_stopping_power(one, energies)
+        path = integral(1 / stopping)
         rows["length_mm"].append(10 * path)
-        rows["spread"].append(np.sqrt(integral(lambda of, energy: straggling(of, energy, threshold), one, 3)) / path)
-        rows["scattering"].append(integral(transport_cross_section, one))
+        rows["spread"].append(np.sqrt(integral(straggling(one, energies, threshold) / stopping**3)) / path)
+        rows["scattering"].append(integral(transport_cross_section(one, energies) / stopping))
         density = transport_cross_section(one, edges)
         rows["rise"].append((density[1:] - density[:-1]) / (density[1:] + density[:-1]))
-        rows["collisions"].append(integral(lambda of, energy: bhabha_limit(of, energy, threshold), one))
-        rows["annihilations"].append(integral(annihilation, one))
+        rows["collisions"].append(integral(bhabha_limit(one, energies, threshold) / stopping))
+        rows["annihilations"].append(integral(annihilation(one, energies) / stopping))
     return Ladder(edges, *(np.stack(rows[key]) for key in rows), least_loss_mev=least)

@@ -1,4 +1,4 @@
-"""The entries behind experiments on positron range: PSF sets, predictors, torsos, calibrations, and the checks that no job need be started for."""
+"""The entries behind experiments on positron range: PSF sets, predictors, torsos and calibrations, and checks that need no job."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
