@@ -66,7 +66,9 @@ rule acquire:
 rule describe:
     output:
         description=PATHS.description,
+        readme=PATHS.readme,
         participants=PATHS.participants,
+        columns=PATHS.participants_columns,
     log:
         "<logs>/describe/{dataset}.log",
     benchmark:

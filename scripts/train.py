@@ -8,20 +8,21 @@ from petbench.training.fit import fit
 from petbench.workflow.job import job
 
 with job(snakemake) as run:
-    first = read_json(run.input.data[0])
-    place = run.wildcards
+    people = [read_json(path) for path in run.input.data]
+    scans, place = [person.get("scan", {}) for person in people], run.wildcards
     description = Description(
         module=run.params.module,
         train=run.params.method,
         preprocess=run.params.preprocess,
-        window=first["window"],
-        voxel_mm=first["voxel_mm"],
+        window=people[0]["window"],
+        voxel_mm=people[0]["voxel_mm"],
         dataset=place.dataset,
         dose=place.dose,
         fold=place.fold,
         code=run.params.code,
         domain=run.params.domain,
         inputs=run.params.inputs,
+        scans=[scan for number, scan in enumerate(scans) if scan not in scans[:number]],
     )
     fit(
         description,

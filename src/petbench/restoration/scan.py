@@ -1,6 +1,7 @@
 """Restore a lab's own scan with trained weights: registration, scaling, restoration, and a page to check it by."""
 
 import base64
+import hashlib
 import io
 import tempfile
 from collections.abc import Mapping
@@ -13,6 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from petbench.data.acquired import acquired, unlike
+from petbench.data.bids import entities, read_sidecar
 from petbench.data.nifti import Image, canonical, read_volume, voxel_mm, write_volume
 from petbench.device import device_name
 from petbench.errors import InputError
@@ -41,6 +44,7 @@ def restore_scan(
     partial: str | Path | None = None,
     checkpoint_seconds: float = 60.0,
     code: str = "",
+    allow_unlike: bool = False,
 ) -> None:
     """Restore one scan on the working grid that the weights were trained on, and bring it back to its own grid and units.
 
@@ -59,10 +63,11 @@ def restore_scan(
         partial: Folder where an interrupted restoration keeps its windows; none keeps nothing.
         checkpoint_seconds: Time between writes to it.
         code: Hash of the code: what other code kept is not gone on with.
+        allow_unlike: Go on with a scan whose sidecar tells of another tracer, scanner or dose than the weights were trained on.
 
     Raises:
-        InputError: a file is missing or damaged, the MR does not fit the PET, the weights are not petbench's, or give no units, or another
-            process restores the same.
+        InputError: a file is missing or damaged, the scan was acquired otherwise than those trained on, the MR does not fit the PET, the
+            weights are not petbench's, or give no units, or another process restores the same.
     """
     torch.set_num_threads(threads)
     restorer, description = load_restorer(weights, device)
@@ -81,6 +86,12 @@ def restore_scan(
             f"{weights}: restores a low dose with its {more[0]}, which another method makes first and a scan alone does not have;"
             " give the weights of that method."
         )
+    apart = list(unlike(acquired(pet), description.scans))
+    if apart and not allow_unlike:
+        raise InputError(
+            f"{pet}: its sidecar says {'; '.join(apart)}, which {weights} was trained on; take weights of such scans, or go on with"
+            " allow_unlike=true."
+        )
     image = read_volume(pet)
     settings = description.preprocess["registration"]
     anatomy = register(image, read_volume(mr), settings, threads=1, names={"pet": pet, "mr": mr})
@@ -91,8 +102,9 @@ def restore_scan(
     slices = slices_restored(low_dose, low_dose.shape, description.window, description.domain.get("empty_below", EMPTY_BELOW))
     sampler = _sampler(restorer, sampling_steps)
     at_once = SLICES_AT_ONCE if 1 in description.window else 1
-    subject = Path(pet).name.split("_")[0]
-    identity = {"weights": checksum(weights), "sampler": None if sampler is None else asdict(sampler), "subject": subject}
+    # Noise follows from what the scan is, not from what its file is called.
+    content = hashlib.sha256(np.ascontiguousarray(image.dataobj).tobytes()).hexdigest()
+    identity = {"weights": checksum(weights), "sampler": None if sampler is None else asdict(sampler), "content": content}
     with resumable(partial, identity | {"device": device, "code": code}, (low_dose, anatomy_scaled), checkpoint_seconds) as progress:
         scaled = stitch(
             restorer,
@@ -103,7 +115,7 @@ def restore_scan(
             at_once,
             device,
             sampler,
-            subject,
+            content,
             slices=slices,
             progress=progress,
         )
@@ -114,9 +126,22 @@ def restore_scan(
             facts["TrainedOnSlices"] = description.domain["slices"]
         if sampler is not None:
             facts |= {"Sampler": sampler.label, "SamplingSteps": sampler.steps}
-        told = {"Description": "Restored PET; a research result, not for diagnosis", "Sources": [Path(pet).name]}
-        write_json(out["sidecar"], told | facts)
+        facts |= {"PETSHA256": checksum(pet), "MRSHA256": checksum(mr)}
+        if apart:
+            facts["UnlikeTraining"] = apart
+        write_json(out["sidecar"], _told(pet, mr) | facts)
         _write_page(out["page"], image, anatomy, restored, facts)
+
+
+def _told(pet: str, mr: str) -> dict[str, Any]:
+    """What BIDS asks of a derivative's sidecar; of the scan's own only its units are kept."""
+    other = "" if entities(mr).get("ses") == entities(pet).get("ses") else f" with MR of session {entities(mr).get('ses', 'none')}"
+    return {
+        "Description": f"Restored PET{other}; a research result, not for diagnosis",
+        "Sources": [Path(pet).name, Path(mr).name],
+        "Units": str(read_sidecar(pet).get("Units", "n/a")),
+        "SkullStripped": False,
+    }
 
 
 def _sampler(restorer: Restorer, steps: int | None) -> Sampler | None:
