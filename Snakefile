@@ -13,7 +13,7 @@ from snakemake.cli import get_argument_parser
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 if workflow.is_main_process and "snakemake" in sys.argv[0]:
-    keep_typed(get_argument_parser().parse_known_args()[0].config, TYPED, config, workflow.config_settings)
+    keep_typed(get_argument_parser().parse_known_args()[0].config or (), TYPED, config, workflow.config_settings)
 
 if "scale" not in config:
 

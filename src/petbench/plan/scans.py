@@ -53,6 +53,9 @@ class Scans:
         for key in ("bids", "weights"):
             if not self.given.get(key):
                 raise InputError(f"restore: give {key} on the command line: --config bids=DIR weights=FILE [subject=01 session=02 ...].")
+        for key in ("bids", "weights", "out"):
+            if set("{}") & set(str(self.given.get(key, ""))):
+                raise InputError(f"{self.given[key]}: braces stand for wildcards in paths; rename the folder, or name a link to it.")
         if not Path(self.given["weights"]).is_file():
             raise InputError(f"{self.given['weights']}: no such file; give the path of a model.safetensors.")
         bids, asked = self.given["bids"], self.given.get("subject")
