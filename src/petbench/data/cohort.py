@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from petbench.data.bids import find_image, find_subjects, images_of
+from petbench.data.bids import LABEL, find_image, find_subjects, images_of
 from petbench.errors import InputError
 
 TABLE_COLUMNS = ("subject", "t1w", "pet")
@@ -64,8 +64,6 @@ def _from_table(entry: Mapping[str, Any]) -> dict[str, Member]:
             raise InputError(f"{path}: subject {row['subject']} has a diagnosis and no t1w; give its MR, or take the row out.")
         if missing := [file for file in files.values() if not file.is_file()]:
             raise InputError(f"{path}: subject {row['subject']}: {missing[0]} does not exist; mend the path.")
-        if not re.fullmatch("[A-Za-z0-9]+", row["subject"]):
-            raise InputError(f"{path}: subject {row['subject']!r}: labels are letters a to z and digits; rename it.")
         members[row["subject"]] = Member(label, str(files["t1w"]), str(files["pet"]) if "pet" in files else None)
     return members
 
@@ -81,18 +79,22 @@ def _labelled(path: Path, key: str, diagnosis: Mapping[str, str], needed: Sequen
     except csv.Error as error:
         raise InputError(f"{path}: is no table ({error}); a quotation mark may be left open, mend or remove it.") from None
     column = diagnosis.get("column", "diagnosis")
+    if any(None in row for row in rows):
+        raise InputError(f"{path}: a row has more cells than there are columns; mend it.")
     have = list(rows[0]) if rows else []
     if missing := [name for name in (key, column, *needed) if name not in have]:
-        raise InputError(f"{path}: has no column {missing[0]!r} (it has {', '.join(have) or 'no row'}); add it.")
+        raise InputError(f"{path}: has no column {missing[0]!r} (it has {', '.join(have)[:200] or 'no row'}); add it.")
     known = (diagnosis["positive"], diagnosis["negative"])
     found: dict[str, tuple[dict[str, str], str]] = {}
     for row in rows:
         name, label = row[key].removeprefix("sub-"), row[column]
+        if not re.fullmatch(LABEL, name):
+            raise InputError(f"{path}: {key} {row[key][:60]!r}: labels are letters a to z and digits; rename it.")
         if name in found:
             raise InputError(f"{path}: {row[key]} is listed twice, with `sub-` or without; keep one row.")
         if label in ("", "n/a", None):
             raise InputError(f"{path}: {row[key]} has no {column}; add it, or take the row out.")
         if label not in known:
-            raise InputError(f"{path}: {row[key]}: {column} {label!r} is unknown; it is {' or '.join(known)}.")
+            raise InputError(f"{path}: {row[key]}: {column} {label[:60]!r} is unknown; it is {' or '.join(known)}.")
         found[name] = row | {key: name}, label
     return list(found.values())
