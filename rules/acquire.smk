@@ -113,6 +113,7 @@ rule preflight:
     params:
         subjects=SCALE.of("dataset", "subjects"),
         mr_only=SCALE.of("dataset", "mr_only", default=[]),
+        people=of_job(PLAN.subjects.people),
         code=code_of("preflight"),
     script:
         "../scripts/preflight.py"

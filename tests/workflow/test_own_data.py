@@ -226,8 +226,8 @@ def test_a_labs_own_longitudinal_data_set_runs_whole_and_tells_nobody_who_was_sc
         ("03ses2", "pet image"),
     ]
     assert "M-UNet" in (lab.path / "results/longitudinal/tables/longitudinal.md").read_text()
-    folds = json.loads((lab.path / "results/longitudinal/longitudinal/split.json").read_text())["folds"]
-    assert {tuple(fold["test"]) for fold in folds.values()} == {("01ses1", "01ses2"), ("02ses1",)}
+    split = json.loads((lab.path / "results/longitudinal/longitudinal/split.json").read_text())
+    assert split["test_subjects"] == {"0": ["01ses1", "01ses2"], "1": ["02ses1"]}
 
     weights = "results/longitudinal/longitudinal/drf4/m_unet/fold-0/model.safetensors"
     chosen = ("--participant-label", "01", "--session-label", "2", "--tracer", "FDG", "--rec", "drf4", "--weights", weights)

@@ -12,11 +12,12 @@ from petbench.errors import InputError
 from petbench.files import write_json
 
 
-def check_images(subjects: Mapping[str, Sequence[str]], out: str) -> None:
+def check_images(subjects: Mapping[str, Sequence[str]], out: str, people: Mapping[str, str] | None = None) -> None:
     """Read every image whole, its header and its sidecar, and record its grid.
 
     Args:
         subjects: By label, NIfTI files of each subject: MR and, unless it has MR alone, standard dose and low doses.
+        people: The person that each label shows, whose sessions may share one MR; each a person of its own when left out.
         out: JSON file to write: by label, shape and voxel size (mm) of each image; no path, as a file's name may tell who it is of.
 
     Raises:
@@ -26,7 +27,8 @@ def check_images(subjects: Mapping[str, Sequence[str]], out: str) -> None:
             activity; or subjects differ in their units. Lists all problems.
     """
     problems: list[str] = []
-    seen: dict[bytes, str] = {}
+    people = people or {}
+    seen: dict[bytes, tuple[str, str, str]] = {}
     grids: dict[str, list[Any]] = {label: [] for label in subjects}
     units: dict[str, tuple[str, str]] = {}
     for label, (mr, *pet) in subjects.items():
@@ -36,9 +38,12 @@ def check_images(subjects: Mapping[str, Sequence[str]], out: str) -> None:
             if (image := images[path]) is None:
                 continue
             voxels = hashlib.sha256(np.asarray(image.dataobj).tobytes()).digest()
-            if voxels in seen:
-                problems.append(f"{path}: its voxels are those of {seen[voxels]}; give every subject, and every dose, an image of its own.")
-            seen.setdefault(voxels, path)
+            person = people.get(label, label)
+            other, whose, session = seen.setdefault(voxels, (path, person, ""))
+            shared = path == mr == other and person == whose and session != label
+            if session and not shared:
+                problems.append(f"{path}: its voxels are those of {other}; give every subject, and every dose, an image of its own.")
+            seen[voxels] = other, whose, session or label
             grids[label].append({"shape": list(image.shape), "voxel_mm": [float(edge) for edge in voxel_mm(image)]})
             if path in pet and standard is not None and not same_grid(image, standard):
                 problems.append(f"{path}: its grid (shape {image.shape}) is not that of {pet[0]} (shape {standard.shape}); resample it.")
