@@ -1,4 +1,4 @@
-"""Mutated inputs: each is read as it was written or refused in one line that names the file; none ends in a traceback, hangs, or changes what it holds.
+"""Mutated inputs: each is read as it was written or refused in one line, with no traceback, no hang and no change of what it holds.
 
 `python tests/test_fuzz.py 1000` tries more than the suite does.
 """
