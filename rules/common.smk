@@ -99,6 +99,15 @@ def at_most(threads):
     return min(threads, config.get("max_threads", threads))
 
 
+def at_most_of(function):
+    """The same of a function of wildcards that says a rule's threads."""
+
+    def of(wildcards):
+        return at_most(function(wildcards))
+
+    return noted(of)
+
+
 def in_report(path, caption, category):
     """A file that Snakemake's own report shows, found there by its wildcards."""
     labels = {name: f"{{{name}}}" for name in re.findall(r"{(\w+)}", path)}

@@ -118,6 +118,7 @@ rule verify:
         mem_mb=8_000,
         runtime=120,
     params:
+        scale=ENTRIES["scale"],
         measured=PLAN.verification.measured,
         reconstructed=PLAN.verification.reconstructed,
         summarised=PLAN.verification.summarised,

@@ -33,6 +33,37 @@ rule prepare:
         "../scripts/prepare.py"
 
 
+rule prepare_acquisition:
+    input:
+        acquisition=PLAN.acquisition.acquired,
+        image=of_job(PLAN.images.pet),
+        prepared=PATHS.prepared,
+    output:
+        data=PATHS.plane_scans,
+        parameters=PATHS.plane_scans_parameters,
+    log:
+        "<logs>/prepare_acquisition/{dataset}/{dose}/{domain}/sub-{subject}.log",
+    benchmark:
+        "<benchmarks>/prepare_acquisition/{dataset}/{dose}/{domain}/sub-{subject}.tsv"
+    wildcard_constraints:
+        dataset=wildcard_choice(SCALE.phantoms),
+    priority: EARLY
+    conda:
+        "../envs/petbench.yaml"
+    threads: at_most(2)
+    resources:
+        mem_mb=scaled(6_000),
+        runtime=scaled(10),
+    params:
+        dose=PLAN.acquisition.dose,
+        reconstruction=PLAN.acquisition.reconstruction,
+        scanner=PLAN.acquisition.scanner,
+        seed=PLAN.subjects.scan_seed,
+        code=code_of("prepare_acquisition"),
+    script:
+        "../scripts/prepare_acquisition.py"
+
+
 rule split:
     input:
         # no training starts before the MR of every subject that matters is known to fit its PET

@@ -23,9 +23,32 @@ rule media:
         "../scripts/media.py"
 
 
+rule calibrate:
+    output:
+        PATHS.calibration,
+    log:
+        "<logs>/calibrate/{calibration}.log",
+    benchmark:
+        "<benchmarks>/calibrate/{calibration}.tsv"
+    wildcard_constraints:
+        calibration=wildcard_choice(SCALE.calibrations),
+    priority: EARLY
+    conda:
+        "../envs/petbench.yaml"
+    threads: 1
+    resources:
+        mem_mb=scaled(4_000),
+        runtime=scaled(60),
+    params:
+        calibration=SCALE.of("calibration"),
+        code=code_of("calibrate"),
+    script:
+        "../scripts/calibrate.py"
+
+
 rule gate:
     input:
-        PATHS.media,
+        unpack(PLAN.positron_range.to_transport),
     output:
         PATHS.psf_chunk,
     log:
@@ -35,10 +58,11 @@ rule gate:
     priority: EARLY
     conda:
         "../envs/petbench.yaml"
-    threads: 1
+    threads: at_most_of(PLAN.positron_range.threads)
     resources:
+        gpu=PLAN.positron_range.gpus,
         mem_mb=scaled(3_000),
-        runtime=scaled(240),
+        runtime=scaled(PLAN.positron_range.minutes),
     params:
         gate=SCALE.of("psf_set", "gate"),
         seed=SCALE.of("psf_set", "seed"),
@@ -82,6 +106,8 @@ rule train_predictor:
         "<logs>/train_predictor/{predictor}.log",
     benchmark:
         "<benchmarks>/train_predictor/{predictor}.tsv"
+    wildcard_constraints:
+        predictor=wildcard_choice(PLAN.positron_range.trained()),
     priority: EARLY
     conda:
         "../envs/petbench.yaml"
@@ -95,6 +121,31 @@ rule train_predictor:
         code=code_of("train_predictor"),
     script:
         "../scripts/train_predictor.py"
+
+
+rule import_predictor:
+    input:
+        PLAN.positron_range.published_weights,
+    output:
+        PATHS.predictor,
+    log:
+        "<logs>/import_predictor/{predictor}.log",
+    benchmark:
+        "<benchmarks>/import_predictor/{predictor}.tsv"
+    wildcard_constraints:
+        predictor=wildcard_choice(PLAN.positron_range.trained(imported=True)),
+    localrule: True
+    conda:
+        "../envs/petbench.yaml"
+    threads: 1
+    resources:
+        mem_mb=2_000,
+        runtime=5,
+    params:
+        weights=SCALE.of("predictor", "weights"),
+        code=code_of("import_predictor"),
+    script:
+        "../scripts/import_predictor.py"
 
 
 rule torso:
@@ -126,7 +177,7 @@ rule torso:
 
 rule annihilate:
     input:
-        unpack(of_job(PLAN.positron_range.volumes)),
+        unpack(PLAN.positron_range.to_annihilate),
     output:
         PATHS.annihilation_chunk,
     log:
@@ -136,10 +187,11 @@ rule annihilate:
     priority: EARLY
     conda:
         "../envs/petbench.yaml"
-    threads: 1
+    threads: at_most_of(PLAN.positron_range.threads)
     resources:
+        gpu=PLAN.positron_range.gpus,
         mem_mb=scaled(6_000),
-        runtime=scaled(240),
+        runtime=scaled(PLAN.positron_range.minutes),
     params:
         gate=SCALE.of("torso", "gate"),
         seed=SCALE.of("torso", "seed"),

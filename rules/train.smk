@@ -1,4 +1,4 @@
-"""One job a data set, dose, method and fold."""
+"""One job a data set, dose, method and fold; and a method tried on synthetic windows, before any data."""
 
 
 rule train:
@@ -6,6 +6,7 @@ rule train:
         split=PATHS.split,
         data=PLAN.trainings.data,
         contexts=or_stop(PLAN.trainings.contexts),
+        acquisitions=PLAN.trainings.acquisitions,
         init=PLAN.trainings.start,
     output:
         weights=ensure(PATHS.weights, non_empty=True),
@@ -36,3 +37,21 @@ rule train:
         code=code_of("train", modules=PLAN.trainings.own_module),
     script:
         "../scripts/train.py"
+
+
+# No output, so that it runs whenever it is asked for.
+rule try:
+    log:
+        "<logs>/try.log",
+    localrule: True
+    conda:
+        "../envs/petbench.yaml"
+    threads: 1
+    resources:
+        mem_mb=4_000,
+        runtime=10,
+    params:
+        method=or_stop(PLAN.trial.method),
+        code=code_of("try"),
+    script:
+        "../scripts/try.py"

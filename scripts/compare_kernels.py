@@ -1,8 +1,9 @@
-"""Compare the kernels of a predictor and of SVTD with two runs of GATE."""
+"""Compare the kernels of a predictor, of SVTD and of the fast engine with two runs of GATE."""
 
 from petbench.positron_range.experiment_kernels import compare_kernels
 from petbench.workflow.job import job
 
 with job(snakemake) as run:
     found = run.input
-    compare_kernels(list(found.runs), found.weights, found.kernels, dict(run.output.items()), **run.params.options)
+    out, fast = dict(run.output.items()), found.get("fast")
+    compare_kernels(list(found.runs), found.weights, found.kernels, out, **run.params.options, fast=fast)

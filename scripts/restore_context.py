@@ -17,6 +17,7 @@ with job(snakemake) as run:
         out=dict(run.output.items()),
         context=run.input.get("context"),
         context_sidecar=run.input.get("context_sidecar"),
+        acquisition=run.input.get("acquisition"),
         partial=Path(run.output.volume).parents[2] / "partial" / f"context-{place.fold}-sub-{place.subject}",
         checkpoint_seconds=run.config.get("checkpoint_seconds", 60.0),
         code=run.params.code,

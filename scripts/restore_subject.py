@@ -19,6 +19,7 @@ with job(snakemake) as run:
         evaluated=run.params.evaluated,
         context=run.input.get("context"),
         context_sidecar=run.input.get("context_sidecar"),
+        acquisition=run.input.get("acquisition"),
         partial=Path(run.output.image).parents[3] / "partial" / f"sub-{run.wildcards.subject}",
         checkpoint_seconds=run.config.get("checkpoint_seconds", 60.0),
         code=run.params.code,

@@ -23,6 +23,7 @@ with job(snakemake) as run:
         domain=run.params.domain,
         inputs=run.params.inputs,
         scans=[scan for number, scan in enumerate(scans) if scan not in scans[:number]],
+        people=[person["measures"] for person in people],
     )
     fit(
         description,
@@ -35,5 +36,6 @@ with job(snakemake) as run:
         init=next(iter(run.input.init), None),
         part=run.params.part,
         contexts=list(run.input.contexts),
+        acquisitions=list(run.input.acquisitions),
         checkpoint_seconds=run.config.get("checkpoint_seconds", 60.0),
     )

@@ -6,6 +6,7 @@ from petbench.report.verify import verify
 from petbench.workflow.job import job
 
 with job(snakemake) as run:
-    verify(run.params.measured, run.params.reconstructed, run.params.summarised, run.params.tables)
+    print(f"petbench: verifying the run at scale {run.params.scale}; --configfile names another", file=sys.stderr)
+    verify(run.params.scale, run.params.measured, run.params.reconstructed, run.params.summarised, run.params.tables)
 count = len(run.params.measured) + len(run.params.reconstructed)
 print(f"petbench: {count} tables of metrics and {len(run.params.tables)} of experiments are as stored", file=sys.stderr)

@@ -16,6 +16,7 @@ import petbench.methods
 from petbench.errors import InputError
 from petbench.files import write_json
 from petbench.methods.build import modules
+from petbench.plan.trial import Trial
 from petbench.preprocess.windows import window_starts
 from petbench.restoration.weights import Description, load_restorer
 from petbench.training.fit import fit
@@ -33,7 +34,7 @@ WINDOW = [8, 8, 8]
 def project(tmp_path_factory):
     """The project with the README's additions."""
     root = tmp_path_factory.mktemp("readme") / "petbench"
-    for name in ("config", "rules", "scripts", "src", "profiles", "resources"):
+    for name in ("config", "rules", "scripts", "src", "profiles", "resources", "envs"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     shutil.copy(ROOT / "Snakefile", root)
     for path, text in ADDED.items():
@@ -97,6 +98,38 @@ def test_workflow_plans_them(project):
     assert f"dataset={DATASET}, dose=drf4, method={METHOD}, fold=5" in planned
     assert f"dataset=mni, dose=drf25, method={METHOD}, fold=1" in planned
     assert "rule preflight:" in planned
+
+
+def test_method_is_tried_before_any_data(project):
+    """The README's command builds it at the demo's windows, counts it by hand, and holds it to the contract."""
+    command = re.search(rf"snakemake try .*method={METHOD}", README.read_text())[0].split()
+    done = subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=project,
+        env=os.environ | {"PYTHONPATH": str(project / "src"), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+    )
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said[-3000:]
+    parameters = 2 * 32 * 27 + 32 + 32 * 27 + 1
+    assert f"{METHOD}: takes low_dose and mr in windows of 24 x 24 x 24 voxels" in said
+    assert f"{METHOD}: {parameters:,} parameters, {(2 * 32 + 32) * 27 * 24**3 / 1e9:.3f} GMAC" in said
+    assert f"{METHOD}: losses l1" in said
+    assert said.count("\n  holds  ") == 11
+    assert "FAILS" not in said
+
+
+def test_a_trial_asks_for_a_method_with_a_training():
+    basedir = README.parent
+    for given, message in (
+        ({}, "try: give a method on the command line"),
+        ({"method": "nobody"}, "nobody"),
+        ({"method": "m2diff-triplanar"}, "m2diff-triplanar has no training of its own"),
+    ):
+        with pytest.raises(InputError, match=message):
+            Trial({"scale": "demo", **given}, basedir).method(None)
 
 
 def test_method_is_clean(project):

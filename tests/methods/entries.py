@@ -25,6 +25,7 @@ TINY = {
     "pix2pixhd": {"network": {"width": 4, "halvings": 2, "blocks": 1}, "discriminator": {"channels": 4, "layers": 2}},
     "ea_gan": {"network": {"channels": [4, 8, 8]}, "discriminator": {"channels": 4, "layers": 1}},
     "hi_net": {"network": {"channels": [4, 8]}, "discriminator": {"channels": [4, 8]}},
+    "fbsem": {"network": {"layers": 3, "channels": 4}, "unrolling": {"iterations": 2, "subsets": 2}},
     "cncl": {"network": {"channels": [4, 8]}, "discriminator": {"channels": [4, 8]}},
     "mak_gan": {
         "network": {

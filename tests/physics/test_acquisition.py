@@ -172,6 +172,16 @@ def metadata(**changes: Any) -> Callable[[h5py.File], None]:
     return lambda file: attribute("metadata", json.dumps(json.loads(file.attrs["metadata"]) | changes))(file)
 
 
+def lines(**changes: Any) -> Callable[[h5py.File], None]:
+    return lambda file: attribute("lines", json.dumps(json.loads(file.attrs["lines"]) | changes))(file)
+
+
+def another_name(file: h5py.File) -> None:
+    """As a file is that does not say where its lines run."""
+    del file.attrs["lines"]
+    file.attrs["scanner"] = "another"
+
+
 def replaced(name: str, values: Any) -> Callable[[h5py.File], None]:
     def how(file: h5py.File) -> None:
         del file[name]
@@ -187,7 +197,10 @@ def replaced(name: str, values: Any) -> Callable[[h5py.File], None]:
         (False, lambda file: file.attrs.__setitem__("version", 99), "has version 99"),
         (False, lambda file: file.attrs.__delitem__("scale"), "lacks the attribute scale"),
         (False, lambda file: file.attrs.__setitem__("scale", -1.0), "scale -1.0 is not a positive"),
-        (False, lambda file: file.attrs.__setitem__("scanner", "another"), "comes from another"),
+        (False, another_name, "comes from another, not from"),
+        (False, lines(views=14), "whose views is 14, and"),
+        (False, lines(ring_radius_mm=81.0), "whose ring_radius_mm is 81.0, and"),
+        (False, attribute("lines", "[1]"), "cut short or damaged"),
         (False, lambda file: file.attrs.__setitem__("geometry", "spiral"), "geometry: 'spiral'"),
         (False, lambda file: file.attrs.__setitem__("geometry", "oblique"), "factors has shape"),
         (False, lambda file: file.attrs.__setitem__("counts", 7), "and says 7"),

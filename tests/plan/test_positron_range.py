@@ -68,7 +68,7 @@ def test_a_labs_scan_is_read_where_it_lies_and_by_its_scanner():
 def test_accuracy_compares_two_runs_and_what_a_predictor_makes():
     compared = RANGE.kernels_compared(job(experiment="accuracy", predictor="net"))
     assert compared["runs"] == [f"{FOLDER}/psf_sets/{name}/psf.h5" for name in ("run_a", "run_b")]
-    assert RANGE.kernel_options(job(experiment="accuracy", predictor="net")) == {"epsilon": 1, "heterogeneous_above": 0.1}
+    assert RANGE.kernel_options(job(experiment="accuracy", predictor="net")) == {"epsilon": 1, "settings": {"heterogeneous_above": 0.1}}
     assert RANGE.materials(job(experiment="accuracy")) == f"{FOLDER}/psf_sets/pure/psf.h5"
     assert RANGE.psf_chunks(job(psf_set="train")) == [f"{FOLDER}/psf_sets/train/chunk-{chunk}.h5" for chunk in range(3)]
     assert set(RANGE.media(job(psf_set="run_a"))) == {"media"}

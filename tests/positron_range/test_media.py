@@ -8,7 +8,7 @@ from scipy.ndimage import label as connected
 
 from petbench.errors import InputError
 from petbench.positron_range.cohort import make_media, read_media, write_media
-from petbench.positron_range.media import RandomMedia, geometric_phantom, random_medium
+from petbench.positron_range.media import RandomMedia, geometric_phantom, official_medium, random_medium
 
 ENTRY = {"media": [{"kind": "random", "seed": 3, "count": 12}, {"kind": "homogeneous"}, {"kind": "geometric"}]}
 LABELS = {"lung": 0, "water": 1, "rib_bone": 2}
@@ -89,6 +89,27 @@ def test_a_mixture_has_slabs_shapes_and_single_voxels() -> None:
     assert sizes.max() > 1000
 
 
+def test_official_media_have_slabs_along_one_axis_shapes_about_the_middle_and_single_voxels() -> None:
+    axes = set()
+    for index in range(40):
+        medium = official_medium(3, index, 31, 3)
+        # Beyond the reach of the shapes, five voxels and ten more, there are slabs, of which a tenth of the voxels are drawn anew.
+        corner = medium[:, :, 30]
+        layers = [np.mean([np.bincount(line, minlength=3).max() / 31 for line in np.moveaxis(corner, axis, 0)]) for axis in (0, 1)]
+        axis = int(np.argmax(layers))
+        assert layers[axis] == pytest.approx(1 - 0.1 * 2 / 3, abs=0.03)
+        axes.add(axis)
+        fills = np.array([np.bincount(line, minlength=3).argmax() for line in np.moveaxis(corner, axis, 0)])
+        assert np.count_nonzero(np.diff(fills)) <= 9
+        np.testing.assert_array_equal(medium, official_medium(3, index, 31, 3))
+    assert axes == {0, 1}
+    media = np.stack([official_medium(4, index, 31, 3) for index in range(60)])
+    assert np.bincount(media.ravel()) / media.size == pytest.approx([1 / 3] * 3, abs=0.09)
+    middle, edge = media[:, 10:21, 10:21, 10:21], media[:, :, :, 26:]
+    mixed = [np.mean(part[..., 1:] != part[..., :-1]) for part in (middle, edge)]
+    assert mixed[0] > 1.5 * mixed[1]
+
+
 def test_attenuation_is_that_of_the_materials_around_the_source() -> None:
     media = make_media(ENTRY)
     mu = media.attenuation(11)
@@ -157,6 +178,8 @@ def test_media_return_from_their_file(tmp_path: Path) -> None:
         ({"media": [{"kind": "random", "seed": 1, "count": 1, "kinds": {"blobs": 2}}]}, "media/kinds"),
         ({"media": [{"kind": "random", "seed": 1, "count": 1, "shape_size": [5, 2]}]}, "media/shape_size"),
         ({"media": [{"kind": "random", "seed": 1}]}, "count"),
+        ({"media": [{"kind": "official", "seed": 1}]}, "official media needs its seed and count"),
+        ({"media": [{"kind": "official", "seed": 1, "count": 1, "share": 0.2}]}, "unknown key 'share'"),
         ({"materials": ["water"], "media": [{"kind": "random", "seed": 1, "count": 1}]}, "two materials"),
         ({"size": 21, "media": [{"kind": "geometric"}]}, "media/geometric"),
         ({"media": [{"kind": "geometric", "phantoms": ["vi"]}]}, "media/phantoms"),

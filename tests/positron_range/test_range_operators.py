@@ -23,6 +23,7 @@ from petbench.positron_range.symmetries import CUBE_SYMMETRIES, turned
 MATERIALS = {"lung": 0.0247, "water": 0.096, "rib_bone": 0.1716}
 SIZE, SHAPE = 5, (11, 10, 9)
 EXACT = DDConvSettings(heterogeneous_above=0.0, crop=0.0, storage="float32", batch=400)
+AUTHORS = DDConvSettings("nearest", "difference", "lung", "replicate", "window", 0.01, "predicted", 0.0, "float32")
 rng = np.random.default_rng(7)
 
 
@@ -43,6 +44,11 @@ def untrained(size: int = SIZE, tail: str = "renormalise", sharpness: float = 8.
     train = {"network": {"channels": 4, "blocks": 1}, "tail": tail}
     description = Description("Ga68", 2.0, size, tail, "point", MATERIALS, train, {}, "abc")
     return Predictor(network, description, torch.device("cpu"))
+
+
+def test_what_air_counts_as_is_a_known_material():
+    with pytest.raises(InputError, match="air: 'vacuum' is none of the materials"):
+        ddconv(body(), untrained(), replace(EXACT, air="vacuum"))
 
 
 def body(shape: tuple[int, ...] = SHAPE) -> np.ndarray:
@@ -115,6 +121,35 @@ def test_ddconv_is_the_literal_algorithm(storage, l1, tail):
     assert np.abs(operator.adjoint(image) - transpose).sum() < l1 * np.abs(transpose).sum()
 
 
+def authors_code(x: np.ndarray, mu: np.ndarray, predictor: Predictor, transposed: bool) -> np.ndarray:
+    """The authors' operators: indices clamped to the image, a voxel homogeneous where 99 % of its window, cut at the image, is of it."""
+    values, margin = np.array(list(MATERIALS.values()), dtype=np.float32), SIZE // 2
+    snapped = values[np.abs(np.maximum(mu, values[0])[..., None] - values).argmin(axis=-1)]
+    known, beyond = np.pad(snapped, margin, mode="edge"), np.pad(snapped, margin)
+    index = [np.pad(axis, margin, mode="edge") for axis in np.indices(mu.shape)]
+    out, shared = np.zeros(x.shape), dict(zip(values, predictor.homogeneous().values(), strict=True))
+    for j in np.ndindex(x.shape):
+        window = tuple(slice(place, place + SIZE) for place in j)
+        even = (beyond[window] == snapped[j]).mean() >= 0.99
+        w = (shared[snapped[j]] if even else predictor.kernels(torch.from_numpy(known[window])[None])[0]).numpy()
+        to = tuple(axis[window] for axis in index)
+        if transposed:
+            out[j] = (w * x[to]).sum()
+        else:
+            np.add.at(out, to, w * x[j])
+    return out
+
+
+def test_the_authors_settings_are_their_operators():
+    predictor, image, shape = untrained(), random_image((10, 9, 8)), (10, 9, 8)
+    mu = np.clip(body(shape), 0.0, 0.15)  # the rib nearer to bone in difference, air counted as lung
+    mu[:6, :6, :6] = MATERIALS["water"]
+    operator = ddconv(mu, predictor, AUTHORS)
+    np.testing.assert_allclose(operator(image), authors_code(image, mu, predictor, transposed=False), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(operator.adjoint(image), authors_code(image, mu, predictor, transposed=True), rtol=1e-5, atol=1e-6)
+    assert operator(image).sum(dtype=float) == pytest.approx(image.sum(dtype=float), rel=1e-6)
+
+
 def literal_svtd(x: np.ndarray, mu: np.ndarray, kernels: MaterialKernels, transposed: bool) -> np.ndarray:
     """w(j to k) = h(k - j) with the kernel of k's material, divided by its sum over all k."""
     known = np.pad(np.where(mu < 0.01, MATERIALS["water"], mu), 2 * (SIZE // 2), constant_values=MATERIALS["water"])
@@ -152,6 +187,8 @@ OPERATORS = {
     "ddconv, cropped": lambda mu: ddconv(mu, untrained(), replace(EXACT, crop=0.3)),
     "ddconv, simulated kernels": lambda mu: ddconv(mu, untrained(), DDConvSettings(heterogeneous_above=0.1), kernels_of_materials()),
     "ddconv, continuous": lambda mu: ddconv(mu * 0.98, untrained(), replace(EXACT, materials="continuous")),
+    "ddconv, as its authors": lambda mu: ddconv(mu, untrained(), AUTHORS),
+    "ddconv, keeping at the edges": lambda mu: ddconv(mu, untrained(), DDConvSettings(edges="replicate"), kernels_of_materials()),
     "ddconv, without memory": lambda mu: ddconv(mu, untrained(), replace(EXACT, memory_mb=0.0)),
 }
 
@@ -312,7 +349,7 @@ def test_simulated_kernels_must_fit_the_predictor():
         ddconv(body(), untrained(), homogeneous=water)
 
 
-@pytest.mark.parametrize(("key", "value"), [("storage", "int4"), ("materials", "guess")])
+@pytest.mark.parametrize(("key", "value"), [("storage", "int4"), ("materials", "guess"), ("nearest", "far"), ("edges", "open")])
 def test_unknown_settings_are_refused(key, value):
     with pytest.raises(InputError, match=f"{key}: '{value}' is unknown"):
         ddconv(body(), untrained(), replace(EXACT, **{key: value}))

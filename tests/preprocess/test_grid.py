@@ -5,7 +5,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
 from petbench.data.nifti import volume
-from petbench.preprocess.grid import box_of, from_grid, grid_of, to_grid
+from petbench.preprocess.grid import box_of, from_grid, grid_of, share_inside, to_grid
 
 SHAPE = (20, 23, 14)
 EDGES = np.array([2.0863, 2.0863, 2.03125])
@@ -111,3 +111,39 @@ def test_the_box_holds_every_voxel_with_its_centre_in_the_grid(image, grid):
     boxed = np.zeros(SHAPE, bool)
     boxed[tuple(slice(*bounds) for bounds in box_of(image, shape, affine))] = True
     np.testing.assert_array_equal(boxed, inside)
+
+
+@pytest.fixture(scope="module")
+def off_centre():
+    """A head 40 voxels from where it was, which the middle of the field of view does not hold."""
+    x, y, z = np.indices((48, 56, 40))
+    data = 100.0 * ((x - 23.5) ** 2 / 18**2 + (y - 27.5) ** 2 / 22**2 + (z - 19.5) ** 2 / 17**2 < 1)
+    padded = np.pad(data, ((40, 0), (0, 0), (0, 12))).astype(np.float32)
+    return volume(padded, np.diag([4.0, 4.0, 4.0, 1.0]))
+
+
+@pytest.mark.parametrize("axes", ["RAS", "LPS", "SLA"])
+def test_a_head_away_from_the_middle_is_inside_whole(off_centre, axes):
+    image = off_centre.as_reoriented(
+        nibabel.orientations.ornt_transform(nibabel.orientations.axcodes2ornt("RAS"), nibabel.orientations.axcodes2ornt(axes))
+    )
+    shape, affine = grid_of(image, {"shape": [48, 56, 40]})
+    assert share_inside(image, shape, affine) == 1.0
+    inside = to_grid(image, shape, affine)
+    assert inside.sum() == pytest.approx(np.asarray(image.dataobj).sum())
+    where = np.argwhere(inside > 50)
+    assert np.abs(where.min(axis=0) - (np.array(shape) - 1 - where.max(axis=0))).max() <= 2
+
+
+def test_a_head_that_the_middle_holds_moves_nothing(off_centre):
+    near = volume(np.asarray(off_centre.dataobj)[36:], off_centre.affine)
+    _, affine = grid_of(near, {"shape": [48, 56, 40]})
+    where = np.linalg.inv(near.affine) @ affine
+    np.testing.assert_allclose(where[:2, 3], [(52 - 48) / 2, 0])
+
+
+def test_what_a_grid_holds_of_a_head_is_told(off_centre):
+    shape, affine = grid_of(off_centre, {"shape": [18, 56, 40]})
+    half = share_inside(off_centre, shape, affine)
+    x = np.arange(-18, 18) + 0.5
+    assert half == pytest.approx((1 - (x[9:27] / 18) ** 2).sum() / (1 - (x / 18) ** 2).sum(), abs=0.03)

@@ -82,8 +82,21 @@ def test_few_people_are_said_to_be_few():
     paired = EXPERIMENT | {"columns": EXPERIMENT["columns"][:1]}
     table = build_diagnosis(paired, scores("paired", ("mr", "real_pet", "made"), n=8), (), {}, 100)
     assert "8 people are too few to tell whether PET, real or generated, helps." in table.notes
-    assert "Below 5 in either group no interval is given." in table.notes
+    assert "Below 5 in either group no interval is given, and nothing marked." in table.notes
     assert np.isnan(table.cells["real_pet", "ad/none/paired", "auc"].ci_low)
+    assert not any(cell.best or cell.second for cell in table.cells.values())
+
+
+def test_what_means_nothing_is_not_marked():
+    entry = EXPERIMENT | {"columns": EXPERIMENT["columns"][:1], "metrics": ["specificity", "auc", "auc_gain"]}
+    against = build_diagnosis(entry, scores("paired", ("mr", "real_pet", "made"), strength=(-1.0, -2.0, -3.0)), (), {}, 100)
+    assert not any(cell.best or cell.second for (_, _, metric), cell in against.cells.items() if metric != "specificity")
+    nobody = scores("paired", ("mr", "real_pet", "made"))
+    nobody.loc[nobody["row"] == "real_pet", "score"] /= 3  # below one half for everybody
+    cells = build_diagnosis(entry, nobody, (), {}, 100).cells
+    assert cells["real_pet", "ad/none/paired", "specificity"].mean == 1
+    assert not cells["real_pet", "ad/none/paired", "specificity"].best
+    assert any(cells[row, "ad/none/paired", "specificity"].best for row in ("mr", "made"))
 
 
 def test_somebody_tested_twice_is_refused_and_so_is_nobody(both):

@@ -16,7 +16,9 @@ from petbench.evaluation.table import write_table
 from petbench.files import write_json
 from petbench.report import summaries
 from petbench.report.collect import collect
+from petbench.report.overview import build_overview
 from petbench.report.page import render, write_report
+from petbench.report.tables import build_table
 from petbench.report.viewer import ViewerSubject
 
 FLAGS = [
@@ -74,11 +76,11 @@ def column_values(page, number):
 
 
 @pytest.mark.browser
-def test_table_sorts_numerically_by_its_header_and_back(open_page):
+def test_table_sorts_the_best_first_by_its_header_and_back(open_page):
     page = open_page(1280)
     heading = page.locator("#mak_gan_table1 table.results").first.locator("thead tr:last-child th").nth(1)
     printed = column_values(page, 2)
-    for direction, expected in (("ascending", sorted(printed)), ("descending", sorted(printed, reverse=True))):
+    for direction, expected in (("descending", sorted(printed, reverse=True)), ("ascending", sorted(printed))):  # of PSNR
         heading.get_by_role("button").click()
         assert heading.get_attribute("aria-sort") == direction
         assert column_values(page, 2) == expected
@@ -87,6 +89,22 @@ def test_table_sorts_numerically_by_its_header_and_back(open_page):
     other.get_by_role("button").click()
     assert column_values(page, 2) == printed
     assert heading.get_attribute("aria-sort") == "none"
+
+
+@pytest.mark.browser
+def test_printing_keeps_every_column_and_opens_what_is_closed(open_page):
+    page = open_page(1400)
+    page.emulate_media(media="print")
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    widest = page.evaluate(
+        "Math.max(...[...document.querySelectorAll('.scroll table')].map((table) => table.getBoundingClientRect().width))"
+    )
+    assert widest <= 1001  # A4 in landscape less its margins is 1,030 wide
+    assert page.locator("main details:not([open])").count() == 0
+    assert not page.locator("#slice-viewer").is_visible()
+    page.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    assert page.locator("main details[data-closed]").count() == 0
+    assert page.locator("main details:not([open])").count() > 0
 
 
 @pytest.mark.browser
@@ -263,8 +281,8 @@ def test_leaking_scale_is_warned_of_and_full_scale_has_no_banner(content):
 
 
 def first_lines(html):
-    """What stands before the first section."""
-    return " ".join(re.sub(r"<[^>]+>", " ", html.split('<main id="main">')[1].split("<section")[0]).split())
+    """What stands before the section of what was run."""
+    return " ".join(re.sub(r"<[^>]+>", " ", html.split('<main id="main">')[1].split('<section id="scale"')[0]).split())
 
 
 def test_the_first_lines_name_the_methods_that_a_filter_beats(content):
@@ -300,6 +318,49 @@ def test_what_methods_rely_on_has_a_table_of_its_own(content):
         render(bare)
 
 
+def test_the_first_screen_compares_each_method_on_the_same_people(content):
+    overview = build_overview(*of_table1(content), content.metrics, [], ["gaussian", "nlm"], "mak_gan")
+    column = of_table1(content)[2].columns[0]
+    dose = column.place.split("/")[1]
+    psnr = content.metrics.query(f"metric == 'psnr' and dose == '{dose}' and reference == 'standard_dose' and region == '{column.region}'")
+    people = {method: rows["value"].to_numpy() for method, rows in psnr.groupby("method")}
+    best_filter = max(("gaussian", "nlm"), key=lambda name: people[name].mean())
+    headings = [heading.text for heading in overview.headings]
+    values = {title: (dict(zip(headings, cells, strict=True)), dots) for title, cells, dots in overview.rows}
+    own, dots = values["MAK-GAN"]
+    assert sorted(dots) == pytest.approx(sorted(people["mak_gan"]))
+    assert own["PSNR, dB"].sort == pytest.approx(people["mak_gan"].mean())
+    assert own["Δ low dose"].sort == pytest.approx((people["mak_gan"] - people["low_dose"]).mean())
+    assert own[f"Δ {of_table1(content)[2].rows[best_filter]}"].sort == pytest.approx((people["mak_gan"] - people[best_filter]).mean())
+    table = of_table1(content)[2]
+    unet = values[of_table1(content)[2].rows["m_unet"]][0]["Δ MAK-GAN"]
+    assert unet.sort == pytest.approx((people["m_unet"] - people["mak_gan"]).mean())
+    assert unet.below == (f"p {table.cells['m_unet', column.key, 'psnr'].p_holm:.2g}")
+    assert own["Lesion recovery"].sort == pytest.approx(0.7, abs=0.06)
+    assert own["Parameters"].text == "12,345,678"
+    assert "MR is worth, dB" not in headings  # nobody's inputs were swapped here
+    assert overview.sentence == ""
+
+
+def test_the_first_screen_says_when_people_are_too_few_to_rank(content):
+    few = content.metrics[content.metrics["person"] < "sub-06"]
+    table = build_table(experiment("mak_gan_table1"), few, (), {})
+    overview = build_overview("MAK-GAN", "mak_gan_table1", table, few, [], ["gaussian", "nlm"], "mak_gan")
+    assert overview.sentence == "5 people are too few to rank methods by: nothing is tested below 6."
+
+
+def of_table1(content):
+    titles = {name: entry["title"] for name, entry in content.entries["methods"].items()}
+    return "MAK-GAN", "mak_gan_table1", build_table(experiment("mak_gan_table1"), content.metrics, (), titles)
+
+
+def test_the_scales_note_stands_once_and_what_was_not_run_not_at_all(content):
+    entries = {**content.entries, "datasets": {"mni": {**content.entries["datasets"]["mni"], "doses": {"drf4": {}, "drf9": {}}}}}
+    html = render(dataclasses.replace(content, entries=entries, subjects=(), histories=()))
+    assert html.count(content.note) == 1
+    assert [fact["doses"] for fact in summaries.scale_facts(entries, content.metrics)["datasets"]] == ["drf4"]
+
+
 def test_few_subjects_are_warned_of(content):
     few = content.metrics[content.metrics["subject"].isin([f"sub-{number:02d}" for number in range(1, 6)])]
     html = render(dataclasses.replace(content, metrics=few, subjects=(), histories=()))
@@ -310,7 +371,7 @@ def test_few_subjects_are_warned_of(content):
 def test_quantification_counts_copies_of_a_phantom_as_one(metrics):
     grey = metrics[(metrics["metric"] == "bias") & (metrics["region"] == "grey") & (metrics["dose"] == "drf4")]
     copies = grey.assign(person=grey["subject"].map(lambda name: "a" if name < "sub-05" else name))
-    ((_, cells),) = [row for row in summaries.quantification(copies, {})[0].rows if row[0] == "mak_gan"]
+    ((_, cells),) = [row for row in summaries.quantification(copies, {}, {})[0].rows if row[0] == "mak_gan"]
     values = grey.loc[grey["method"] == "mak_gan", "value"].to_numpy()
     assert cells[0][0] == pytest.approx(np.mean([values[:4].mean(), *values[4:]]))
     assert cells[0][2] == 4
@@ -324,23 +385,24 @@ def test_the_scale_says_how_many_phantoms_are_copied(metrics):
 
 def test_times_on_two_devices_are_not_averaged(content):
     rows = [{**row, "subject": "n/a"} for row in long_rows("mni", "drf4", "mak_gan", "train_seconds", [100, 10, 200], "n/a", "n/a")]
+    rows += [{**row, "subject": "n/a"} for row in long_rows("mni", "drf4", "mak_gan", "epoch_seconds", [10, 1, 20], "n/a", "n/a")]
     rows += long_rows("mni", "drf4", "mak_gan", "restore_seconds", [1, 50, 3], "n/a", "n/a")
     rows += long_rows("mni", "drf4", "mak_gan", "parameters", [7, 7, 7], "n/a", "n/a")
     trained = {("mni", "drf4", "mak_gan", fold): device for fold, device in zip("012", ("cpu", "H200", "cpu"), strict=True)}
     restored = {("mni", "drf4", "mak_gan", f"sub-0{n}"): device for n, device in zip((1, 2, 3), ("H200", "cpu", "H200"), strict=True)}
     shown = {}
-    for summary in summaries.costs(pd.DataFrame(rows), {}, trained, restored):
-        ((_, cells),) = summary.rows
+    for summary in summaries.costs(pd.DataFrame(rows), {}, {"mni": "Phantoms"}, trained, restored):
+        ((title, cells),) = summary.rows
+        assert title == "mak_gan (Phantoms, drf4)"
         shown[summary.label] = {metric.name: cell for (metric, _), cell in zip(summary.headings, cells, strict=True)}
-    assert list(shown) == [
-        f"mni, drf4: {work}" for work in ("training on cpu", "training on H200", "restoring on H200", "restoring on cpu")
-    ]
-    assert shown["mni, drf4: training on cpu"]["train_seconds"][::2] == (150, 2)
-    assert shown["mni, drf4: training on H200"]["train_seconds"][::2] == (10, 1)
-    assert shown["mni, drf4: restoring on H200"]["restore_seconds"][::2] == (2, 2)
-    assert shown["mni, drf4: restoring on cpu"]["restore_seconds"][::2] == (50, 1)
-    for work in ("restoring on H200", "restoring on cpu"):
-        mean, sd, _ = shown[f"mni, drf4: {work}"]["parameters"]
+    assert list(shown) == ["Training on cpu", "Training on H200", "Restoring on H200", "Restoring on cpu"]
+    assert shown["Training on cpu"]["train_seconds"][::2] == (150, 2)
+    assert shown["Training on cpu"]["epoch_seconds"][::2] == (15, 2)
+    assert shown["Training on H200"]["train_seconds"][::2] == (10, 1)
+    assert shown["Restoring on H200"]["restore_seconds"][::2] == (2, 2)
+    assert shown["Restoring on cpu"]["restore_seconds"][::2] == (50, 1)
+    for work in ("Restoring on H200", "Restoring on cpu"):
+        mean, sd, _ = shown[work]["parameters"]
         assert (mean, math.isnan(sd)) == (7, True)
     html = render(dataclasses.replace(content, trained_on=trained, restored_on=restored, subjects=(), histories=()))
     assert "Trained on H200; cpu. Restored on H200; cpu." in html

@@ -215,7 +215,7 @@ def test_the_page_shows_tables_figures_and_what_was_simulated(accuracy, tmp_path
     html = render(ReportContent(entries=entries, metrics=no_metrics(), ranges={"one": results}, note="Small."))
     for text in (
         "Kernels against GATE",
-        "How to read it. Small.",
+        "How to read it.",
         "40 random + homogeneous media",
         "12,000",
         "download",

@@ -63,16 +63,25 @@ def test_copies_of_a_phantom_are_one_and_the_table_says_so():
 
 
 def test_best_and_second_follow_the_direction_of_the_metric():
-    table = build_table(ENTRY, study([20, 21], [24, 25], [26, 27]), (), TITLES)
+    table = build_table(ENTRY, study(*(np.arange(6) + low for low in (20, 24, 26))), (), TITLES)
     for metric in ("psnr", "nmse"):  # one is better high, the other low; the methods rank the same
         assert [method for method in table.rows if table.cells[method, KEY, metric].best] == ["mak_gan"]
         assert [method for method in table.rows if table.cells[method, KEY, metric].second] == ["other"]
 
 
 def test_equal_means_share_a_place():
-    table = build_table(ENTRY, study([20, 21], [26, 27], [26, 27]), (), TITLES)
+    table = build_table(ENTRY, study(*(np.arange(6) + low for low in (20, 26, 26))), (), TITLES)
     assert [method for method in table.rows if table.cells[method, KEY, "psnr"].best] == ["other", "mak_gan"]
     assert [method for method in table.rows if table.cells[method, KEY, "psnr"].second] == ["low_dose"]
+
+
+@pytest.mark.parametrize(
+    ("people", "lows"), [pytest.param(5, (20, 24, 26), id="fewer than six"), pytest.param(6, (20, 20, 20), id="all are equal")]
+)
+def test_nothing_is_best_among_few_people_or_equals(people, lows):
+    table = build_table(ENTRY, study(*(np.arange(people) + low for low in lows)), (), TITLES)
+    assert not any(cell.best or cell.second for cell in table.cells.values())
+    assert "bold" not in caption(table, intervals=False)
 
 
 def test_star_marks_only_what_is_significantly_worse():
@@ -94,7 +103,7 @@ def test_below_six_subjects_no_star_and_the_table_says_so(subjects, stars, said)
     wobble = 0.1 * (-1) ** np.arange(subjects)
     table = build_table(STARRED, study(own - 5 + wobble, own - 1, own), (), TITLES)
     assert table.cells["low_dose", KEY, "psnr"].mark == stars
-    assert any("Below 6 subjects nothing is tested and no star is given." in note for note in table.notes) is said
+    assert any("Below 6 subjects nothing is tested, and nothing marked." in note for note in table.notes) is said
     assert few_subjects(table) == ([KEY] if said else [])
 
 
@@ -116,7 +125,7 @@ def test_size_of_a_network_given_once_a_subject_is_printed_plain(tmp_path):
     table = build_table({**ENTRY, "cost": ["parameters", "gflop"]}, metrics, (), TITLES)
     assert table.cells["mak_gan", "cost", "gflop"].mean == 66.1
     write_markdown(table, tmp_path / "table.md")
-    assert "| 12,345,678 | 66.10 |" in (tmp_path / "table.md").read_text()
+    assert "| 12,345,678 | 66.100 |" in (tmp_path / "table.md").read_text()
 
 
 def test_times_in_a_table_say_where_they_were_measured():
@@ -129,7 +138,7 @@ def test_times_in_a_table_say_where_they_were_measured():
     assert "whatever devices those ran on" in several
 
 
-def test_a_metric_without_any_value_is_explained_and_prints_as_not_applicable(tmp_path):
+def test_a_metric_without_any_value_is_explained_and_has_no_column(tmp_path):
     rows = [row for method in ENTRY["rows"] for row in long_rows("mni", "drf4", method, "lpips", [math.nan, math.nan])]
     metrics = pd.concat([study([20, 21], [24, 25], [26, 27]), pd.DataFrame(rows)])
     table = build_table({**ENTRY, "metrics": ["psnr", "lpips"]}, metrics, (), TITLES)
@@ -139,7 +148,7 @@ def test_a_metric_without_any_value_is_explained_and_prints_as_not_applicable(tm
     assert not any(table.cells[method, KEY, "lpips"].best for method in ENTRY["rows"])
     write_markdown(table, tmp_path / "table.md")
     (line,) = [line for line in (tmp_path / "table.md").read_text().splitlines() if line.startswith("| MAK-GAN")]
-    assert line.endswith("| n/a |")
+    assert line == "| MAK-GAN | 26.50 ± 0.71 |"
 
 
 def test_what_a_row_has_no_value_of_is_not_told_as_left_out_and_few_people_are_those_who_were_measured():
@@ -419,13 +428,13 @@ def test_every_printed_number_can_be_held_against_ours(path):
 def test_latex_escapes_what_latex_would_read_as_commands(tmp_path):
     assert escape(r"a_b & 5 % {x} \ # $ ~ ^") == r"a\_b \& 5 \% \{x\} \textbackslash{} \# \$ \textasciitilde{} \textasciicircum{}"
     published = read_published(ROOT / "resources/published/mak_gan_table1.tsv")
-    table = build_table({**ENTRY, "metrics": ["psnr"]}, study([20, 21], [24, 25], [26, 27]), published, TITLES)
+    table = build_table({**ENTRY, "metrics": ["psnr"]}, study(*(np.arange(6) + low for low in (20, 24, 26))), published, TITLES)
     write_latex(table, tmp_path / "table.tex")
     text = (tmp_path / "table.tex").read_text()
     ours, theirs = text.split("Published values, not measured here: MAK-GAN, table 1.")
-    assert r"\multicolumn{1}{c}{25 \% dose (n = 2)}" in ours
-    assert r"Other\_net & \underline{24.50 $\pm$ 0.71} \\" in ours
-    assert r"MAK-GAN & \textbf{26.50 $\pm$ 0.71} \\" in ours
+    assert r"\multicolumn{1}{c}{25 \% dose (n = 6)}" in ours
+    assert r"Other\_net & \underline{26.50 $\pm$ 1.87} \\" in ours
+    assert r"MAK-GAN & \textbf{28.50 $\pm$ 1.87} \\" in ours
     assert ours.count(r"\toprule") == theirs.count(r"\toprule") == 1
     assert text.isascii()
 

@@ -14,6 +14,7 @@ from petbench.errors import InputError
 from petbench.files import read_json
 from petbench.methods.base import Restorer
 from petbench.preprocess.prepare import prepare
+from petbench.preprocess.registration import Registered
 from petbench.restoration.extent import FADE, grid_slices, put_back, slices_restored
 from petbench.restoration.restore import restore
 from petbench.restoration.scan import restore_scan
@@ -173,7 +174,7 @@ def test_slices_of_the_image_that_the_grid_has_others_of_take_their_neighbours(v
 
 def test_a_labs_scan_follows_the_rule_that_its_weights_were_trained_by(tmp_path, head, describe, monkeypatch):
     files = {"image": str(tmp_path / "out.nii.gz"), "sidecar": str(tmp_path / "out.json"), "page": str(tmp_path / "out.html")}
-    monkeypatch.setattr(scan, "register", lambda *_, **__: read_volume(head["mr"]))
+    monkeypatch.setattr(scan, "register", lambda *_, **__: Registered(read_volume(head["mr"]), {}))
     preprocess = PREPROCESS | {"registration": {}}
     found = {}
     domains = {"usual": uniform(), "before": {}, "loud": uniform(empty_below=0.5), "listed": {"window": AXIAL, "slices": [12, 16]}}

@@ -13,6 +13,7 @@ from petbench.data.nifti import read_volume
 from petbench.errors import InputError
 from petbench.files import read_json, write_json
 from petbench.methods.build import build
+from petbench.preprocess.registration import Registered
 from petbench.restoration.restore import restore
 from petbench.restoration.scan import restore_scan
 from petbench.restoration.weights import load_restorer, save_weights
@@ -87,7 +88,7 @@ def seen(monkeypatch, subject):
 
     monkeypatch.setattr(module, "load_restorer", load)
     monkeypatch.setattr(scan, "load_restorer", load)
-    registered = read_volume(subject["standard_dose"])
+    registered = Registered(read_volume(subject["standard_dose"]), {})
     monkeypatch.setattr(scan, "register", lambda *_, **__: registered)
 
     def of(job, at=None):

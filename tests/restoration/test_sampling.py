@@ -12,6 +12,7 @@ from petbench.errors import InputError
 from petbench.files import read_json, write_json
 from petbench.methods.build import build
 from petbench.methods.diffusion import Sampler
+from petbench.preprocess.registration import Registered
 from petbench.restoration.restore import restore, stitch
 from petbench.restoration.scan import restore_scan
 from petbench.restoration.weights import save_weights
@@ -117,7 +118,7 @@ def test_the_sidecar_names_the_sampler_and_counts_one_evaluation(subject, weight
 
 
 def test_a_labs_scan_is_sampled_alike_each_time(subject, weights, files, monkeypatch):
-    registered = read_volume(subject["standard_dose"])
+    registered = Registered(read_volume(subject["standard_dose"]), {})
     monkeypatch.setattr("petbench.restoration.scan.register", lambda *_, **__: registered)
     images = []
     for _ in range(2):

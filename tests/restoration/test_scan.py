@@ -11,8 +11,15 @@ from petbench.errors import InputError
 from petbench.files import checksum, read_json
 from petbench.methods.build import build
 from petbench.preprocess.grid import to_grid
+from petbench.preprocess.intensity import head_mask
 from petbench.restoration.scan import restore_scan
 from petbench.restoration.weights import save_weights
+
+PREPROCESS = {
+    "registration": {"transform": "rigid", "fixed": "standard", "minimum_overlap": 0.6, "seed": 1},
+    "scaling": {"mode": "low_dose", "percentile": 99.5, "smooth_mm": 6.0, "mr_percentile": 99.5},
+}
+TRAIN = {"network": {"spatial_dims": 3, "channels": [4, 8], "normalisation": "none"}}
 
 
 @pytest.fixture
@@ -148,3 +155,85 @@ def test_noise_follows_from_a_scan_and_not_from_its_name(tmp_path, subject, untr
         restore_scan(str(tmp_path / name), subject["t1"], untrained, "cpu", 1, files)
     restore_scan(subject["standard_dose"], subject["t1"], untrained, "cpu", 1, files)
     assert drawn[0] == drawn[1] != drawn[2]
+
+
+def shifted(tmp_path, subject):
+    """The low dose with 40 voxels more at the low end of x, which its MR does not know."""
+    image = read_volume(subject["low_dose"])
+    affine = image.affine.copy()
+    affine[:3, 3] -= 40 * affine[:3, 0]
+    padded = volume(np.pad(np.asarray(image.dataobj), ((40, 0), (0, 0), (0, 0))), affine)
+    write_volume(tmp_path / "pet.nii.gz", np.asarray(padded.dataobj), like=padded)
+    return str(tmp_path / "pet.nii.gz")
+
+
+def test_a_head_away_from_the_middle_is_restored_whole(tmp_path, subject, trained, files):
+    restore_scan(shifted(tmp_path, subject), subject["t1"], trained, "cpu", 1, files)
+    before, after = (np.asarray(read_volume(path).dataobj) for path in (tmp_path / "pet.nii.gz", files["image"]))
+    head = head_mask(before)
+    assert np.mean(before[head] == after[head]) < 0.01
+    sidecar = read_json(files["sidecar"])
+    assert sidecar["HeadInside"] > 0.99
+    assert sidecar["RestoredBox"][0][0] > 20
+
+
+def test_a_head_that_the_grid_does_not_hold_is_refused_with_the_share_outside(tmp_path, subject, describe, files):
+    preprocess = PREPROCESS | {"grid": {"shape": [32, 56, 40]}}
+    save_weights(tmp_path / "small.safetensors", build("m_unet", TRAIN).weights(), describe(preprocess=preprocess))
+    with pytest.raises(InputError, match=r"low_dose\.nii\.gz: \d+% of the head lies outside the working grid of .*small\.safetensors"):
+        restore_scan(subject["low_dose"], subject["t1"], str(tmp_path / "small.safetensors"), "cpu", 1, files)
+
+
+@pytest.mark.parametrize("kind", ["pet", "mr"])
+def test_a_header_that_does_not_say_where_is_refused_as_preflight_does(tmp_path, subject, trained, files, kind):
+    given = {"pet": subject["low_dose"], "mr": subject["t1"]}
+    given[kind] = save_as(tmp_path / f"{kind}.nii.gz", read_volume(given[kind]), codes=(0, 0))
+    with pytest.raises(InputError, match=rf"{kind}\.nii\.gz: qform_code and sform_code are 0"):
+        restore_scan(given["pet"], given["mr"], trained, "cpu", 1, files)
+
+
+def test_the_pet_as_its_mr_is_refused(tmp_path, subject, trained, files):
+    image = read_volume(subject["low_dose"])
+    with pytest.raises(InputError, match=r"mr\.nii\.gz: its voxels are those of"):
+        restore_scan(subject["low_dose"], save_as(tmp_path / "mr.nii.gz", image), trained, "cpu", 1, files)
+
+
+def test_a_hot_voxel_is_no_fault_of_the_mr(tmp_path, subject, trained, files):
+    image = read_volume(subject["low_dose"])
+    data = np.array(image.dataobj)
+    data[20, 21, 22] = 1e9
+    pet = save_as(tmp_path / "pet.nii.gz", volume(data, image.affine))
+    with pytest.raises(InputError, match=r"pet\.nii\.gz: voxel \[20, 21, 22\] has"):
+        restore_scan(pet, subject["t1"], trained, "cpu", 1, files)
+
+
+@pytest.fixture
+def telling(tmp_path, subject, describe):
+    """Weights that say what they were trained on: this subject."""
+    path = str(tmp_path / "telling.safetensors")
+    save_weights(path, build("m_unet", TRAIN).weights(), describe(people=[read_json(subject["prepared"])["measures"]]))
+    return path
+
+
+def test_a_scan_like_those_trained_on_is_restored_and_the_page_says_how_near(subject, telling, files):
+    restore_scan(subject["low_dose"], subject["t1"], telling, "cpu", 1, files)
+    sidecar, page = read_json(files["sidecar"]), Path(files["page"]).read_text(encoding="utf-8")
+    assert all(one["factor"] < 1.5 for one in sidecar["Likeness"].values())
+    assert sidecar["Likeness"]["noise"]["factor"] == 1
+    assert sidecar["Registration"]["MutualInformation"] > sidecar["Registration"]["MutualInformationTurned"]
+    assert "starting angles" in page
+    assert "noise in the head" in page
+    assert "class=beyond" not in page
+
+
+def test_a_scan_unlike_those_trained_on_is_refused_unless_told_to_go_on(tmp_path, subject, telling, files):
+    image = read_volume(subject["low_dose"])
+    data = np.asarray(image.dataobj)
+    noisy = np.random.default_rng(0).poisson(data / 3000).astype(np.float32) * 3000
+    pet = save_as(tmp_path / "pet.nii.gz", volume(noisy, image.affine))
+    with pytest.raises(InputError, match=r"pet\.nii\.gz: is unlike the scans that .*noise in the head.*allow_unlike=true"):
+        restore_scan(pet, subject["t1"], telling, "cpu", 1, files)
+    assert not Path(files["image"]).exists()
+    restore_scan(pet, subject["t1"], telling, "cpu", 1, files, allow_unlike=True)
+    assert read_json(files["sidecar"])["Likeness"]["noise"]["factor"] > 2
+    assert "class=beyond" in Path(files["page"]).read_text(encoding="utf-8")

@@ -45,7 +45,7 @@ def test_the_paper_scale_is_as_published():
     paper = read_yaml(ROOT / "config" / "paper.yaml")
     entries = load({"scale": "paper", "run": [run for run in paper["run"] if run in RUN], "override": paper.get("override", {})}, ROOT)
     training, predictor = entries["psf_sets"]["ga68_training"], entries["predictors"]["ddconv_ga68"]
-    assert training["media"][0] == {"kind": "random", "seed": 1, "count": 1000}
+    assert training["media"][0] == {"kind": "official", "seed": 1, "count": 1000}
     assert (training["gate"]["isotope"], training["gate"]["positrons"], training["voxel_mm"]) == ("Ga68", 1_000_000, 2.0)
     train = predictor["train"]
     assert (train["kernel_size"], train["loss"], train["batch_size"], train["optimiser"]["predictor"]["lr"]) == (11, "l1", 4, 1e-4)
@@ -98,7 +98,7 @@ def test_the_paper_scale_is_as_published():
                             "seed": None,
                             "mu": "mu.nii.gz",
                             "acquisition": "scan.h5",
-                            "scanner": "biograph_mmr_2mm",
+                            "scanner": "biograph_mmr",
                         }
                     }
                 }

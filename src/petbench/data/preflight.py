@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from petbench.data.bids import read_sidecar, unit
-from petbench.data.nifti import Image, read_volume, same_grid, voxel_mm
+from petbench.data.mix_ups import View, mix_ups, view_of
+from petbench.data.nifti import Image, read_acquired, same_grid, voxel_mm
 from petbench.errors import InputError
 from petbench.files import write_json
 
@@ -24,13 +25,14 @@ def check_images(subjects: Mapping[str, Sequence[str]], out: str, people: Mappin
         InputError: some cannot be read, are not three-dimensional, hold NaN, are the same everywhere, or do not say where their voxels
             lie in millimetres; a sidecar is no JSON object; two images have the same voxels, so that a subject would be tested
             and trained on, or a standard dose restored from itself; a subject's PET images are not on one grid, in one unit and of one
-            activity; or subjects differ in their units. Lists all problems.
+            activity; they look exchanged between people or doses, or mirrored; or subjects differ in their units. Lists all problems.
     """
     problems: list[str] = []
     people = people or {}
     seen: dict[bytes, tuple[str, str, str]] = {}
     grids: dict[str, list[Any]] = {label: [] for label in subjects}
     units: dict[str, tuple[str, str]] = {}
+    views: list[list[View]] = []
     for label, (mr, *pet) in subjects.items():
         images = {path: _checked(path, problems) for path in (mr, *pet)}
         standard = images[pet[0]] if pet else None
@@ -51,7 +53,9 @@ def check_images(subjects: Mapping[str, Sequence[str]], out: str, people: Mappin
         problems += _unlike_activity(pet, images, sidecars)
         if pet and "Units" in sidecars[pet[0]]:
             units[label] = pet[0], str(sidecars[pet[0]]["Units"])
-    problems += _unlike_units(units)
+        if (read := [(path, images[path]) for path in pet]) and all(image is not None for _, image in read):
+            views.append([view_of(path, label, image) for path, image in read if image is not None])
+    problems += _unlike_units(units) + mix_ups(views)
     if problems:
         raise InputError("\n".join(problems))
     write_json(out, grids)
@@ -59,17 +63,10 @@ def check_images(subjects: Mapping[str, Sequence[str]], out: str, people: Mappin
 
 def _checked(path: str, problems: list[str]) -> Image | None:
     try:
-        image = read_volume(path)
-        if np.ptp(np.asarray(image.dataobj)) == 0:
-            raise InputError(f"{path}: every voxel has the same value; supply the acquired image.")
-        if not (int(image.header["qform_code"]) or int(image.header["sform_code"])):
-            raise InputError(f"{path}: qform_code and sform_code are 0, so that left and right are unknown; convert it again from DICOM.")
-        if image.header.get_xyzt_units()[0] not in ("mm", "unknown"):
-            raise InputError(f"{path}: xyzt_units is {image.header.get_xyzt_units()[0]!r}; write its affine and units in millimetres.")
+        return read_acquired(path)
     except InputError as error:
         problems.append(str(error))
         return None
-    return image
 
 
 def _sidecar(path: str, problems: list[str]) -> dict[str, Any]:

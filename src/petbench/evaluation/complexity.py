@@ -48,7 +48,7 @@ def complexity(module: nn.Module, inputs: Sequence[Tensor | None], **more: Tenso
         for layer in module.modules():
             if isinstance(layer, (*CONVOLUTIONS, nn.Linear)):
                 stack.callback(layer.register_forward_hook(count).remove)
-        stack.enter_context(_undisturbed(module, [tensor for tensor in (*inputs, *more.values()) if tensor is not None]))
+        stack.enter_context(_undisturbed(module, [tensor for tensor in (*inputs, *more.values()) if isinstance(tensor, Tensor)]))
         stack.enter_context(torch.no_grad())
         stack.enter_context(reading)
         stack.enter_context(flops)

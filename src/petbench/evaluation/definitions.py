@@ -210,7 +210,7 @@ _METRICS = (
         "GMAC (modules)",
         "10^9 multiply-accumulates of convolution and linear modules, as thop counts: no attention products, no functional convolutions.",
         "lower",
-        ".2f",
+        ".3f",
         "GMAC",
     ),
     Metric(
@@ -218,14 +218,14 @@ _METRICS = (
         "GFLOP",
         "10^9 floating-point operations, two a multiply-accumulate, of all matrix products with attention.",
         "lower",
-        ".2f",
+        ".3f",
         "GFLOP",
     ),
-    Metric("train_seconds", "Training time", "Wall time to train one fold.", "lower", ",.0f", "s"),
+    Metric("train_seconds", "Training, wall", "Wall time to train one fold.", "lower", ",.0f", "s"),
     Metric("train_cpu_seconds", "Training, processor", "Processor time to train one fold, over all cores.", "lower", ",.0f", "s"),
     Metric("epoch_seconds", "Epoch", "Wall time to train on every window of a fold's training subjects once.", "lower", ",.0f", "s"),
     Metric("train_peak_mb", "Training memory", "Peak memory while training one fold.", "lower", ",.0f", "MB"),
-    Metric("restore_seconds", "Restoring time", "Wall time to restore one subject.", "lower", ",.1f", "s"),
+    Metric("restore_seconds", "Restoring, wall", "Wall time to restore one subject.", "lower", ",.1f", "s"),
     Metric("restore_cpu_seconds", "Restoring, processor", "Processor time to restore one subject, over all cores.", "lower", ",.1f", "s"),
     Metric("sampling_steps", "Sampling steps", "Evaluations of the network for one window or slice.", "none", ".0f"),
     Metric("restore_peak_mb", "Restoring memory", "Peak memory while restoring one subject.", "lower", ",.0f", "MB"),
@@ -257,6 +257,8 @@ STUDIES = ("diagnosis", "roc")
 """Kinds of experiments on that."""
 MR_ALONE, REAL_PET = "mr", "real_pet"
 """Their rows that are no method: MR alone, and MR with the subject's own PET."""
+OF_TRAINING = (*(name for name in COSTS if name.startswith("train_")), "epoch_seconds")
+"""Costs of a training, one a fold; the others are of restoring, one a subject, or of the network itself."""
 TIMED = tuple(name for name in COSTS if name.endswith(("_seconds", "_peak_mb")))
 """Costs that depend on the device."""
 

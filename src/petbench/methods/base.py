@@ -1,12 +1,15 @@
 """What every method is to the training engine and to whoever restores an image."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple, NotRequired, TypedDict, cast
+from typing import Any, NamedTuple, NotRequired, TypedDict, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from petbench.errors import InputError
+from petbench.physics.plane_scans import PlaneScans
+
+Input = TypeVar("Input", Tensor, PlaneScans)
 
 
 class Batch(TypedDict):
@@ -14,13 +17,14 @@ class Batch(TypedDict):
 
     PET is divided by a robust percentile of the subject's low dose, so it is about [0, 1] with values above 1; MR is about [0, 1]. Where
     PET is made of MR alone there is no low dose, and each image fills [0, 1]. `context` is what another method restored of the low dose,
-    scaled alike. What an entry's `train.supervision` names comes too:
+    scaled alike; `acquisition` holds the scans of slices, plane by plane. What an entry's `train.supervision` names comes too:
     `regions`, whole numbers (B, 1, *spatial), 0 outside; `diagnosis` (B,), 1 for the group that is looked for.
     """
 
     low_dose: NotRequired[Tensor]
     mr: NotRequired[Tensor]
     context: NotRequired[Tensor]
+    acquisition: NotRequired[PlaneScans]
     standard_dose: Tensor
     regions: NotRequired[Tensor]
     diagnosis: NotRequired[Tensor]
@@ -28,6 +32,8 @@ class Batch(TypedDict):
 
 MORE_INPUTS = ("context",)
 """What `restore/inputs` may name beside the low dose and MR."""
+ACQUISITION = "acquisition"
+"""The scan, which `restore/inputs` may name too: no image, but counts with their model (`PlaneScans`)."""
 
 
 class Progress(NamedTuple):
@@ -115,14 +121,14 @@ class Restorer(Trained):
         Args:
             low_dose: Scaled low-dose PET, or none.
             mr: Scaled MR, or none.
-            more: What else the entry's `restore/inputs` name, of `MORE_INPUTS`; each is (B, 1, *spatial).
+            more: What else the entry's `restore/inputs` name, of `MORE_INPUTS`; each is (B, 1, *spatial). Or the scans, `acquisition`.
         """
         raise NotImplementedError
 
 
-def more_inputs(batch: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Those of `MORE_INPUTS` that a batch holds."""
-    return {name: batch[name] for name in MORE_INPUTS if name in batch}
+def more_inputs(batch: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of `MORE_INPUTS` that a batch holds, and the acquisition."""
+    return {name: batch[name] for name in (*MORE_INPUTS, ACQUISITION) if name in batch}
 
 
 def batch_parts(batch: Batch, parts: int) -> list[Batch]:
@@ -131,8 +137,8 @@ def batch_parts(batch: Batch, parts: int) -> list[Batch]:
     return [cast(Batch, {kind: tensors[part] for kind, tensors in chunks.items()}) for part in range(parts)]
 
 
-def need(image: Tensor | None, name: str) -> Tensor:
-    """The image, where the method cannot do without it.
+def need(image: Input | None, name: str) -> Input:
+    """The image or scan, where the method cannot do without it.
 
     Raises:
         InputError: there is none.

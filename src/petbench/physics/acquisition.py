@@ -1,6 +1,7 @@
 """A measured or simulated scan on disk: what a reconstruction at any dose needs, as an HDF5 file (docs/acquisition.md)."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from numbers import Real
 from pathlib import Path
@@ -26,6 +27,7 @@ COMPRESSED = {"compression": "gzip", "compression_opts": 1, "shuffle": True}  # 
 BINNED = {"prompts": np.uint32, "background": np.float32}
 LISTED = {"radial": np.uint16, "view": np.uint16, "plane": np.uint32, "tof": np.uint16, "time_ms": np.uint32, "background": np.float32}
 TYPES = {"factors": np.float32, **BINNED, **{f"events/{name}": kind for name, kind in LISTED.items()}}
+LINES = "lines"
 ATTRIBUTES = {"scanner": str, "geometry": str, "tof": bool, "isotope": str, "counts": int, "scale": float, "metadata": str}
 EXPECTED = {"trues", "scatter", "randoms"}
 
@@ -74,7 +76,7 @@ def write_acquisition(path: str | Path, acquisition: Acquisition, scanner: Scann
         raise InputError(f"{path}: metadata is not what JSON can hold ({error}); use finite numbers, text, lists and tables.") from None
     with atomic(path) as temporary, h5py.File(temporary, "w", libver=LIBRARY) as file:
         texts = {"format": FORMAT, "scanner": scanner.name, "geometry": acquisition.geometry, "isotope": acquisition.isotope}
-        for name, text in (texts | {"metadata": metadata}).items():
+        for name, text in (texts | {LINES: json.dumps(scanner.lines), "metadata": metadata}).items():
             encoded = text.encode()  # of fixed length, as the checksums leave out texts of any length
             file.attrs.create(name, encoded, dtype=h5py.string_dtype("utf-8", max(1, len(encoded))))
         numbers = {"version": VERSION, "tof": acquisition.tof, "counts": acquisition.data.counts, "scale": acquisition.scale}
@@ -113,7 +115,9 @@ def _read(file: Any, path: str, scanner: Scanner) -> Acquisition:
     if file.attrs.get("version") != VERSION:
         raise InputError(f"{path}: has version {file.attrs.get('version')} of the format, not {VERSION}; simulate it again.")
     attributes = {name: _attribute(file, name, kind, path) for name, kind in ATTRIBUTES.items()}
-    if attributes["scanner"] != scanner.name:
+    if LINES in file.attrs:
+        check_lines(json.loads(_attribute(file, LINES, str, path)), attributes["scanner"], scanner, path)
+    elif attributes["scanner"] != scanner.name:
         raise InputError(f"{path}: comes from {attributes['scanner']}, not from {scanner.name}; read it with its own scanner entry.")
     data: Sinogram | Events
     if "events" in file:
@@ -133,6 +137,21 @@ def _read(file: Any, path: str, scanner: Scanner) -> Acquisition:
         _attribute(file, "seconds", float, path) if "seconds" in file.attrs else None,
         json.loads(attributes["metadata"]),
     )
+
+
+def check_lines(lines: Mapping[str, Any], name: str, scanner: Scanner, path: str) -> None:
+    """Check that a file's lines run as a scanner's do; names and image grids may differ.
+
+    Raises:
+        InputError: they do not.
+    """
+    for key, own in scanner.lines.items():
+        found = lines.get(key)
+        same = np.isclose(found, own, rtol=1e-6) if isinstance(own, float) and isinstance(found, float) else found == own
+        if not same:
+            raise InputError(
+                f"{path}: comes from {name}, whose {key} is {found}, and {scanner.name} has {own}; read it with its own scanner entry."
+            )
 
 
 def _text(value: Any) -> Any:

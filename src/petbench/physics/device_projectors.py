@@ -21,6 +21,23 @@ from petbench.physics.planes import Segment, planes_of
 from petbench.physics.scanner import Scanner, radial_positions, view_angles
 
 
+class ShapesOnly:
+    """A projector on the device `meta`, which knows shapes and holds nothing."""
+
+    def __init__(self, image_shape: tuple[int, ...], sinogram_shape: tuple[int, ...]) -> None:
+        self._image_shape, self._sinogram_shape = image_shape, sinogram_shape
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """A sinogram."""
+        _check(image, self._image_shape)
+        return image.new_empty(self._sinogram_shape)
+
+    def adjoint(self, sinogram: Tensor) -> Tensor:
+        """An image."""
+        _check(sinogram, self._sinogram_shape)
+        return sinogram.new_empty(self._image_shape)
+
+
 class DeviceDirectProjector:
     """The direct planes: one sparse matrix of lines by pixels for all planes, and its transpose, times rows of axial values."""
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from math import erf, sqrt
 from typing import Self
 
 import torch
@@ -10,6 +11,9 @@ from torch import Tensor
 from petbench.physics.scanner import MM_PER_CM, TOF_SIGMAS, Scanner, field_of_view
 
 ELEMENTS = 1 << 26  # of the largest temporary array; lines are worked on in pieces that need no more
+
+# Share of a Gaussian within the sigmas at which it is cut.
+WITHIN = erf(TOF_SIGMAS / sqrt(2))
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,8 +109,6 @@ class Timing:
         return cls(torch.from_numpy(scanner.tof.edges_mm / edge_mm).to(device), scanner.tof.bins, scanner.tof.sigma_mm / edge_mm)
 
     def share(self, distance: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
-        """Part of the Gaussian round a distance from the line's middle that falls between two edges, zero if all beyond 3 sigma."""
-        lower, upper = lower - distance, upper - distance
-        share = torch.special.ndtr(upper / self.sigma) - torch.special.ndtr(lower / self.sigma)
-        reach = TOF_SIGMAS * self.sigma
-        return torch.where((upper >= -reach) & (lower <= reach), share, 0.0).float()
+        """Part of the Gaussian round a distance from the line's middle, cut at three sigma, that falls between two edges."""
+        below, above = (((edge - distance) / self.sigma).clamp(-TOF_SIGMAS, TOF_SIGMAS) for edge in (lower, upper))
+        return ((torch.special.ndtr(above) - torch.special.ndtr(below)) / WITHIN).float()

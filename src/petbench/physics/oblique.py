@@ -26,8 +26,8 @@ class ObliqueProjector(SinogramProjector):
     """Joseph projector P in three dimensions, with or without TOF.
 
     At every sample along the transaxial axis that a line follows most, the image is interpolated linearly across it and along z. A TOF
-    bin weighs the samples by the Gaussian of the timing resolution about their place on the line, integrated over the bin, and
-    leaves out what lies more than three sigma beyond its edges. TOF bins rise towards line end 2.
+    bin weighs the samples by the Gaussian of the timing resolution about their place on the line, cut at three sigma and divided by what
+    is left, integrated over the bin: the bins' weights of a sample have the sum one. TOF bins rise towards line end 2.
 
     Attributes:
         scanner: The geometry.
@@ -137,7 +137,8 @@ def tof_timing(scanner: Scanner, tof: bool) -> "Timing":
     bin_mm, sigma_mm = timing.bin_mm, timing.sigma_mm
     reach_mm, step_mm = bin_mm / 2 + TOF_SIGMAS * sigma_mm, sigma_mm / TABLE_PER_SIGMA
     distance_mm = np.arange(int(2 * reach_mm / step_mm) + 3) * step_mm - reach_mm
-    share = (ndtr((distance_mm + bin_mm / 2) / sigma_mm) - ndtr((distance_mm - bin_mm / 2) / sigma_mm)).astype(np.float32)
+    upper, lower = (ndtr(np.clip((distance_mm + side * bin_mm / 2) / sigma_mm, -TOF_SIGMAS, TOF_SIGMAS)) for side in (1, -1))
+    share = ((upper - lower) / (ndtr(TOF_SIGMAS) - ndtr(-TOF_SIGMAS))).astype(np.float32)
     first_mm = float(timing.edges_mm[:2].mean())
     return Timing(timing.bins, first_mm / voxel_mm, bin_mm / voxel_mm, reach_mm / voxel_mm, voxel_mm / step_mm, share)
 

@@ -85,8 +85,10 @@ class DirectProjector(SinogramProjector):
 
     def on_device(self, device: Any, /) -> Any:
         """See `LinearOperator`."""
-        from petbench.physics.device_projectors import DeviceDirectProjector
+        from petbench.physics.device_projectors import DeviceDirectProjector, ShapesOnly
 
+        if device.type == "meta":
+            return ShapesOnly(self.scanner.image_shape, self.sinogram_shape)
         return DeviceDirectProjector(self.scanner, self.views, device)
 
     def _forward(self, image: NDArray[np.floating], /) -> Array:

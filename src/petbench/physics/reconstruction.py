@@ -17,6 +17,8 @@ from petbench.physics.scanner import Scanner, field_of_view
 Array = NDArray[np.float32]
 Callback = Callable[[int, Any, float], None]
 
+LEAST_TRUES = 0.01  # of the prompts, that are taken for trues where a reconstruction starts
+
 
 def mlem(
     model: ForwardModel,
@@ -153,19 +155,35 @@ def _expectation_maximisation(
     for iteration in _counted(iterations, progress):
         for index in subset_order(len(parts)):
             part = parts[index]
-            update = part.model.adjoint(_quotient(part.counts, part.model.expected(image), otherwise=0.0))
-            # What a subset does not see stays as it is; what none sees is zero from the start.
-            image = image * _quotient(update, part.sensitivity, otherwise=part.share)
-            image /= part.share
+            image = em_step(part.model, part.counts, part.sensitivity, image, part.share)
         if callback is not None and (at is None or iteration in at):
             callback(iteration, image, _log_likelihood(parts, image))
     return image
 
 
+def em_step(model: ForwardModel, counts: Any, sensitivity: Any, image: Any, share: float = 1.0) -> Any:
+    """One step of expectation maximisation: x / s * A^T (y / (A x + b)), differentiable in x where that is a tensor.
+
+    What the model does not see stays as it is; let it be zero where nothing ever sees it.
+
+    Args:
+        model: The forward model of some views or events.
+        counts: What they counted.
+        sensitivity: Expected counts of each voxel, over `share`.
+        image: The estimate x.
+        share: What the sensitivity is multiplied by.
+    """
+    update = model.adjoint(_quotient(counts, model.expected(image), otherwise=0.0))
+    image = image * _quotient(update, sensitivity, otherwise=share)
+    image /= share
+    return image
+
+
 def _quotient(numerator: Any, denominator: Any, otherwise: float) -> Any:
-    """Element-wise quotient, another value where the denominator is not positive."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return array_namespace(numerator).where(denominator > 0, numerator / denominator, otherwise)
+    """Element-wise quotient, another value where the denominator is not positive; its gradient is finite there, too."""
+    xp = array_namespace(numerator)
+    positive = denominator > 0
+    return xp.where(positive, numerator / xp.where(positive, denominator, 1.0), otherwise)
 
 
 def _log_likelihood(parts: list[_Part], image: Any) -> float:
@@ -190,7 +208,7 @@ def _start(model: ForwardModel, initial: Any, parts: list[_Part], background: fl
         return model.array(initial) * seen
     prompts = sum(_sum(part.counts) for part in parts)
     # Very few counts can fall below their background; a start of zero would stay zero, so some are always taken for trues.
-    trues = max(prompts - background, 0.01 * prompts)
+    trues = max(prompts - background, LEAST_TRUES * prompts)
     total = sum(part.share * _sum(part.sensitivity) for part in parts)
     return model.array(seen) * (trues / total if total > 0 else 0.0)
 

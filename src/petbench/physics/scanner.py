@@ -1,6 +1,6 @@
 """A cylindrical PET scanner: where its lines of response run and the image grid it reconstructs on."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ LIGHT_MM_PER_PS = 0.299792458
 
 MM_PER_CM = 10.0
 TOF_SIGMAS = 3.0
-"""Where the Gaussian of the timing resolution is cut off."""
+"""Where the Gaussian of the timing resolution is cut off; what is left is divided by its sum."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,11 @@ class Scanner:
         )
         _check(scanner)
         return scanner
+
+    @property
+    def lines(self) -> dict[str, Any]:
+        """All that says where its lines run and how they are timed, as JSON can hold it; neither its name nor its image grid does."""
+        return {key: value for key, value in asdict(self).items() if key not in ("name", "image_shape", "voxel_mm", "fov_mm")}
 
     @property
     def sinogram_shape(self) -> tuple[int, int, int]:

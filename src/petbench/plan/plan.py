@@ -20,6 +20,7 @@ from petbench.plan.scans import Scans
 from petbench.plan.subjects import Subjects
 from petbench.plan.targets import Targets
 from petbench.plan.trainings import Trainings
+from petbench.plan.trial import Trial
 from petbench.plan.verification import Verification
 from petbench.workflow.code import code_hash
 
@@ -59,6 +60,7 @@ class Plan:
         self.report = Report(*known, evaluation, reliance, ranges, printed, note)
         self.page = Page(self.report, diagnosis)
         self.verification = Verification(scale, evaluation, diagnosis, ranges, self.records, self.report)
+        self.trial = Trial(given, basedir)
         self.scans = Scans(paths, given, basedir / "config" / "schemas" / "methods")
 
     def check(self) -> None:

@@ -26,6 +26,10 @@ class PositronRange:
         """Names of the figures of an experiment."""
         return list(FIGURES[self.scale.ranges[experiment]["kind"]])
 
+    def trained(self, imported: bool = False) -> list[str]:
+        """Predictors with a training of their own, or those whose weights are taken from a file."""
+        return [name for name, entry in self.scale.predictors.items() if ("weights" in entry) == imported]
+
     def predictors(self, experiment: str) -> list[str]:
         """Predictors of an experiment."""
         entry = self.scale.ranges[experiment]
@@ -139,6 +143,36 @@ class PositronRange:
         entry = self.scale.psf_sets[wildcards.psf_set]
         return {key: value for key, value in entry.items() if key in MEDIA_KEYS}
 
+    def _calibration(self, gate: Entry) -> dict[str, str]:
+        """The constants of a block that asks for some."""
+        return {"calibration": self.paths.calibration.format(calibration=gate["calibration"])} if "calibration" in gate else {}
+
+    def to_transport(self, wildcards: Wildcards) -> dict[str, str]:
+        """The media of a PSF set, and the constants of its engine."""
+        media = self.paths.media.format(psf_set=wildcards.psf_set)
+        return {"media": media, **self._calibration(self.scale.psf_sets[wildcards.psf_set]["gate"])}
+
+    def to_annihilate(self, wildcards: Wildcards) -> dict[str, str]:
+        """The volumes of a torso, and the constants of its engine."""
+        return {**self.volumes(wildcards.torso), **self._calibration(self.scale.torsos[wildcards.torso]["gate"])}
+
+    def gpus(self, wildcards: Wildcards) -> int:
+        """GPUs of a job that transports positrons: Geant4 uses none."""
+        return int(self._fast(wildcards))
+
+    def threads(self, wildcards: Wildcards) -> int:
+        """Its threads: Geant4 runs on one."""
+        return 8 if self._fast(wildcards) else 1
+
+    def minutes(self, wildcards: Wildcards) -> int:
+        """Its minutes."""
+        return 60 if self._fast(wildcards) else 240
+
+    def _fast(self, wildcards: Wildcards) -> bool:
+        torso = getattr(wildcards, "torso", None)
+        entry = self.scale.torsos[torso] if torso else self.scale.psf_sets[wildcards.psf_set]
+        return bool(entry["gate"].get("engine", "gate") == "fast")
+
     def psf_chunks(self, wildcards: Wildcards) -> list[str]:
         """The chunks of a PSF set, in order."""
         count = self.scale.psf_sets[wildcards.psf_set]["chunks"]
@@ -147,6 +181,11 @@ class PositronRange:
     def psf_sets(self, wildcards: Wildcards) -> list[str]:
         """The PSF sets that a predictor is trained on."""
         return [self.paths.psf.format(psf_set=name) for name in self.scale.predictors[wildcards.predictor]["psf_sets"]]
+
+    def published_weights(self, wildcards: Wildcards) -> str:
+        """The file that a predictor's weights are taken from."""
+        path: str = self.scale.predictors[wildcards.predictor]["weights"]["file"]
+        return path
 
     def supplied(self, wildcards: Wildcards) -> list[str]:
         """The volumes of a torso that a lab supplies."""
@@ -195,13 +234,14 @@ class PositronRange:
 
     def kernel_options(self, wildcards: Wildcards) -> dict[str, Any]:
         """How kernels are compared, and which media share one."""
-        shared = {key: value for key, value in self._shared(wildcards.predictor).items() if key == "heterogeneous_above"}
-        return self._given(wildcards.experiment, "epsilon") | shared
+        return self._given(wildcards.experiment, "epsilon") | {"settings": self._shared(wildcards.predictor)}
 
     def kernels_compared(self, wildcards: Wildcards) -> dict[str, Any]:
-        """Two runs of GATE, and what a predictor's kernels are made from."""
-        runs = [self.paths.psf.format(psf_set=name) for name in self.scale.ranges[wildcards.experiment]["runs"]]
-        return {"runs": runs, **self.kernels(wildcards.predictor)}
+        """Two runs of GATE, what a predictor's kernels are made from, and the fast engine's kernels of the same media, where there are."""
+        entry = self.scale.ranges[wildcards.experiment]
+        runs = [self.paths.psf.format(psf_set=name) for name in entry["runs"]]
+        fast = {"fast": self.paths.psf.format(psf_set=entry["fast"])} if "fast" in entry else {}
+        return {"runs": runs, **fast, **self.kernels(wildcards.predictor)}
 
     def torsos_compared(self, wildcards: Wildcards) -> dict[str, Any]:
         """Two runs of a torso, and what blurs it: the experiment's first predictor."""

@@ -117,6 +117,9 @@ class Records(AfterTraining):
             "simulate_from_image": [dataset for dataset in low_doses - phantoms if self.images.simulated(dataset)],
             "register": datasets,
             "prepare": datasets - synthetic,
+            "prepare_acquisition": [
+                training for training in self.trainings_behind(experiment) if self.trainings.takes_acquisition(training.method)
+            ],
             "normalise_mr": synthetic,
             "normalise_pet": synthetic,
             "prepare_maps": synthetic,
@@ -128,12 +131,16 @@ class Records(AfterTraining):
         """The resolved entries that an experiment on positron range depends on."""
         scale, entry = self.scale, self.scale.ranges[experiment]
         predictors = {name: scale.predictors[name] for name in self.positron_range.predictors(experiment)}
-        sets = {name for predictor in predictors.values() for name in [*predictor["psf_sets"], predictor["kernels"]]}
+        sets = {name for predictor in predictors.values() for name in [*predictor.get("psf_sets", []), predictor["kernels"]]}
+        sets |= {*entry.get("runs", []), *([entry["fast"]] if "fast" in entry else [])}
         torso = self.positron_range.scanned(experiment).get("torso")
+        simulated = [*(scale.psf_sets[name] for name in sets), *([scale.torsos[torso]] if torso else [])]
+        calibrations = {block["gate"]["calibration"] for block in simulated if "calibration" in block["gate"]}
         return {
             "experiment": entry,
             "predictors": predictors,
-            "psf_sets": {name: scale.psf_sets[name] for name in sorted(sets | set(entry.get("runs", [])))},
+            "psf_sets": {name: scale.psf_sets[name] for name in sorted(sets)},
+            "calibrations": {name: scale.calibrations[name] for name in sorted(calibrations)},
             "torsos": {torso: scale.torsos[torso]} if torso else {},
             "scanner": self.positron_range.scanner(experiment),
         }

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from petbench.evaluation.definitions import STUDIES
+from petbench.workflow.experiment_entries import is_left_out
 from petbench.workflow.names import NO_DOSE, STANDARD, UNRESTORED
 from petbench.workflow.range_entries import RANGE_KINDS
 
@@ -42,6 +43,7 @@ class Scale:
         self.psf_sets: Mapping[str, Entry] = entries["psf_sets"]
         self.predictors: Mapping[str, Entry] = entries["predictors"]
         self.torsos: Mapping[str, Entry] = entries["torsos"]
+        self.calibrations: Mapping[str, Entry] = entries["calibrations"]
         self.ranges, self.experiments = _parted(entries["experiments"], lambda entry: entry["kind"] in RANGE_KINDS)
         phantoms, labs = _parted(self.datasets, lambda entry: entry["source"] in ("phantom", "brainweb"))
         self.phantoms, self.labs = list(phantoms), list(labs)
@@ -82,8 +84,10 @@ class Scale:
         return [(column["dataset"], column["dose"]) for column in self.experiments[experiment]["columns"]]
 
     def cells(self, experiment: str) -> list[tuple[str, str, str]]:
-        """Data set, dose and row of each cell of an experiment's table, columns first."""
-        return [(*column, row) for column in self.columns(experiment) for row in self.experiments[experiment]["rows"]]
+        """Data set, dose and row of each cell of an experiment's table that is worked out, columns first."""
+        entry = self.experiments[experiment]
+        cells = [(*column, row) for column in self.columns(experiment) for row in entry["rows"]]
+        return [cell for cell in cells if not is_left_out(entry, *cell)]
 
     def restorations(self, experiment: str) -> list[tuple[str, str, str]]:
         """Those cells whose rows are methods."""

@@ -9,8 +9,8 @@ from petbench.plan.lineage import Training, check_told, check_unseen, context_of
 from petbench.plan.paths import Paths
 from petbench.plan.scale import Entry, Scale, Wildcards
 from petbench.plan.subjects import Subjects
-from petbench.workflow.experiment_entries import methods_of
-from petbench.workflow.names import UNRESTORED
+from petbench.workflow.experiment_entries import is_left_out, methods_of
+from petbench.workflow.names import ACQUISITION, UNRESTORED
 from petbench.workflow.runtime import restoring_minutes
 
 
@@ -33,6 +33,8 @@ class Trainings:
             for column in experiment["columns"]:
                 for method in set(methods_of(experiment)).difference(UNRESTORED):
                     place = (column["dataset"], column["dose"], method)
+                    if is_left_out(experiment, *place):
+                        continue
                     check_unseen(self.scale.entries, method, *place[:2])
                     for training in self.with_starts(self.behind(*place)):
                         check_told(self.scale.entries, training)
@@ -115,6 +117,22 @@ class Trainings:
         """
         return [self.context(maker, sample.subject) for sample, maker in contexts(self.scale.entries, self.own(wildcards)).items()]
 
+    def acquisitions(self, wildcards: Wildcards) -> list[str]:
+        """The scan of each training subject, plane by plane; none where the method takes none."""
+        training = self.own(wildcards)
+        if not self.takes_acquisition(training.method):
+            return []
+        domain, samples = self.domain(training), training_samples(self.scale.entries, training)
+        return [self.acquisition(sample.dataset, sample.dose, domain, sample.subject) for sample in samples]
+
+    def takes_acquisition(self, method: str) -> bool:
+        """Whether a method reconstructs a scan."""
+        return ACQUISITION in self.scale.methods[method]["restore"].get("inputs", [])
+
+    def acquisition(self, dataset: str, dose: str, domain: str, subject: str) -> str:
+        """Path of what is said of a subject's scan beside its planes."""
+        return self.paths.plane_scans_parameters.format(dataset=dataset, dose=dose, domain=domain, subject=subject)
+
     def inputs(self, wildcards: Wildcards) -> list[str]:
         """What the method of a job's training is given."""
         return list(self.scale.methods[self.own(wildcards).method]["restore"]["inputs"])
@@ -181,6 +199,8 @@ class Trainings:
             "prepared": self.images.prepared(wanted.dataset, wanted.dose, self.domain(training), subject),
             "weights": self.weights(training),
         }
+        if self.takes_acquisition(wanted.method):
+            given["acquisition"] = self.acquisition(wanted.dataset, wanted.dose, self.domain(training), subject)
         if context is None:
             return given
         sidecar = self.paths.context_sidecar.format(**vars(context), subject=subject)

@@ -1,8 +1,7 @@
-"""Where the positrons of a torso annihilate, by GATE: simulated in chunks, joined, and turned into an image in Bq/ml."""
+"""Where the positrons of a torso annihilate, by Monte Carlo: simulated in chunks, joined, and turned into an image in Bq/ml."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +55,13 @@ class AnnihilationImage:
 
 
 def simulate_annihilations(
-    torso: Mapping[str, str | Path], simulation: Mapping[str, Any], seed: int, out: str | Path, chunk: int = 0, chunks: int = 1
+    torso: Mapping[str, str | Path],
+    simulation: Mapping[str, Any],
+    seed: int,
+    out: str | Path,
+    chunk: int = 0,
+    chunks: int = 1,
+    device: str = "cpu",
 ) -> None:
     """Simulate one chunk of a torso's positrons and write the annihilation image (`.h5`).
 
@@ -69,6 +74,7 @@ def simulate_annihilations(
         out: The file.
         chunk: Which part of the positrons, from 0.
         chunks: Into how many they are divided.
+        device: As in `run_condensed`.
 
     Raises:
         InputError: a key, the torso or the number of chunks is not usable.
@@ -79,10 +85,14 @@ def simulate_annihilations(
         raise InputError(f"gate/chunks: there is no part {chunk} of {chunks} of {whole.positrons} positrons; give fewer chunks.")
     own = whole.positrons * (chunk + 1) // chunks - whole.positrons * chunk // chunks
     with scratch(out) as folder:
-        write_annihilations(out, annihilations_of(subject, replace(whole, positrons=own), seed, f"chunk {chunk} of {chunks}", folder))
+        write_annihilations(
+            out, annihilations_of(subject, replace(whole, positrons=own), seed, f"chunk {chunk} of {chunks}", folder, device)
+        )
 
 
-def annihilations_of(torso: Torso, simulation: Simulation, seed: int, part: str, folder: str | Path) -> AnnihilationImage:
+def annihilations_of(
+    torso: Torso, simulation: Simulation, seed: int, part: str, folder: str | Path, device: str = "cpu"
+) -> AnnihilationImage:
     """Simulate the positrons of a torso.
 
     Args:
@@ -91,9 +101,10 @@ def annihilations_of(torso: Torso, simulation: Simulation, seed: int, part: str,
         seed: With `part` it decides every random number.
         part: Name of this part of a simulation.
         folder: For temporary files.
+        device: As in `run_condensed`.
     """
     own_seed = run_seed(seed, part)
-    counts, outside = simulate_activity(torso.labels, MATERIALS, torso.voxel_mm, torso.activity, simulation, own_seed, folder)
+    counts, outside = simulate_activity(torso.labels, MATERIALS, torso.voxel_mm, torso.activity, simulation, own_seed, folder, device)
     return AnnihilationImage(
         counts=counts,
         outside=outside,
@@ -103,7 +114,7 @@ def annihilations_of(torso: Torso, simulation: Simulation, seed: int, part: str,
         voxel_mm=torso.voxel_mm,
         data=simulation.physics.data,
         physics=simulation.physics.summary,
-        versions=f"opengate {version('opengate')}, Geant4 of opengate-core {version('opengate-core')}",
+        versions=simulation.physics.versions,
         parts=(f"seed {seed}, {part}",),
     )
 

@@ -17,6 +17,7 @@ from petbench.positron_range.media import (
     RandomMedia,
     geometric_phantom,
     homogeneous_medium,
+    official_medium,
     random_medium,
 )
 
@@ -27,7 +28,8 @@ def make_media(entry: Mapping[str, Any]) -> Media:
     Args:
         entry: `materials` (names; lung, water, rib_bone if left out), `size` (31) and `voxel_mm` (2.0) of the grid, and `media`, a list of
             groups: `{kind: random, seed, count}` with any key of `RandomMedia` and `first` (0), the index of its first medium;
-            `{kind: homogeneous}`, one of each material; `{kind: geometric}` with `phantoms` (all) and `first_index`.
+            `{kind: official, seed, count}` with `first`, random media as the authors' code draws them; `{kind: homogeneous}`, one of each
+            material; `{kind: geometric}` with `phantoms` (all) and `first_index`.
 
     Raises:
         InputError: an unknown material, kind or key, an even or empty grid, no media, or two of one name.
@@ -48,15 +50,19 @@ def make_media(entry: Mapping[str, Any]) -> Media:
 def _group(group: Mapping[str, Any], materials: Sequence[str], size: int, voxel_mm: float) -> Iterator[tuple[str, Labels]]:
     rest = dict(group)
     kind = rest.pop("kind", None)
-    if kind == "random":
+    if kind in ("random", "official"):
         if not {"seed", "count"} <= set(rest):
-            raise InputError("media: a random group needs its seed and count; add them.")
+            raise InputError(f"media: a group of {kind} media needs its seed and count; add them.")
         seed, count, first = int(rest.pop("seed")), int(rest.pop("count")), int(rest.pop("first", 0))
-        how = RandomMedia.from_entry(rest)
         if len(materials) < 2:
             raise InputError("media/materials: random media need at least two materials.")
-        for index in range(first, first + count):
-            yield f"random-{seed}-{index:05d}", random_medium(seed, index, size, len(materials), how)
+        numbers = range(first, first + count)
+        if kind == "official":
+            _refuse(rest)
+            yield from ((f"official-{seed}-{index:05d}", official_medium(seed, index, size, len(materials))) for index in numbers)
+            return
+        how = RandomMedia.from_entry(rest)
+        yield from ((f"random-{seed}-{index:05d}", random_medium(seed, index, size, len(materials), how)) for index in numbers)
     elif kind == "homogeneous":
         _refuse(rest)
         yield from ((name, homogeneous_medium(label, size)) for label, name in enumerate(materials))
@@ -68,7 +74,7 @@ def _group(group: Mapping[str, Any], materials: Sequence[str], size: int, voxel_
             raise InputError("media/geometric: experiment 1's phantoms are 31 voxels of 2 mm of lung, water and rib_bone; change the grid.")
         yield from ((f"geometric-{name}", geometric_phantom(name, labels, first_index)) for name in phantoms)
     else:
-        raise InputError(f"media/kind: {kind!r} is unknown; choose random, homogeneous or geometric.")
+        raise InputError(f"media/kind: {kind!r} is unknown; choose random, official, homogeneous or geometric.")
 
 
 def _refuse(rest: Mapping[str, Any]) -> None:

@@ -4,17 +4,18 @@ The forward operator scatters from the source voxel's kernel and the transpose g
 included. Voxels whose positrons stay in one material share its kernel, applied by convolution (equations 16 and 19; in 19 read z for x).
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from petbench.errors import InputError
 from petbench.physics.linear import LinearOperator
 from petbench.positron_range.convolution import Convolution, unrounded
-from petbench.positron_range.homogeneity import NO_MATERIAL, WATER, homogeneous_labels, medium_of, shares
+from petbench.positron_range.homogeneity import NO_MATERIAL, WATER, even_windows, homogeneous_labels, medium_of, shares
 from petbench.positron_range.kernel_files import identity_of, read_kernels, write_kernels
 from petbench.positron_range.material_kernels import MaterialKernels
 from petbench.positron_range.stored_kernels import (
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 Array = NDArray[np.float32]
 Indices = NDArray[np.int64]
 
+CHOICES = {"edges": ("water", "replicate"), "homogeneous_by": ("annihilations", "window"), "shared": ("simulated", "predicted")}
 # One point of the two transforms of a convolution takes about as long as this many additions of a stored kernel.
 ADDITIONS_PER_POINT = 25
 # Kernels predicted at a time: on a CPU their features should stay in the cache, a GPU wants work.
@@ -49,7 +51,14 @@ class DDConvSettings:
 
     Attributes:
         materials: `nearest`, voxels are what material is nearest; `continuous`, the attenuation as it is.
-        heterogeneous_above: Share of a positron's annihilations in other materials from which a voxel has a kernel of its own.
+        nearest: Nearest in `ratio`, or in `difference` as in the authors' code.
+        air: The material that air counts as, `water`, or `lung` as in the authors' code.
+        edges: What lies beyond the image: `water`, in which positrons are lost; or, as in the authors' code, `replicate`, the outermost
+            voxels once more, which keep what would annihilate beyond them.
+        homogeneous_by: Where a medium is homogeneous: by the share of `annihilations` in other materials, or of the voxels of its `window`
+            as in the authors' code.
+        heterogeneous_above: Share of those from which a voxel has a kernel of its own.
+        shared: Kernels of homogeneous media: `simulated` by Monte Carlo (the paper), or `predicted` as in the authors' code.
         crop: Share of a kernel that may be cut off to make it smaller; the rest is scaled up by it.
         storage: `uint16` or `float32`.
         memory_mb: What stored kernels may take; the kernels beyond it are predicted anew at every application.
@@ -57,11 +66,21 @@ class DDConvSettings:
     """
 
     materials: str = "nearest"
+    nearest: str = "ratio"
+    air: str = WATER
+    edges: str = "water"
+    homogeneous_by: str = "annihilations"
     heterogeneous_above: float = 1e-3
+    shared: str = "simulated"
     crop: float = 1e-4
     storage: str = "uint16"
     memory_mb: float = 8000.0
     batch: int | None = None
+
+    def __post_init__(self) -> None:
+        for key, choice in CHOICES.items():
+            if getattr(self, key) not in choice:
+                raise InputError(f"{key}: {getattr(self, key)!r} is unknown; choose one of {', '.join(choice)}.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +124,7 @@ class DDConv(LinearOperator):
         blocks: Stored kernels of the other voxels.
         unstored: Voxels for whose kernels there was no memory, None for none.
         threads: Threads to run on, None for numba's own number.
+        keeps: Whether what a stored kernel puts beyond the image stays in its outermost voxels; else it is lost.
     """
 
     image_shape: tuple[int, ...]
@@ -113,6 +133,7 @@ class DDConv(LinearOperator):
     blocks: tuple[Block, ...]
     unstored: Unstored | None
     threads: int | None
+    keeps: bool = False
 
     @property
     def memory_mb(self) -> float:
@@ -133,18 +154,18 @@ class DDConv(LinearOperator):
 
         shared = [(part.box, part.mask, part.convolution) for part in self.shared]
         anew = None if self.unstored is None else self.unstored.blocks
-        return DeviceDDConv(self.image_shape, self.margin, self.blocks, anew, shared, device)
+        return DeviceDDConv(self.image_shape, self.margin, self.blocks, anew, shared, device, self.keeps)
 
     def _forward(self, image: NDArray[np.floating], /) -> Array:
         image = self._checked(image)
-        out = scatter_blocks(image, self.all_blocks(), self.margin, self.threads)
+        out = scatter_blocks(image, self.all_blocks(), self.margin, self.threads, self.keeps)
         for part in self.shared:
             out[part.box] += part.convolution.forward(np.where(part.mask, image[part.box], np.float32(0)))
         return unrounded(out, image)
 
     def _transpose(self, image: NDArray[np.floating], /) -> Array:
         image = self._checked(image)
-        out = gather_blocks(image, self.all_blocks(), self.margin, self.threads)
+        out = gather_blocks(image, self.all_blocks(), self.margin, self.threads, self.keeps)
         for part in self.shared:
             np.copyto(out[part.box], part.convolution.transpose(image[part.box]), where=part.mask)
         return unrounded(out, image)
@@ -185,30 +206,36 @@ def ddconv(
     settings = settings or DDConvSettings()
     check_storage(settings.storage)
     description = predictor.description
-    medium, labels = medium_of(np.asarray(mu, dtype=np.float32), description.materials, settings.materials)
-    kernels = shared_kernels(predictor, homogeneous)
-    outside = list(description.materials).index(WATER)
-    map_ = homogeneous_labels(labels, kernels, outside, settings.heterogeneous_above, threads)
+    given = np.asarray(mu, dtype=np.float32)
+    medium, labels = medium_of(given, description.materials, settings.materials, settings.nearest, settings.air)
+    kernels = shared_kernels(predictor, homogeneous if settings.shared == "simulated" else None)
+    map_ = homogeneous_map(labels, kernels, list(description.materials), settings, threads)
     print("DDConv: voxels by kernel: " + ", ".join(f"{name} {count}" for name, count in shares(map_, description.materials).items()))
 
+    keeps, margin = settings.edges == "replicate", description.kernel_size // 2
+    # A convolution loses what it puts beyond the image.
+    convolved = np.full(map_.shape, not keeps)
+    convolved[(slice(margin, -margin),) * 3] = True
     shared, blocks = [], []
     for material, kernel in enumerate(kernels):
-        voxels = np.flatnonzero(map_ == material)
-        if voxels.size == 0:
-            continue
-        alone = make_blocks(torch.from_numpy(kernel[None]), np.zeros(voxels.size, dtype=np.int32), voxels, "float32", settings.crop)
-        box = box_of(map_ == material, kernel.shape[0] // 2)
-        if voxels.size * alone[0].roots.size < ADDITIONS_PER_POINT * np.prod([side.stop - side.start for side in box]):
-            blocks += alone
-        else:
-            mask = map_[box] == material
-            shared.append(Shared(box, mask, Convolution.of(mask.shape, kernel, threads)))
+        inside = (map_ == material) & convolved
+        nowhere = np.zeros(1, dtype=np.int64)
+        one = make_blocks(torch.from_numpy(kernel[None]), nowhere.astype(np.int32), nowhere, "float32", settings.crop)
+        alone = map_ == material
+        if inside.any():
+            box = box_of(inside, margin)
+            if inside.sum() * one[0].roots.size >= ADDITIONS_PER_POINT * np.prod([side.stop - side.start for side in box]):
+                shared.append(Shared(box, inside[box], Convolution.of(inside[box].shape, kernel, threads)))
+                alone &= ~inside
+        if alone.any():
+            voxels = np.flatnonzero(alone)
+            blocks.append(replace(one[0], voxels=voxels, which=np.zeros(voxels.size, dtype=np.int32)))
 
     voxels = np.flatnonzero(map_ == NO_MATERIAL)
-    padded = torch.from_numpy(np.pad(medium, description.kernel_size // 2, constant_values=description.materials[WATER]))
-    padded = padded.to(predictor.device)
+    beyond: dict[str, Any] = {"mode": "edge"} if keeps else {"constant_values": description.materials[WATER]}
+    padded = torch.from_numpy(np.pad(medium, description.kernel_size // 2, **beyond)).to(predictor.device)
     weights = [tensor.cpu().numpy() for tensor in predictor.network.state_dict().values()]
-    identity = identity_of(np.where(map_ == NO_MATERIAL, medium, -medium), weights, [settings.storage, settings.crop])
+    identity = identity_of(np.where(map_ == NO_MATERIAL, medium, -medium), weights, [settings.storage, settings.crop, settings.edges])
     if predicted is None:
         kept, left = predict_within_memory(voxels, padded, predictor, settings)
     else:
@@ -216,7 +243,18 @@ def ddconv(
     if keep is not None:
         write_kernels(keep, kept, left, identity)
     unstored = Unstored(left, padded, predictor, settings) if left.size else None
-    return DDConv(medium.shape, description.kernel_size // 2, tuple(shared), tuple(blocks + kept), unstored, threads)
+    return DDConv(medium.shape, description.kernel_size // 2, tuple(shared), tuple(blocks + kept), unstored, threads, keeps)
+
+
+def homogeneous_map(
+    labels: NDArray[np.int8], kernels: Array, materials: Sequence[str], settings: DDConvSettings, threads: int | None = None
+) -> NDArray[np.int8]:
+    """The material whose kernel each voxel shares, -1 for none; `labels` as of `medium_of`, kernels one a material."""
+    above = settings.heterogeneous_above
+    if settings.homogeneous_by == "window":
+        return even_windows(labels, kernels.shape[-1], len(kernels), above, threads)
+    outside = None if settings.edges == "replicate" else list(materials).index(WATER)
+    return homogeneous_labels(labels, kernels, outside, above, threads)
 
 
 def shared_kernels(predictor: "Predictor", homogeneous: MaterialKernels | None) -> Array:

@@ -98,6 +98,7 @@ class DeviceDDConv:
         anew: Gives those that are predicted at every use, None where all are stored.
         shared: Box, mask and convolution of each medium of one kernel.
         device: Where tensors will be.
+        keeps: As of `DDConv`.
     """
 
     def __init__(
@@ -108,8 +109,9 @@ class DeviceDDConv:
         anew: Callable[[], Iterator[Block]] | None,
         shared: Iterable[tuple[tuple[slice, ...], NDArray[np.bool_], Convolution]],
         device: torch.device,
+        keeps: bool = False,
     ) -> None:
-        self.image_shape, self.margin, self.anew, self.device = image_shape, margin, anew, device
+        self.image_shape, self.margin, self.anew, self.device, self.keeps = image_shape, margin, anew, device, keeps
         self.blocks = [self._moved(block) for block in blocks]
         self.shared = [(box, torch.from_numpy(mask).to(device), DeviceConvolution(own, device)) for box, mask, own in shared]
 
@@ -119,6 +121,9 @@ class DeviceDDConv:
         padded = image.new_zeros([size + 2 * margin for size in shape])
         for block in self._all_blocks():
             block.scatter(padded.view(-1), image.reshape(-1))
+        for lines in [padded.movedim(axis, 0) for axis in range(3)] if self.keeps and margin else []:
+            lines[margin] += lines[:margin].sum(dim=0)
+            lines[-margin - 1] += lines[-margin:].sum(dim=0)
         out = padded[tuple(slice(margin, margin + size) for size in shape)].contiguous()
         for box, mask, convolution in self.shared:
             out[box] += convolution.forward(image[box] * mask)
@@ -126,7 +131,8 @@ class DeviceDDConv:
 
     def adjoint(self, image: Tensor) -> Tensor:
         """Gather from an image (x, y, z)."""
-        padded = torch.nn.functional.pad(image, (self.margin,) * 6).reshape(-1)
+        mode = "replicate" if self.keeps else "constant"
+        padded = torch.nn.functional.pad(image[None, None], (self.margin,) * 6, mode=mode).reshape(-1)
         out = torch.zeros_like(image).reshape(-1)
         for block in self._all_blocks():
             block.gather(padded, out)

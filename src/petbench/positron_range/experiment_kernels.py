@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from petbench.errors import InputError
 from petbench.files import atomic
 from petbench.positron_range.annihilation_images import AnnihilationImage, check_torso, read_annihilations
-from petbench.positron_range.ddconv import DDConvSettings
-from petbench.positron_range.homogeneity import WATER, homogeneous_labels, material_labels
+from petbench.positron_range.ddconv import DDConvSettings, homogeneous_map, shared_kernels
+from petbench.positron_range.homogeneity import material_labels
 from petbench.positron_range.long_tables import write_long_table
 from petbench.positron_range.material_kernels import MaterialKernels, kernels_of, material_kernels, truncated_fractions
 from petbench.positron_range.measures import (
@@ -51,7 +51,8 @@ def compare_kernels(
     kernels: str | Path,
     out: Files,
     epsilon: float = EPSILON,
-    heterogeneous_above: float = DDConvSettings.heterogeneous_above,
+    settings: Mapping[str, Any] | None = None,
+    fast: str | Path | None = None,
 ) -> None:
     """Compare the kernels of DDConv and SVTD with two independent runs of GATE, medium by medium.
 
@@ -67,7 +68,9 @@ def compare_kernels(
             `mean_range_mm` of every model and of `gate`), `profiles` (TSV: medium, model, axis, position_mm, line, projection) and
             `kernels` (HDF5: a dataset (media, K, K, K) a model, `mu`, and the media's names).
         epsilon: As for `measures.kl_divergence`.
-        heterogeneous_above: As in `DDConvSettings`.
+        settings: Keys of `DDConvSettings`.
+        fast: The same media by the fast engine, compared as `fast`. It has as many positrons and noise of its own, so that
+            where it is exact its distance to a run is that of a further run.
 
     Raises:
         InputError: the sets are of different media, isotopes, voxels or sources, are one run given twice, or the predictor or kernels
@@ -92,9 +95,11 @@ def compare_kernels(
     found: dict[str, Array] = {
         "gate": kernels_of(joined(first, second), own.kernel_size, own.tail),
         "svtd": svtd_kernels(media, homogeneous),
-        "ddconv": with_shared(network, media, homogeneous, heterogeneous_above),
+        "ddconv": with_shared(network, media, predictor, homogeneous, DDConvSettings(**(settings or {}))),
         "network": network,
     }
+    if fast is not None:
+        found["fast"] = kernels_of(of_engine(fast, first, runs[0]), own.kernel_size, own.tail)
     distances, profiles = [], []
     for index, medium in enumerate(first.names):
         for model, cubes in found.items():
@@ -110,6 +115,31 @@ def compare_kernels(
     write_arrays(out["kernels"], {**found, "mu": media}, attributes)
 
 
+def of_engine(path: str | Path, run: PsfSet, of_run: str | Path) -> PsfSet:
+    """Read what the fast engine made of a run's media.
+
+    Raises:
+        InputError: media, positrons, isotope, voxels or source are others.
+    """
+    psfs = read_psf_set(path)
+    for name in ("isotope", "voxel_mm", "source"):
+        if getattr(psfs.origin, name) != getattr(run.origin, name):
+            raise InputError(f"{path}: its {name} is not that of {of_run}; simulate both alike.")
+    check_media(psfs, run, path, of_run)
+    return psfs
+
+
+def check_media(psfs: PsfSet, run: PsfSet, path: str | Path, of_run: str | Path) -> None:
+    """Check that two sets are of the same media and positrons.
+
+    Raises:
+        InputError: they are not.
+    """
+    same = psfs.names == run.names and psfs.mu.shape == run.mu.shape and np.array_equal(psfs.mu, run.mu)
+    if not same or not np.array_equal(psfs.positrons, run.positrons):
+        raise InputError(f"{path}: its media or positrons are not those of {of_run}; simulate the same media twice.")
+
+
 def check_runs(first: PsfSet, second: PsfSet, paths: Sequence[str | Path]) -> None:
     """Check that two sets are independent runs of one simulation.
 
@@ -119,9 +149,7 @@ def check_runs(first: PsfSet, second: PsfSet, paths: Sequence[str | Path]) -> No
     for name in ("isotope", "voxel_mm", "source", "physics", "data"):
         if getattr(first.origin, name) != getattr(second.origin, name):
             raise InputError(f"{paths[1]}: its {name} is not that of {paths[0]}; simulate both alike.")
-    same = first.names == second.names and first.mu.shape == second.mu.shape and np.array_equal(first.mu, second.mu)
-    if not same or not np.array_equal(first.positrons, second.positrons):
-        raise InputError(f"{paths[1]}: its media or positrons are not those of {paths[0]}; simulate the same media twice.")
+    check_media(second, first, paths[1], paths[0])
     if first.origin.seed == second.origin.seed:
         raise InputError(f"{paths[1]}: has the seed of {paths[0]}, so the two are one run; simulate it with another seed.")
 
@@ -153,15 +181,15 @@ def predicted(media: Array, predictor: "Predictor", batch: int = 64) -> Array:
     return np.concatenate([predictor.kernels(part).cpu().numpy() for part in parts])
 
 
-def with_shared(network: Array, media: Array, kernels: MaterialKernels, heterogeneous_above: float) -> Array:
-    """Predicted kernels (N, K, K, K), but the material's own in media that are homogeneous as far as positrons get."""
-    middle, applied = (media.shape[-1] // 2,) * 3, network.copy()
-    outside = list(kernels.mu_per_cm).index(WATER)
+def with_shared(network: Array, media: Array, predictor: "Predictor", homogeneous: MaterialKernels, settings: DDConvSettings) -> Array:
+    """Predicted kernels (N, K, K, K), but the one of its material in media that are homogeneous as far as positrons get."""
+    middle, applied, materials = (media.shape[-1] // 2,) * 3, network.copy(), predictor.description.materials
+    kernels = shared_kernels(predictor, homogeneous if settings.shared == "simulated" else None)
     for index, mu in enumerate(media):
-        labels = material_labels(mu, kernels.mu_per_cm)
-        material = int(homogeneous_labels(labels, kernels.kernels, outside, heterogeneous_above, threads=1)[middle])
+        labels = material_labels(mu, materials, settings.nearest, settings.air)
+        material = int(homogeneous_map(labels, kernels, list(materials), settings, threads=1)[middle])
         if material >= 0:
-            applied[index] = kernels.kernels[material]
+            applied[index] = kernels[material]
     return applied
 
 

@@ -1,4 +1,4 @@
-"""Point spread functions and annihilation images by Monte Carlo with GATE.
+"""Point spread functions and annihilation images by Monte Carlo, with GATE or with the fast engine.
 
 Several media share one Geant4 run, because starting it takes as long as transporting some fifty thousand positrons: they stand in a
 row, so far apart that no positron gets from one to the next.
@@ -9,7 +9,6 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +17,17 @@ from numpy.typing import NDArray
 
 from petbench.errors import InputError
 from petbench.physics.isotopes import isotope
+from petbench.positron_range.condensed_history import CondensedHistory, run_condensed
 from petbench.positron_range.media import Labels, Media, around_the_middle
 from petbench.positron_range.psf_set import Origin, PsfSet
-from petbench.positron_range.run_gate import ActivitySource, Physics, PointSource, run_gate
+from petbench.positron_range.run_gate import ActivitySource, Annihilations, Physics, PointSource, run_gate
 
 Counts = NDArray[np.uint32]
 
 # One run holds at most so many media, and starts at most so many positrons (but at least one medium's).
 RUN_MEDIA = 64
 RUN_POSITRONS = 2_000_000
+ENGINES: dict[str, type[Physics] | type[CondensedHistory]] = {"gate": Physics, "fast": CondensedHistory}
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Simulation:
         positrons: A medium, or an activity image.
         source: `point`, in the middle of the middle voxel (the paper's), or `voxel`, uniform in it.
         kernel_size: Voxels along an edge of the cube that is kept around the source, odd.
-        physics: How positrons are transported.
+        physics: How positrons are transported, which says by which engine.
 
     Raises:
         InputError: an unknown isotope or source, or no positrons.
@@ -48,7 +49,7 @@ class Simulation:
     positrons: int = 1_000_000
     source: str = "point"
     kernel_size: int = 21
-    physics: Physics = field(default_factory=Physics)
+    physics: Physics | CondensedHistory = field(default_factory=Physics)
 
     def __post_init__(self) -> None:
         isotope(self.isotope)
@@ -59,22 +60,26 @@ class Simulation:
 
     @classmethod
     def from_entry(cls, entry: Mapping[str, Any]) -> "Simulation":
-        """Take an entry's keys, those of `Physics` among them.
+        """Take an entry's keys: `engine` (`gate`, or `fast`), those of its `Physics` or `CondensedHistory`, and of this.
 
         Raises:
-            InputError: an unknown key, no isotope, or a value out of range.
+            InputError: an unknown engine or key, no isotope, or a value out of range.
         """
-        physical = {key.name for key in fields(Physics)}
+        given = dict(entry)
+        engine = given.pop("engine", "gate")
+        if engine not in ENGINES:
+            raise InputError(f"gate/engine: {engine!r} is unknown; choose one of {', '.join(ENGINES)}.")
+        physical = {key.name for key in fields(ENGINES[engine])}
         own = {key.name for key in fields(cls)} - {"physics"}
-        unknown = sorted(set(entry) - physical - own)
-        if unknown or "isotope" not in entry:
-            found = f"unknown key {unknown[0]!r}" if unknown else "no isotope"
+        unknown = sorted(set(given) - physical - own)
+        if unknown or "isotope" not in given:
+            found = f"unknown key {unknown[0]!r} of engine {engine}" if unknown else "no isotope"
             raise InputError(f"gate: {found}; choose among {', '.join(sorted(own | physical))}.")
-        physics = Physics(**{key: value for key, value in entry.items() if key in physical})
-        return cls(**{key: value for key, value in entry.items() if key in own}, physics=physics)
+        physics = ENGINES[engine](**{key: value for key, value in given.items() if key in physical})
+        return cls(**{key: value for key, value in given.items() if key in own}, physics=physics)
 
 
-def simulate_psfs(media: Media, simulation: Simulation, seed: int, folder: str | Path) -> PsfSet:
+def simulate_psfs(media: Media, simulation: Simulation, seed: int, folder: str | Path, device: str = "cpu") -> PsfSet:
     """Simulate the point spread function of every medium.
 
     Args:
@@ -82,6 +87,7 @@ def simulate_psfs(media: Media, simulation: Simulation, seed: int, folder: str |
         simulation: Isotope, positrons, physics.
         seed: With the media it decides every random number; the same call gives the same counts.
         folder: For temporary files.
+        device: As in `run_condensed`.
 
     Raises:
         InputError: a material, isotope or Geant4 data that do not exist, or a kernel larger than the media.
@@ -93,8 +99,8 @@ def simulate_psfs(media: Media, simulation: Simulation, seed: int, folder: str |
     together = min(RUN_MEDIA, max(1, RUN_POSITRONS // simulation.positrons))
     for first in range(0, number, together):
         chosen = slice(first, min(first + together, number))
-        counts[chosen] = _simulate_row(media, chosen, simulation, run_seed(seed, media.names[first]), folder)
-        print(f"GATE: {chosen.stop} of {number} media done")
+        counts[chosen] = _simulate_row(media, chosen, simulation, run_seed(seed, media.names[first]), folder, device)
+        print(f"positrons: {chosen.stop} of {number} media done")
     # What left the kernel, and the odd positron that Geant4 gave up.
     outside = simulation.positrons - counts.reshape(number, -1).sum(axis=1, dtype=np.int64)
     origin = Origin(
@@ -103,14 +109,29 @@ def simulate_psfs(media: Media, simulation: Simulation, seed: int, folder: str |
         source=simulation.source,
         data=simulation.physics.data,
         physics=simulation.physics.summary,
-        versions=f"opengate {version('opengate')}, Geant4 of opengate-core {version('opengate-core')}",
+        versions=simulation.physics.versions,
         seed=seed,
     )
     positrons = np.full(number, simulation.positrons, np.uint32)
     return PsfSet(media.names, media.attenuation(size), counts, outside.astype(np.uint32), positrons, origin)
 
 
-def _simulate_row(media: Media, chosen: slice, simulation: Simulation, seed: int, folder: str | Path) -> Counts:
+def _fly(
+    labels: Labels,
+    materials: Sequence[str],
+    voxel_mm: Sequence[float],
+    sources: Sequence[PointSource | ActivitySource],
+    physics: Physics | CondensedHistory,
+    seed: int,
+    folder: str | Path,
+    device: str,
+) -> Annihilations:
+    if isinstance(physics, CondensedHistory):
+        return run_condensed(labels, materials, voxel_mm, sources, physics, seed, device)
+    return run_gate(labels, materials, voxel_mm, sources, physics, seed, folder)
+
+
+def _simulate_row(media: Media, chosen: slice, simulation: Simulation, seed: int, folder: str | Path, device: str) -> Counts:
     row, voxel, size = media.labels[chosen], media.voxel_mm, media.labels.shape[-1]
     materials, surroundings = list(media.materials), simulation.physics.surroundings
     if surroundings not in materials:
@@ -123,7 +144,7 @@ def _simulate_row(media: Media, chosen: slice, simulation: Simulation, seed: int
     centres = (np.arange(len(row)) - (len(row) - 1) / 2) * pitch
     edge = voxel if simulation.source == "voxel" else 0.0
     sources = [PointSource(simulation.isotope, simulation.positrons, (0.0, 0.0, float(centre)), edge) for centre in centres]
-    found = run_gate(labels, materials, [voxel] * 3, sources, simulation.physics, seed, folder)
+    found = _fly(labels, materials, [voxel] * 3, sources, simulation.physics, seed, folder, device)
     which = np.rint((found.start_mm[:, 2] - centres[0]) / pitch).astype(int)
     points = found.stop_mm.copy()
     points[:, 2] -= centres[which]
@@ -138,6 +159,7 @@ def simulate_activity(
     simulation: Simulation,
     seed: int,
     folder: str | Path,
+    device: str = "cpu",
 ) -> tuple[Counts, int]:
     """Simulate where the positrons of an activity image annihilate; `simulation.source` and `kernel_size` play no part.
 
@@ -149,6 +171,7 @@ def simulate_activity(
         simulation: Isotope, positrons of the whole image, physics.
         seed: Decides every random number.
         folder: For temporary files.
+        device: As in `run_condensed`.
 
     Returns:
         Annihilations a voxel, (X, Y, Z), and their number outside the image.
@@ -162,7 +185,8 @@ def simulate_activity(
     total = np.zeros(labels.shape, np.uint32)
     for run, first in enumerate(range(0, simulation.positrons, RUN_POSITRONS)):
         source = ActivitySource(simulation.isotope, min(RUN_POSITRONS, simulation.positrons - first), activity)
-        found = run_gate(labels, materials, voxel_mm, [source], simulation.physics, run_seed(seed, f"activity {run}"), folder)
+        own_seed = run_seed(seed, f"activity {run}")
+        found = _fly(labels, materials, voxel_mm, [source], simulation.physics, own_seed, folder, device)
         total += bin_points(found.stop_mm, np.zeros(len(found.stop_mm), int), 1, labels.shape, voxel_mm)[0]
     return total, simulation.positrons - int(total.sum(dtype=np.int64))
 

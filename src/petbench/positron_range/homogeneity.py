@@ -20,6 +20,7 @@ EXCESS = 0.3
 # With continuous attenuation a voxel holds a material's kernel only where it is this close to it.
 NEAR = 0.01
 MODES = ("nearest", "continuous")
+NEAREST = ("ratio", "difference")
 NO_MATERIAL = -1
 
 
@@ -62,35 +63,43 @@ def check_mu(mu: Array, materials: Mapping[str, float]) -> None:
         raise InputError(f"mu: at most {mu.max():.3g} per cm, so all is air; give the attenuation at 511 keV per cm.")
 
 
-def material_labels(mu: Array, materials: Mapping[str, float]) -> Labels:
-    """The nearest material of each voxel, an index into `materials`; air counts as water.
+def material_labels(mu: Array, materials: Mapping[str, float], nearest: str = "ratio", air: str = WATER) -> Labels:
+    """The nearest material of each voxel, an index into `materials`.
 
     Range goes with the inverse of density, so nearest is meant in ratio: a skull of 0.13 per cm is nearer to bone than to water.
 
     Args:
         mu: Attenuation per cm at 511 keV, (x, y, z).
         materials: Attenuation per cm by name; water is among them.
+        nearest: `ratio`, or `difference` as in the authors' code.
+        air: The material that air counts as: water, or lung as in the authors' code.
 
     Raises:
-        InputError: see `check_mu`.
+        InputError: nearest or air is unknown; see also `check_mu`.
     """
+    if nearest not in NEAREST:
+        raise InputError(f"nearest: {nearest!r} is unknown; choose one of {', '.join(NEAREST)}.")
+    if air not in materials:
+        raise InputError(f"air: {air!r} is none of the materials; choose one of {', '.join(materials)}.")
     check_mu(mu, materials)
     values = np.array(list(materials.values()))
     order = np.argsort(values)
-    between = np.sqrt(values[order][1:] * values[order][:-1])
+    low, high = values[order][:-1], values[order][1:]
+    between = np.sqrt(low * high) if nearest == "ratio" else (low + high) / 2
     labels = order[np.searchsorted(between, mu)].astype(np.int8)
-    labels[mu < AIR_BELOW_PER_CM] = list(materials).index(WATER)
+    labels[mu < AIR_BELOW_PER_CM] = list(materials).index(air)
     return labels
 
 
-def medium_of(mu: Array, materials: Mapping[str, float], mode: str) -> tuple[Array, Labels]:
+def medium_of(mu: Array, materials: Mapping[str, float], mode: str, nearest: str = "ratio", air: str = WATER) -> tuple[Array, Labels]:
     """The medium kernels are predicted for, and the material whose kernel a voxel may share.
 
     Args:
         mu: Attenuation per cm at 511 keV, (x, y, z).
         materials: Attenuation per cm by name; water is among them.
-        mode: `nearest`, each voxel as its nearest material; `continuous`, the attenuation as it is within the materials' span, air as
-            water.
+        mode: `nearest`, each voxel as its nearest material; `continuous`, the attenuation as it is within the materials' span.
+        nearest: As for `material_labels`.
+        air: As for `material_labels`.
 
     Returns:
         Attenuation per cm, (x, y, z), and labels, which in `continuous` mode are -1 where the attenuation is not a material's.
@@ -100,17 +109,19 @@ def medium_of(mu: Array, materials: Mapping[str, float], mode: str) -> tuple[Arr
     """
     if mode not in MODES:
         raise InputError(f"materials: {mode!r} is unknown; choose one of {', '.join(MODES)}.")
-    labels = material_labels(mu, materials)
+    labels = material_labels(mu, materials, nearest, air)
     values = np.array(list(materials.values()), dtype=np.float32)
-    nearest = values[labels]
+    assigned = values[labels]
     if mode == "nearest":
-        return nearest, labels
-    medium = np.where(mu < AIR_BELOW_PER_CM, nearest, np.clip(mu, values.min(), values.max())).astype(np.float32)
-    labels[np.abs(medium / nearest - 1) > NEAR] = NO_MATERIAL
+        return assigned, labels
+    medium = np.where(mu < AIR_BELOW_PER_CM, assigned, np.clip(mu, values.min(), values.max())).astype(np.float32)
+    labels[np.abs(medium / assigned - 1) > NEAR] = NO_MATERIAL
     return medium, labels
 
 
-def homogeneous_labels(labels: Labels, kernels: NDArray[np.floating], outside: int, threshold: float, threads: int | None = None) -> Labels:
+def homogeneous_labels(
+    labels: Labels, kernels: NDArray[np.floating], outside: int | None, threshold: float, threads: int | None = None
+) -> Labels:
     """The material whose positrons all annihilate in it (DDConv, equations 13 to 15), or -1 where the medium is heterogeneous.
 
     The paper asks that the material's indicator, blurred by its kernel, be one. Here what falls into others may be up to `threshold`.
@@ -118,14 +129,14 @@ def homogeneous_labels(labels: Labels, kernels: NDArray[np.floating], outside: i
     Args:
         labels: Material of each voxel, -1 for none, (x, y, z).
         kernels: Each material's kernel, (L, K, K, K).
-        outside: The material beyond the image.
+        outside: The material beyond the image, -1 for none; None for that of the outermost voxels.
         threshold: Share of a positron's annihilations.
         threads: Threads to run on, None for numba's own number.
     """
     from petbench.positron_range.convolution import correlate
 
     margin = kernels.shape[-1] // 2
-    padded = np.pad(labels, margin, constant_values=outside)
+    padded = np.pad(labels, margin, mode="edge") if outside is None else np.pad(labels, margin, constant_values=outside)
     homogeneous = np.full(labels.shape, NO_MATERIAL, dtype=np.int8)
     for material, kernel in enumerate(kernels):
         if not (labels == material).any():
@@ -134,6 +145,20 @@ def homogeneous_labels(labels: Labels, kernels: NDArray[np.floating], outside: i
         # Rounding of the transform is of the order of 1e-7.
         homogeneous[(labels == material) & (foreign <= threshold + 1e-6)] = material
     return homogeneous
+
+
+def even_windows(labels: Labels, size: int, materials: int, threshold: float, threads: int | None = None) -> Labels:
+    """The material of each voxel that all but a share `threshold` of those about it hold, too, or -1: as in the authors' code.
+
+    Args:
+        labels: Material of each voxel, -1 for none, (x, y, z); beyond the image lies none.
+        size: Edge of the window in voxels.
+        materials: Their number.
+        threshold: Share of the window's voxels.
+        threads: Threads to run on, None for numba's own number.
+    """
+    window = np.full((materials, size, size, size), 1 / size**3, dtype=np.float32)
+    return homogeneous_labels(labels, window, NO_MATERIAL, threshold, threads)
 
 
 def shares(homogeneous: Labels, materials: Mapping[str, float]) -> dict[str, Any]:

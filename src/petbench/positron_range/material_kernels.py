@@ -17,8 +17,8 @@ from petbench.positron_range.symmetries import symmetrised
 Array = NDArray[np.float32]
 
 TAILS = ("renormalise", "lose")
-# Voxel edges may differ from the kernels' by this share.
-VOXEL_TOLERANCE = 0.01
+# The mean of the voxel edges may differ from the kernels' by this share, and the longest from the shortest by that.
+VOXEL_TOLERANCE, CUBE_TOLERANCE = 0.01, 0.03
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,11 +148,13 @@ def check_voxels(what: str | Path, voxel_mm: float, image_mm: tuple[float, float
     Args:
         what: File or field, named in the message.
         voxel_mm: Edge of the kernels' voxels.
-        image_mm: Edges of the image's.
+        image_mm: Edges of the image's, such as the Biograph mMR's 2.0863 x 2.0863 x 2.0313, of mean 2.068.
 
     Raises:
-        InputError: an edge differs by more than one percent.
+        InputError: the voxels are not of that volume, to one percent of an edge, or no cubes, to three.
     """
-    if any(abs(edge - voxel_mm) > VOXEL_TOLERANCE * voxel_mm for edge in image_mm):
-        edges = " x ".join(f"{edge:g}" for edge in image_mm)
+    edges, mean = " x ".join(f"{edge:g}" for edge in image_mm), float(np.prod(image_mm)) ** (1 / 3)
+    if abs(mean / voxel_mm - 1) > VOXEL_TOLERANCE:
         raise InputError(f"{what}: made for voxels of {voxel_mm:g} mm, but the image has {edges} mm; resample it or give another file.")
+    if max(image_mm) > (1 + CUBE_TOLERANCE) * min(image_mm):
+        raise InputError(f"{what}: made for cubic voxels, but the image has {edges} mm; resample it.")

@@ -1,10 +1,11 @@
 """Voxel media around a positron source: random lung, water and bone for training, homogeneous ones, and experiment 1's phantoms.
 
 A medium is a cube of material labels with the source in its middle voxel. Random media follow figure 1 of the DDConv paper (Mellak et al.,
-Dual-Input Dynamic Convolution for Positron Range Modeling): slabs, random shapes, single random voxels, and mixtures of the three.
+Dual-Input Dynamic Convolution for Positron Range Modeling): slabs, random shapes, single random voxels, and mixtures of the three. Official
+ones are drawn as its authors' code draws them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -163,6 +164,64 @@ def _add_shapes(rng: np.random.Generator, labels: Labels, materials: int, how: R
             box[np.add.outer(np.add.outer(axes[0], axes[1]), axes[2]) <= 1] = fill
         else:
             box[...] = fill
+
+
+# The authors' numbers, for 31 voxels of 2 mm: slabs and their thickness over the edge, shapes, how far their centres lie from the source,
+# their size, and the share of single voxels.
+OFFICIAL_SLABS, OFFICIAL_THICKNESS = (5, 10), (0.05, 0.30)
+OFFICIAL_SHAPES, OFFICIAL_OFFSET, OFFICIAL_SIZE, OFFICIAL_SHARE = 12, 5, (2, 10), 0.1
+
+
+def official_medium(seed: int, index: int, size: int, materials: int) -> Labels:
+    """The `index`-th random medium of a seed as the authors' code draws them, (size, size, size); the draws are not theirs.
+
+    Every medium has slabs along x or y, then twelve boxes, balls, pyramids, cylinders and plates about its middle, then a tenth of single
+    voxels. All materials are drawn evenly, what was there before included.
+
+    Args:
+        seed: The set's.
+        index: Which of its media.
+        size: Voxels along an edge, odd.
+        materials: Number of labels to draw from.
+    """
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(index,)))
+    labels = np.empty((size, size, size), dtype=np.uint8)
+    along = labels if rng.random() < 0.5 else labels.swapaxes(0, 1)
+    start = 0
+    for thickness in _thicknesses(rng, size):
+        along[start : start + thickness] = rng.integers(materials)
+        start += thickness
+    x, y, z = np.ogrid[:size, :size, :size]
+    for _ in range(OFFICIAL_SHAPES):
+        extent = int(rng.integers(OFFICIAL_SIZE[0], OFFICIAL_SIZE[1] + 1))
+        centre = (size - 1) // 2 + rng.integers(-OFFICIAL_OFFSET, OFFICIAL_OFFSET + 1, 3)
+        dx, dy, dz = (np.abs(axis - middle) for axis, middle in zip((x, y, z), centre, strict=True))
+        half = extent // 2
+        level = z - centre[2]
+        shapes = (
+            (dx <= half) & (dy <= half) & (dz <= half),
+            dx**2 + dy**2 + dz**2 <= half**2,
+            # boxes that shrink from level to level, each as high as it is wide
+            np.logical_or.reduce([np.maximum(np.maximum(dx, dy), abs(level - i)) <= (extent - i) // 2 for i in range(extent)]),
+            (dx**2 + dy**2 <= half**2) & (dz <= half),
+            (dx <= half) & (dy <= half) & (dz <= half // 2),
+        )
+        labels[shapes[rng.integers(len(shapes))]] = rng.integers(materials)
+    chosen = rng.choice(labels.size, int(labels.size * OFFICIAL_SHARE), replace=False)
+    labels.reshape(-1)[chosen] = rng.integers(materials, size=chosen.size)
+    return labels
+
+
+def _thicknesses(rng: np.random.Generator, size: int) -> Iterator[int]:
+    """Of the slabs, in voxels; the last one takes what is left, and may be thick."""
+    slabs = int(rng.integers(OFFICIAL_SLABS[0], OFFICIAL_SLABS[1] + 1))
+    least, most = (int(share * size) for share in OFFICIAL_THICKNESS)
+    left = size
+    for after in range(slabs - 1, 0, -1):
+        thickness = int(rng.integers(least, min(most, left - least * after) + 1))
+        left -= thickness
+        yield thickness
+    yield left
 
 
 def homogeneous_medium(label: int, size: int) -> Labels:

@@ -62,7 +62,7 @@ def positron_range(
             where the medium is homogeneous, as published, and its predictor's own without.
         kernel_size: Edge of the kernels in voxels, None for the predictor's, or the set's.
         tail: `renormalise` or `lose`, of `svtd`; that of `ddconv` is its predictor's.
-        settings: Of `ddconv`.
+        settings: Of `ddconv`; `svtd` assigns materials as they say.
         device: Where kernels are predicted, `cpu` or `cuda`.
         threads: Threads to run on, None for numba's own number.
         predicted: A file of this subject's kernels that `ddconv` takes in place of predicting them.
@@ -76,7 +76,8 @@ def positron_range(
     if strategy == "svtd":
         if kernels is None:
             raise InputError("positron_range/kernels: svtd needs the kernels of homogeneous materials; give a set of them.")
-        return svtd(mu, voxel_mm, read_material_kernels(kernels, kernel_size, tail), isotope, threads)
+        settings = settings or DDConvSettings()
+        return svtd(mu, voxel_mm, read_material_kernels(kernels, kernel_size, tail), isotope, threads, settings.nearest, settings.air)
     if strategy != "ddconv":
         raise InputError(f"positron_range/strategy: {strategy!r} is unknown; choose one of {', '.join(STRATEGIES)}.")
     if weights is None:

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,11 @@ class Physics:
         """All that decides the transport but the data, in one line."""
         cut = f"production cut {self.production_cut_mm} mm"
         return "; ".join([self.physics_list, cut, *self.commands, f"surroundings {self.surroundings}"])
+
+    @property
+    def versions(self) -> str:
+        """Of opengate and Geant4."""
+        return f"opengate {version('opengate')}, Geant4 of opengate-core {version('opengate-core')}"
 
     @property
     def margin_mm(self) -> float:

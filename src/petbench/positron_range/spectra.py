@@ -5,6 +5,8 @@ nucleus (Konopinski, The Theory of Beta Radioactivity, 1966); a unique first-for
 neutrino's momentum. Inside, energies and momenta are in units of the electron's mass.
 """
 
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -65,3 +67,21 @@ def fermi_function(energy_kev: Array, daughter_charge: int, mass_number: int) ->
 def mean_energy_kev(edges: Array, shares: Array) -> float:
     """Mean energy of a histogram whose bins are filled evenly."""
     return float(np.average((edges[1:] + edges[:-1]) / 2, weights=shares))
+
+
+def source_spectrum(isotope: Isotope) -> tuple[Array, Array]:
+    """The spectrum that GATE starts positrons of an isotope with: edges of bins in keV and shares, as `positron_spectrum` gives them.
+
+    opengate ships measured spectra (LNHB) of most isotopes as tables of energy and density; the others are from theory.
+    """
+    from importlib.util import find_spec
+
+    found = find_spec("opengate")
+    folder = Path(str(found.origin)).parent / "sources" / "beta_plus_spectra" / isotope.name if found else Path()
+    path = folder / f"beta+_{isotope.name}_tot.bs"
+    if not path.is_file():
+        return positron_spectrum(isotope)
+    energy, density = np.genfromtxt(path, usecols=(0, 1), skip_header=15).T
+    edges = np.concatenate([[0.0], energy])
+    shares = density * np.diff(edges)
+    return edges, shares / shares.sum()

@@ -135,14 +135,15 @@ def merged(blocks: Iterable[Block]) -> list[Block]:
     return joined
 
 
-def scatter_blocks(image: Array, blocks: Iterable[Block], margin: int, threads: int | None) -> Array:
-    """Sum of the kernels of the blocks' voxels, each times its voxel's value; the shape of `image`, whose margin is lost.
+def scatter_blocks(image: Array, blocks: Iterable[Block], margin: int, threads: int | None, keeps: bool = False) -> Array:
+    """Sum of the kernels of the blocks' voxels, each times its voxel's value; the shape of `image`.
 
     Args:
         image: (x, y, z).
         blocks: Of margins up to `margin`.
         margin: Voxels to pad by.
         threads: Threads to run on, None for numba's own number.
+        keeps: Whether what falls beyond the image is put into its outermost voxels; else it is lost.
     """
     from petbench.physics.projector import numba_threads
     from petbench.positron_range.kernels_range import scatter
@@ -153,15 +154,29 @@ def scatter_blocks(image: Array, blocks: Iterable[Block], margin: int, threads: 
         for block in blocks:
             centres = padded_indices(block.voxels, image.shape, margin)
             scatter(padded, flat[block.voxels], centres, block.which, block.roots, block.scales)
-    return padded[tuple(slice(margin, margin + size) for size in image.shape)]
+    return (folded if keeps else cut)(padded, margin)
 
 
-def gather_blocks(image: Array, blocks: Iterable[Block], margin: int, threads: int | None) -> Array:
+def cut(padded: Array, margin: int) -> Array:
+    """A padded image without its margin."""
+    return padded[tuple(slice(margin, size - margin) for size in padded.shape)]
+
+
+def folded(padded: Array, margin: int) -> Array:
+    """A padded image without its margin, whose values are added to the outermost voxels: the transpose of padding with these."""
+    for axis in range(padded.ndim):
+        lines = np.moveaxis(padded, axis, 0)
+        lines[margin] += lines[:margin].sum(axis=0)
+        lines[-margin - 1] += lines[len(lines) - margin :].sum(axis=0)
+    return cut(padded, margin)
+
+
+def gather_blocks(image: Array, blocks: Iterable[Block], margin: int, threads: int | None, keeps: bool = False) -> Array:
     """Transpose of `scatter_blocks`; voxels without a kernel are zero."""
     from petbench.physics.projector import numba_threads
     from petbench.positron_range.kernels_range import gather
 
-    padded = np.pad(np.asarray(image, dtype=np.float32), margin)
+    padded = np.pad(np.asarray(image, dtype=np.float32), margin, mode="edge" if keeps else "constant")
     out = np.zeros(image.size, dtype=np.float32)
     with numba_threads(threads):
         for block in blocks:

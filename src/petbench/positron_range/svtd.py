@@ -66,7 +66,15 @@ class SVTD(LinearOperator):
         return np.asarray(image, dtype=np.float32)
 
 
-def svtd(mu: NDArray[np.floating], voxel_mm: Sequence[float], kernels: MaterialKernels, isotope: str, threads: int | None = None) -> SVTD:
+def svtd(
+    mu: NDArray[np.floating],
+    voxel_mm: Sequence[float],
+    kernels: MaterialKernels,
+    isotope: str,
+    threads: int | None = None,
+    nearest: str = "ratio",
+    air: str = WATER,
+) -> SVTD:
     """Make the operator of a subject.
 
     Args:
@@ -75,6 +83,8 @@ def svtd(mu: NDArray[np.floating], voxel_mm: Sequence[float], kernels: MaterialK
         kernels: Of the scan's isotope; their tail decides whether activity is lost, for the weights are scaled to the kernels' sums.
         isotope: The scan's.
         threads: Threads to run on, None for numba's own number.
+        nearest: As for `material_labels`.
+        air: As for `material_labels`.
 
     Raises:
         InputError: the attenuation is outside the known materials, or the kernels are of another isotope or voxel size.
@@ -82,7 +92,7 @@ def svtd(mu: NDArray[np.floating], voxel_mm: Sequence[float], kernels: MaterialK
     x_mm, y_mm, z_mm = (float(edge) for edge in voxel_mm)
     check_kernels(kernels, isotope, (x_mm, y_mm, z_mm), [WATER])
     names, size = list(kernels.mu_per_cm), kernels.kernels.shape[-1]
-    labels = material_labels(np.asarray(mu, dtype=np.float32), kernels.mu_per_cm)
+    labels = material_labels(np.asarray(mu, dtype=np.float32), kernels.mu_per_cm, nearest, air)
     padded = np.pad(labels, size // 2, constant_values=names.index(WATER))
     present = [material for material in range(len(names)) if (padded == material).any()]
     inside = tuple(slice(size // 2, side - size // 2) for side in padded.shape)

@@ -1,7 +1,7 @@
 """From a subject's images to the normalised volumes that methods read."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from petbench.data.acquired import acquired
 from petbench.data.affines import edges_mm
-from petbench.data.nifti import Image, read_volume, same_grid
+from petbench.data.nifti import Image, read_volume, same_grid, voxel_mm
 from petbench.errors import InputError
 from petbench.files import atomic, checksum, write_json
-from petbench.preprocess.grid import grid_of, to_grid
+from petbench.preprocess.grid import grid_of, share_inside, to_grid
 from petbench.preprocess.intensity import scales
+from petbench.preprocess.likeness import measure
 from petbench.preprocess.regions import regions
 from petbench.preprocess.windows import EMPTY_BELOW, filled_slices, thin_axis, window_starts
 
@@ -28,11 +29,13 @@ class Prepared:
         volumes: `low_dose`, `mr` and `standard_dose`, as far as the subject has them, each (x, y, z) float32.
         affine: Affine of the working grid, (4, 4).
         scales: What each volume was divided by, in its own units.
+        measures: What tells how like others the subject is, see `petbench.preprocess.likeness`; empty where there is no low dose.
     """
 
     volumes: dict[str, NDArray[np.float32]]
     affine: NDArray[np.float64]
     scales: dict[str, float]
+    measures: dict[str, float] = field(default_factory=dict)
 
 
 def normalise(images: Mapping[str, Image], names: Mapping[str, str], preprocess: Mapping[str, Any]) -> Prepared:
@@ -57,7 +60,9 @@ def normalise(images: Mapping[str, Image], names: Mapping[str, str], preprocess:
     data = {kind: to_grid(image, shape, affine) for kind, image in images.items()}
     divisors = scales(data["low_dose"], data["mr"], data.get("standard_dose"), preprocess["scaling"], names, edges_mm(affine).tolist())
     volumes = {kind: np.asarray(values / divisors[kind], dtype=np.float32) for kind, values in data.items()}
-    return Prepared(volumes, affine, divisors)
+    own, edges = voxel_mm(pet).tolist(), edges_mm(affine).tolist()
+    measures = measure(volumes["low_dose"], volumes["mr"], edges, own, share_inside(pet, shape, affine))
+    return Prepared(volumes, affine, divisors, measures)
 
 
 def prepare(
@@ -132,6 +137,7 @@ def _write(
             "voxel_mm": [float(edge) for edge in edges_mm(prepared.affine)],
             "scaling": preprocess["scaling"],
             "scales": prepared.scales,
+            "measures": prepared.measures,
             "window": list(domain["window"]),
             "stride": list(domain["stride"]),
             "slices": domain.get("slices"),

@@ -23,6 +23,10 @@ TITLES = {MR_ALONE: "MR alone", REAL_PET: "MR + real PET"}
 FEW = 30
 # With fewer in either group resampling has next to nothing to draw from, and an interval would feign certainty.
 LEAST = 5
+NOTHING = {"auc": 0.5, "auc_gain": 0.0}
+"""What these are worth by chance."""
+OTHER_SIDE = {"specificity": "sensitivity", "sensitivity": "specificity"}
+"""Each is one where the other is zero, at no merit."""
 
 
 def build_diagnosis(
@@ -61,11 +65,14 @@ def build_diagnosis(
         own_notes.append(f"{column['label']}: {int(ill.sum())} patients and {int((1 - ill).sum())} controls.")
         if len(ill) < FEW:
             own_notes.append(f"{len(ill)} people are too few to tell whether PET, real or generated, helps.")
-        if min(int(ill.sum()), int((1 - ill).sum())) < LEAST:
-            own_notes.append(f"Below {LEAST} in either group no interval is given.")
+        bounded = min(int(ill.sum()), int((1 - ill).sum())) >= LEAST
+        if not bounded:
+            own_notes.append(f"Below {LEAST} in either group no interval is given, and nothing marked.")
         found = _cells(people, bootstrap, experiment["rows"])
         for metric in metrics:
-            by_row = ranked({row: found[row].get(metric.name, Cell(n=len(ill))) for row in experiment["rows"]}, metric)
+            by_row = {row: found[row].get(metric.name, Cell(n=len(ill))) for row in experiment["rows"]}
+            if bounded:
+                by_row = ranked(by_row, metric, [row for row in by_row if _says_nothing(metric.name, found[row])])
             cells |= {(row, _key(column), metric.name): cell for row, cell in by_row.items()}
     if missing := [row for row in experiment["rows"] if all(math.isnan(c.mean) for (r, _, _), c in cells.items() if r == row)]:
         raise InputError(f"{missing[0]}: has no scores in any column of {experiment['title']!r}; take it out of the rows.")
@@ -162,6 +169,13 @@ def _cells(people: _Tested, bootstrap: int, rows: Sequence[str]) -> dict[str, di
             gains = [value["auc"] - base for value, base in zip(values, alone, strict=True)]
             cells[row]["auc_gain"] = _cell(gains, n, drawn[row] - drawn[MR_ALONE] if bounded else None)
     return cells
+
+
+def _says_nothing(metric: str, found: Mapping[str, Cell]) -> bool:
+    """Whether a row's value of a metric is none to be best at: no better than chance, or that of who calls everybody, or nobody, ill."""
+    if metric in NOTHING and metric in found:
+        return found[metric].mean <= NOTHING[metric]
+    return metric in OTHER_SIDE and OTHER_SIDE[metric] in found and found[OTHER_SIDE[metric]].mean == 0
 
 
 def _cell(values: Sequence[float], n: int, drawn: NDArray[np.float64] | None) -> Cell:

@@ -17,18 +17,21 @@ def scale_notes(entries: Mapping[str, Any], experiment: Mapping[str, Any], note:
     """
     datasets = {column["dataset"]: entries["datasets"][column["dataset"]] for column in experiment["columns"]}
     notes = [" ".join(note.split())] if note.strip() else []
+    notes += [text for name, entry in datasets.items() for text in _scanned(_titles([name], datasets), entry)]
     if leaking := leaking_datasets(datasets):
         notes.append(
             f"Leaking scale ({_titles(leaking, datasets)}): each image is scaled to its own range, the reference too; "
             "the reference's scale reaches the method, and its numbers are not comparable with others."
         )
-    if normalised := [name for name, entry in datasets.items() if _block(entry, "scaling").get("mode") == "min_max"]:
+    if normalised := [name for name, entry in datasets.items() if _block(entry, "preprocess", "scaling").get("mode") == "min_max"]:
         notes.append(
             f"Normalised units ({_titles(normalised, datasets)}): grey matter and PET each fill their own range, [0, 1], in MNI space;"
             " PET made of MR says nothing of activity."
         )
     if registered := [
-        name for name, entry in datasets.items() if name not in normalised and _block(entry, "registration").get("fixed") == "standard"
+        name
+        for name, entry in datasets.items()
+        if name not in normalised and _block(entry, "preprocess", "registration").get("fixed") == "standard"
     ]:
         where = "" if len(registered) == len(datasets) else f"{_titles(registered, datasets)}: "
         notes.append(
@@ -42,6 +45,14 @@ def scale_notes(entries: Mapping[str, Any], experiment: Mapping[str, Any], note:
                 f"{_titles([name], datasets)}: slices {numbers} alone are measured and shown, and methods of slices restore no others."
             )
     return tuple(notes)
+
+
+def _scanned(title: str, entry: Mapping[str, Any]) -> list[str]:
+    """How a data set's scans were simulated, which moves every measure of similarity: counts of the standard dose, and the working grid."""
+    counts, shape = _block(entry, "simulation").get("counts"), _block(entry, "preprocess", "grid").get("shape")
+    if counts is None or shape is None:
+        return []
+    return [f"{title}: {counts:.2g} counts at the standard dose, images of {' × '.join(map(str, shape))} voxels."]
 
 
 def device_notes(experiment: Mapping[str, Any], trained: Iterable[str], restored: Iterable[str]) -> tuple[str, ...]:
@@ -91,11 +102,13 @@ def training_device(cost: Mapping[str, Any]) -> str:
 
 def leaking_datasets(datasets: Mapping[str, Any]) -> list[str]:
     """Data sets whose images are each scaled to their own range, so that the reference's scale reaches the method."""
-    return [name for name, entry in datasets.items() if _block(entry, "scaling").get("mode") == "own_range"]
+    return [name for name, entry in datasets.items() if _block(entry, "preprocess", "scaling").get("mode") == "own_range"]
 
 
-def _block(entry: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = entry.get("preprocess", {}).get(name, {})
+def _block(entry: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = entry
+    for name in names:
+        found = found.get(name, {})
     return found
 
 

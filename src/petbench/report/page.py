@@ -19,6 +19,7 @@ from petbench.files import atomic
 from petbench.report import figures, slices, summaries
 from petbench.report.diagnosis import build_diagnosis, roc_curves
 from petbench.report.notes import below_trivial, device_notes, leaking_datasets, scale_notes
+from petbench.report.overview import Overview, build_overview
 from petbench.report.provenance import sentence
 from petbench.report.published import ABOVE, Quoted, grid, sources
 from petbench.report.tables import (
@@ -146,6 +147,7 @@ def render(content: ReportContent, threads: int = 1) -> str:
     environment.globals.update(paper_heading=PAPER, difference_heading=DIFFERENCE, above=ABOVE)
     entries, units = content.entries, {name: unit_of(entry) for name, entry in content.entries["datasets"].items()}
     titles = TITLES | {name: str(entry.get("title", name)) for name, entry in entries["methods"].items()}
+    datasets = {name: str(entry.get("title", name)) for name, entry in entries["datasets"].items()}
     papers = _papers(content, titles)
     tables = [table for paper in papers for experiment in paper["experiments"] for table in experiment["tables"]]
     return environment.get_template("page.html.j2").render(
@@ -155,6 +157,7 @@ def render(content: ReportContent, threads: int = 1) -> str:
         note=content.note,
         devices=summaries.devices(content.trained_on, content.restored_on),
         facts=summaries.scale_facts(entries, content.metrics),
+        overviews=_overviews(papers, content),
         below=_below(papers, entries),
         leaking=leaking_datasets(entries["datasets"]),
         least=MIN_SUBJECTS,
@@ -163,8 +166,8 @@ def render(content: ReportContent, threads: int = 1) -> str:
         pictures=_each(_comparison, [(subject, titles, units[subject.dataset]) for subject in _firsts(content.subjects)], threads),
         viewer=viewer_data(content.subjects, titles, units) if content.subjects else None,
         viewer_left_out=content.left_out,
-        quantification=summaries.quantification(content.metrics, titles),
-        costs=summaries.costs(content.metrics, titles, content.trained_on, content.restored_on),
+        quantification=summaries.quantification(content.metrics, titles, datasets),
+        costs=summaries.costs(content.metrics, titles, datasets, content.trained_on, content.restored_on),
         curves=_each(_curves, _runs(content.histories, titles), threads),
         registrations=[(_data_uri(picture.path), picture.caption) for picture in content.registrations],
         definitions=_definitions(content),
@@ -191,7 +194,7 @@ def _papers(content: ReportContent, titles: Mapping[str, str]) -> list[dict[str,
 def _experiment(name: str, experiment: Mapping[str, Any], content: ReportContent, titles: Mapping[str, str]) -> dict[str, Any]:
     published = content.published.get(experiment.get("published", ""), ())
     if experiment["kind"] in STUDIES:
-        return _diagnosis(name, experiment, content, titles, scale_notes(content.entries, experiment, content.note))
+        return _diagnosis(name, experiment, content, titles, scale_notes(content.entries, experiment, ""))
     metrics = content.metrics
     if experiment["kind"] == "reliance":
         if name not in content.reliance:
@@ -246,7 +249,7 @@ def _range_experiment(name: str, experiment: Mapping[str, Any], content: ReportC
         "figure": None,
         "plates": [(_data_uri(picture.path), picture.caption) for picture in results.figures],
         "summaries": results.tables,
-        "notes": " ".join(filter(None, [results.notes, " ".join(content.note.split())])),
+        "notes": results.notes,
     }
 
 
@@ -257,11 +260,32 @@ def _definitions(content: ReportContent) -> list[Metric]:
     return [DEFINITIONS[name] for name in DEFINITIONS if name in measured] + list(dict.fromkeys(shown))
 
 
+def _overviews(papers: Sequence[Mapping[str, Any]], content: ReportContent) -> list[Overview]:
+    """What the first screen says of each paper, from its first table that has a PSNR."""
+    found = []
+    for paper in papers:
+        for experiment in paper["experiments"]:
+            entry = content.entries["experiments"][experiment["id"]]
+            if entry["kind"] not in ("table", "figure") or not experiment["tables"]:
+                continue
+            named = entry.get("statistics", {}).get("against")
+            given = (content.metrics, list(content.reliance.values()), _trivial(content.entries), named)
+            overview = build_overview(paper["name"], experiment["id"], experiment["tables"][0], *given)
+            if overview is not None:
+                found.append(overview)
+                break
+    return found
+
+
+def _trivial(entries: Mapping[str, Any]) -> list[str]:
+    """Methods that take no network."""
+    return [name for name, entry in entries["methods"].items() if entry.get("module") in TRIVIAL]
+
+
 def _below(papers: Sequence[Mapping[str, Any]], entries: Mapping[str, Any]) -> list[str]:
     """What the page's first lines say of methods that a filter, or the mean PET, beats: a sentence a column of a table."""
-    trivial = [name for name, entry in entries["methods"].items() if entry.get("module") in TRIVIAL]
     firsts = [(paper["name"], experiment["tables"][0]) for paper in papers for experiment in paper["experiments"] if experiment["tables"]]
-    return [f"{paper}, {sentence}" for paper, table in firsts for sentence in below_trivial(table, trivial)]
+    return [f"{paper}, {sentence}" for paper, table in firsts for sentence in below_trivial(table, _trivial(entries))]
 
 
 def _tables(
@@ -270,7 +294,7 @@ def _tables(
     """The experiment's table, and one against each other reference that is known."""
     places = {(column["dataset"], column["dose"], method) for column in experiment["columns"] for method in experiment["rows"]}
     trained, restored = ([device for key, device in on.items() if key[:3] in places] for on in (content.trained_on, content.restored_on))
-    notes = [*device_notes(experiment, trained, restored), *scale_notes(content.entries, experiment, content.note)]
+    notes = [*device_notes(experiment, trained, restored), *scale_notes(content.entries, experiment, "")]
     table = build_table(experiment, metrics, published, titles, notes=notes)
     others = [other for other in REFERENCES if other != table.reference and has_reference(experiment, metrics, other)]
     again = {key: value for key, value in experiment.items() if key != "cost"}  # a cost is the same against any reference

@@ -58,10 +58,16 @@ STRATEGIES = {
     "svtd": "SVTD",
     "ddconv": "DDConv",
     "network": "DDConv, network alone",
+    "fast": "Fast engine",
     "gate": "GATE",
     "activity": "Activity",
 }
-GROUPS = {"homogeneous": "homogeneous media", "geometric": "geometric phantoms", "random": "held-out random media"}
+GROUPS = {
+    "homogeneous": "homogeneous media",
+    "geometric": "geometric phantoms",
+    "random": "held-out random media",
+    "official": "held-out random media, as its authors draw them",
+}
 TEXT = ("medium", "model", "quantity")
 
 
@@ -103,20 +109,25 @@ def _accuracy(experiment: Mapping[str, Any], files: Files, titles: Mapping[str, 
 
 def _by_group(found: "Mapping[str, DataFrame]") -> Summary:
     quantities = ("l1", "l1_ratio", "kl", "kl_ratio")
+    kind_of = r"^(geometric|random|official)-"
+    groups = {title: table["medium"].str.extract(kind_of)[0].fillna("homogeneous") for title, table in found.items()}
+    kinds = [kind for kind in GROUPS if any((group == kind).any() for group in groups.values())]
     rows: dict[str, tuple[Cells, ...]] = {}
     for title, table in found.items():
-        group = table["medium"].str.extract(r"^(geometric|random)-")[0].fillna("homogeneous")
-        for model, name in (("svtd", "SVTD"), ("ddconv", title), ("network", f"{title}, network alone")):
+        group = groups[title]
+        for model, name in (("fast", STRATEGIES["fast"]), ("svtd", "SVTD"), ("ddconv", title), ("network", f"{title}, network alone")):
             own = table[table["model"] == model]
+            if own.empty:  # an experiment need not run the fast engine
+                continue
             cells = tuple(
                 _mean(own.loc[(group[own.index] == kind) & (own["quantity"] == quantity), "value"])
-                for kind in GROUPS
+                for kind in kinds
                 for quantity in quantities
             )
-            # SVTD is the same beside every predictor of one kernel size.
-            if model != "svtd" or cells not in rows.values():
+            # SVTD and the fast engine are the same beside every predictor of one kernel size.
+            if model not in ("svtd", "fast") or cells not in rows.values():
                 rows[f"{name}, as wide as {title}" if name in rows else name] = cells
-    headings = tuple((METRICS[quantity], label) for label in GROUPS.values() for quantity in quantities)
+    headings = tuple((METRICS[quantity], label) for label in (GROUPS[kind] for kind in kinds) for quantity in quantities)
     return Summary("Kernels against GATE", headings, tuple(rows.items()))
 
 
@@ -132,9 +143,11 @@ def _by_medium(table: "DataFrame", prefix: str, label: str, quantities: Sequence
 
 def _ranges(table: "DataFrame", label: str) -> Summary:
     media = [medium for medium in dict.fromkeys(table["medium"]) if "-" not in medium]
+    known = set(table["model"])
     rows = tuple(
         (STRATEGIES[model], tuple(_one(table, medium=medium, model=model, quantity="mean_range_mm") for medium in media))
-        for model in ("gate", "svtd", "ddconv", "network")
+        for model in ("gate", "fast", "svtd", "ddconv", "network")
+        if model in known
     )
     return Summary(label, tuple((METRICS["mean_range_mm"], medium.replace("_", " ")) for medium in media), rows)
 

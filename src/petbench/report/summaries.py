@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from petbench.evaluation.definitions import COSTS, DEFINITIONS, Metric
+from petbench.evaluation.definitions import COSTS, DEFINITIONS, OF_TRAINING, Metric
 from petbench.evaluation.statistics import mean_interval
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ def scale_facts(entries: Mapping[str, Any], metrics: "DataFrame") -> dict[str, l
     datasets, methods = [], []
     for name, entry in entries["datasets"].items():
         subjects, phantoms = entry.get("subjects", ""), {copy["phantom"] for copy in entry.get("phantoms", {}).values()}
-        folds = metrics.loc[(metrics["dataset"] == name) & (metrics["fold"] != "n/a"), "fold"]
+        own = metrics[metrics["dataset"] == name]
+        doses = [dose for dose in entry.get("doses", {}) if dose in set(own["dose"])]
         datasets.append(
             {
                 "name": name,
@@ -40,8 +41,8 @@ def scale_facts(entries: Mapping[str, Any], metrics: "DataFrame") -> dict[str, l
                 "subjects": str(len(subjects) if isinstance(subjects, list | tuple) else subjects)
                 + (f" (copies of {len(phantoms)} phantoms)" if phantoms else "")
                 + (f" and {len(entry['mr_only'])} with MR only" if entry.get("mr_only") else ""),
-                "doses": ", ".join(entry.get("doses", {})) or "none",
-                "folds": str(folds.nunique()),
+                "doses": ", ".join(doses) or "none",
+                "folds": str(own.loc[own["fold"] != "n/a", "fold"].nunique()),
             }
         )
     for name, entry in entries["methods"].items():
@@ -70,35 +71,47 @@ def _gate(gate: Mapping[str, Any]) -> dict[str, str]:
     return {"isotope": str(gate["isotope"]), "positrons": f"{gate['positrons']:,}", "data": str(gate.get("data", "embedded"))}
 
 
-def quantification(metrics: "DataFrame", titles: Mapping[str, str]) -> list[Summary]:
-    """Regional bias and lesion recovery against the true activity, one table a data set and dose."""
+def quantification(metrics: "DataFrame", titles: Mapping[str, str], datasets: Mapping[str, str]) -> list[Summary]:
+    """Regional bias and lesion recovery against the true activity, one table a data set and dose; titles of methods and data sets."""
     # A subject's mean over its lesions is what subjects can be compared by; single lesions stay in the metrics tables.
     chosen = metrics[metrics["metric"].isin(QUANTIFICATION) & ~metrics["region"].str.startswith("lesion-")]
     # Copies of one phantom are not independent: they count as one.
     chosen = chosen.groupby([*PLACE, "method", "region", "metric", "person"], sort=False)["value"].mean().reset_index()
-    return _summaries(chosen, QUANTIFICATION, titles, PLACE)
+    summaries = []
+    for place, group in chosen.groupby(list(PLACE), sort=False):
+        rows = [(titles.get(str(method), str(method)), own) for method, own in group.groupby("method", sort=False)]
+        summaries.append(_summary(_place(datasets, place), rows, QUANTIFICATION))
+    return summaries
 
 
-def costs(metrics: "DataFrame", titles: Mapping[str, str], trained_on: Devices, restored_on: Devices) -> list[Summary]:
-    """What each method costs, one table a data set, dose, kind of work and device: times on different devices are never averaged.
+def costs(
+    metrics: "DataFrame", titles: Mapping[str, str], datasets: Mapping[str, str], trained_on: Devices, restored_on: Devices
+) -> list[Summary]:
+    """What each method costs on each data set and dose, one table a kind of work and device: times on different devices are never averaged.
 
     Args:
         metrics: Long table.
         titles: Method entry name to title.
+        datasets: Data set to title.
         trained_on: Device by data set, dose, method and fold.
         restored_on: Device by data set, dose, method and subject.
     """
     chosen = metrics[metrics["metric"].isin(COSTS)]
-    training = chosen["metric"].str.startswith("train_")
+    training = chosen["metric"].isin(OF_TRAINING)
     made = {
-        "training": (chosen[training], "fold", trained_on, [name for name in COSTS if name.startswith("train_")]),
-        "restoring": (chosen[~training], "subject", restored_on, [name for name in COSTS if not name.startswith("train_")]),
+        "Training": (chosen[training], "fold", trained_on, OF_TRAINING),
+        "Restoring": (chosen[~training], "subject", restored_on, [name for name in COSTS if name not in OF_TRAINING]),
     }
     summaries = []
     for work, (rows, unit, made_on, names) in made.items():
-        keys = rows[["dataset", "dose", "method", unit]].astype(str).itertuples(index=False, name=None)
-        found = rows.assign(work=f"{work} on", device=[made_on.get(key, "a device that was not recorded") for key in keys])
-        summaries += _summaries(found, names, titles, [*PLACE, "work", "device"])
+        keys = rows[[*PLACE, "method", unit]].astype(str).itertuples(index=False, name=None)
+        found = rows.assign(device=[made_on.get(key, "a device that was not recorded") for key in keys])
+        for device, group in found.groupby("device", sort=False):
+            several = [
+                (f"{titles.get(str(method), str(method))} ({_place(datasets, place)})", own)
+                for (*place, method), own in group.groupby([*PLACE, "method"], sort=False)
+            ]
+            summaries.append(_summary(f"{work} on {device}", several, names))
     return summaries
 
 
@@ -107,24 +120,25 @@ def devices(trained_on: Devices, restored_on: Devices) -> dict[str, list[str]]:
     return {"trained": sorted(set(trained_on.values())), "restored": sorted(set(restored_on.values()))}
 
 
-def _summaries(metrics: "DataFrame", names: Sequence[str], titles: Mapping[str, str], by: Sequence[str]) -> list[Summary]:
-    """One table a value of the columns `by`."""
-    summaries = []
-    for found, group in metrics.groupby(list(by), sort=False):
-        keys = [str(key) for key in found]
-        headings = [(DEFINITIONS[name], region) for name in names for region in dict.fromkeys(group.loc[group["metric"] == name, "region"])]
-        rows = []
-        for method in dict.fromkeys(group["method"]):
-            own = group[group["method"] == method]
-            cells = []
-            for metric, region in headings:
-                values = own.loc[(own["metric"] == metric.name) & (own["region"] == region), "value"].astype(float).dropna()
-                cells.append(_mean(values.tolist()))
-            rows.append((titles.get(method, method), tuple(cells)))
-        shown = tuple((metric, "" if region in ("n/a", "none", "whole") else region.replace("_", " ")) for metric, region in headings)
-        label = ", ".join(keys[:2]) + (f": {' '.join(keys[2:])}" if keys[2:] else "")
-        summaries.append(Summary(label, shown, tuple(rows)))
-    return summaries
+def _place(datasets: Mapping[str, str], place: Sequence[Any]) -> str:
+    """What a data set and dose are called."""
+    dataset, dose = map(str, place)
+    return f"{datasets.get(dataset, dataset)}, {dose}"
+
+
+def _summary(label: str, rows: "Sequence[tuple[str, DataFrame]]", names: Sequence[str]) -> Summary:
+    """A table of means of some metrics, in each region that a row, a title and its values, knows."""
+    regions = {name: dict.fromkeys(region for _, own in rows for region in own.loc[own["metric"] == name, "region"]) for name in names}
+    headings = [(DEFINITIONS[name], region) for name in names for region in regions[name]]
+    cells = [
+        tuple(
+            _mean(own.loc[(own["metric"] == metric.name) & (own["region"] == region), "value"].astype(float).dropna().tolist())
+            for metric, region in headings
+        )
+        for _, own in rows
+    ]
+    shown = tuple((metric, "" if region in ("n/a", "none", "whole") else region.replace("_", " ")) for metric, region in headings)
+    return Summary(label, shown, tuple((title, own) for (title, _), own in zip(rows, cells, strict=True)))
 
 
 def _mean(values: Sequence[float]) -> tuple[float, float, int]:

@@ -1,7 +1,7 @@
 """An experiment's table: mean and spread over subjects, the best two, and the stars of a paired test."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -104,13 +104,20 @@ class Table:
     published_metrics: Mapping[str, str] = field(default_factory=dict)
 
     def blocks(self) -> list[tuple[str, str, tuple[Metric, ...]]]:
-        """Column key, heading and metrics of each block of columns, from left to right; headings say the region where it differs."""
+        """Column key, heading and metrics of each block of columns, from left to right; headings say the region where it differs.
+
+        A metric of which no row has a value is left out; a note says why.
+        """
         mixed = len({column.region for column in self.columns}) > 1
         blocks = []
         for column in self.columns:
             where = f", {REGION_NAMES[column.region]}" if mixed and column.region in REGION_NAMES else ""
-            blocks.append((column.key, f"{column.label}{where} ({self.subjects(column.key)})", column.metrics))
-        return [*blocks, (COST, "Cost", self.cost)] if self.cost else blocks
+            blocks.append((column.key, f"{column.label}{where} ({self.subjects(column.key)})", self._known(column.key, column.metrics)))
+        blocks += [(COST, "Cost", self._known(COST, self.cost))]
+        return [block for block in blocks if block[2]]
+
+    def _known(self, key: str, metrics: tuple[Metric, ...]) -> tuple[Metric, ...]:
+        return tuple(metric for metric in metrics if any(not math.isnan(self.cells[row, key, metric.name].mean) for row in self.rows))
 
     def beside(self) -> dict[tuple[str, str, str], Quoted]:
         """The paper's number of each cell that it has one of, by the cell's key."""
@@ -169,18 +176,23 @@ def build_table(
     own = own[own["method"].isin(experiment["rows"]) & own["place"].isin([column.place for column in columns])]
     cells: dict[tuple[str, str, str], Cell] = {}
     known, left_out = dict.fromkeys(shown, False), 0
+    unscanned = experiment.get("left_out", [])
     own_notes = [*_copies(own)]
+    if unscanned:
+        names = ", ".join(dict.fromkeys(titles.get(row, row) for *_, row in unscanned))
+        own_notes.append(f"{names}: n/a where a data set has images and no scans, which the method reconstructs.")
     for column in columns:
         here = own[own["place"] == column.place]
         for metric in column.metrics:
             where = measured_in(metric.name, column.region)
-            if lacking := [method for method in experiment["rows"] if not _measured(here, method, metric.name, reference, where)]:
+            rows = [row for row in experiment["rows"] if [*column.place.split("/"), row] not in unscanned]
+            if lacking := [method for method in rows if not _measured(here, method, metric.name, reference, where)]:
                 raise InputError(
                     f"{lacking[0]} on {column.place}: {metric.name} against {reference} in region {where} is in no metrics.tsv;"
                     " evaluate that method or take it out of the experiment's rows."
                 )
             summary = summarise(here, metric.name, reference, where)
-            found = {method: _cell(summary, method) for method in experiment["rows"]}
+            found = {method: _cell(summary, method) if method in rows else Cell() for method in experiment["rows"]}
             cells |= {(method, column.key, metric.name): cell for method, cell in ranked(found, metric).items()}
             # The standard dose has no similarity to itself: it is n/a by what it is, not by what is missing.
             compared = summary[summary["method"] != STANDARD_ROW]
@@ -235,16 +247,17 @@ def caption(table: Table, intervals: bool) -> str:
     """What the numbers are, for below the table; `intervals` says whether confidence intervals stand in its cells."""
     beside = tuple(table.beside().values())
     theirs = f" {PAPER}: as printed in {sources(beside)}, of other data; it enters no mean, rank or test." if beside else ""
+    marks = " Best in bold, second underlined." if any(cell.best for cell in table.cells.values()) else ""
     if table.reference == DIAGNOSIS:
         return (
             "Mean ± SD over repeated trainings, of all people tested, pooled over folds; in brackets the 95 % interval of AUC and of its"
-            f" gain over MR alone, bootstrapped over people. Best in bold, second underlined.{theirs}"
+            f" gain over MR alone, bootstrapped over people.{marks}{theirs}"
         )
     brackets = ", with the 95 % confidence interval of the mean in brackets" if intervals else ""
     regions = [column.region.replace("_", " ") for column in table.columns]
     where = f"region: {regions[0]}" if len(set(regions)) == 1 else f"regions of the columns, from left to right: {', '.join(regions)}"
     against = f"against {REFERENCES[table.reference]}; {where}"
-    return f"Mean ± SD over subjects{brackets}, {against}. Best in bold, second underlined.{theirs}"
+    return f"Mean ± SD over subjects{brackets}, {against}.{marks}{theirs}"
 
 
 def _definitions(names: list[str]) -> tuple[Metric, ...]:
@@ -286,16 +299,23 @@ def _copies(metrics: "DataFrame") -> Iterator[str]:
             )
 
 
-def ranked(cells: Mapping[str, Cell], metric: Metric) -> dict[str, Cell]:
-    """The same cells, the best and second-best mean marked; equal means share a place; one row alone is no best, nor the standard dose."""
+def ranked(cells: Mapping[str, Cell], metric: Metric, meaningless: Collection[str] = ()) -> dict[str, Cell]:
+    """The same cells, the best and second-best mean marked; equal means share a place.
+
+    Nothing is marked below `MIN_SUBJECTS` people or where all rows are equal. The standard dose is not ranked, nor are the rows that are
+    `meaningless`, whose value says nothing.
+    """
     ranked = dict(cells)
-    known = {method: cell.mean for method, cell in cells.items() if not math.isnan(cell.mean) and method != STANDARD_ROW}
-    if metric.better == "none" or len(known) < 2:
+    unranked = {STANDARD_ROW, *meaningless}
+    known = {method: cell for method, cell in cells.items() if not math.isnan(cell.mean) and method not in unranked}
+    if metric.better == "none" or any(cell.n < MIN_SUBJECTS for cell in known.values()):
         return ranked
-    distance = {method: _distance(mean, metric.better) for method, mean in known.items()}
+    distance = {method: _distance(cell.mean, metric.better) for method, cell in known.items()}
     places = sorted(set(distance.values()))
+    if len(places) < 2:
+        return ranked
     for method, far in distance.items():
-        ranked[method] = replace(cells[method], best=far == places[0], second=len(places) > 1 and far == places[1])
+        ranked[method] = replace(cells[method], best=far == places[0], second=far == places[1])
     return ranked
 
 
@@ -349,4 +369,4 @@ def _sentence(statistics: Mapping[str, Any], titles: Mapping[str, str], cells: M
     metric = " or ".join(filter(None, [", ".join(DEFINITIONS[name].title for name in names[:-1]), DEFINITIONS[names[-1]].title]))
     test = f"paired two-tailed t-test on subjects, Holm-corrected within the table, p < {statistics['alpha']:g}"
     text = f"*: {metric} significantly worse than {against} ({test})."
-    return text if fewest >= MIN_SUBJECTS else f"{text} Below {MIN_SUBJECTS} subjects nothing is tested and no star is given."
+    return text if fewest >= MIN_SUBJECTS else f"{text} Below {MIN_SUBJECTS} subjects nothing is tested, and nothing marked."

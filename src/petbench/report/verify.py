@@ -32,6 +32,7 @@ KEYS = (
 
 
 def verify(
+    scale: str,
     measured: Mapping[str, Mapping[str, Any]],
     reconstructed: Mapping[str, Mapping[str, Any]],
     summarised: Mapping[str, Sequence[str]],
@@ -40,6 +41,7 @@ def verify(
     """Compare stored tables with what the restored images give now.
 
     Args:
+        scale: The run's scale.
         measured: By the path of each metrics table, what `evaluate` took, its `settings` as plain values.
         reconstructed: By the path of each table of a torso's measures, what `measure_realisation` took.
         summarised: By the path of each summary of such measures, their paths.
@@ -48,8 +50,10 @@ def verify(
             `sources` takes.
 
     Raises:
-        InputError: some differ; one line a difference, with what is stored and what was recomputed.
+        InputError: there is no such run, or some differ; one line a difference, with what is stored and what was recomputed.
     """
+    if not any(Path(path).exists() for path in (*measured, *reconstructed, *tables)):
+        raise InputError(f"verify: no table of a run at scale {scale} is here; finish one, or name the scale's file with --configfile.")
     found: list[str] = []
     anew: dict[str, str] = {}
     lost: set[str] = set()

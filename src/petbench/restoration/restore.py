@@ -16,8 +16,9 @@ from petbench.device import device_name, peak_mb
 from petbench.errors import InputError
 from petbench.evaluation.complexity import complexity
 from petbench.files import atomic, checksum, digest, open_array, read_json, write_json
-from petbench.methods.base import Restorer
+from petbench.methods.base import ACQUISITION, Restorer
 from petbench.methods.diffusion import Diffusion, Sampler
+from petbench.physics.plane_scans import ScanFile, open_scan
 from petbench.preprocess.windows import half, spatial_shape, taper, thin_axis, window_slices, window_starts
 from petbench.restoration.costs import together
 from petbench.restoration.extent import BLEND, Slices, grid_slices, put_back, slices_restored
@@ -44,6 +45,7 @@ def stitch(
     slices: Slices | None = None,
     progress: Progress | None = None,
     more: Mapping[str, NDArray[np.float32]] | None = None,
+    scan: ScanFile | None = None,
 ) -> NDArray[np.float32]:
     """Restore a volume window by window; where windows overlap, their weighted mean is taken.
 
@@ -64,6 +66,7 @@ def stitch(
         slices: Which slices are restored; all when left out. The others are the low dose.
         progress: What an interrupted restoration of the same has kept, and where this one keeps its own; none for neither.
         more: Further inputs by name, scaled and of the same shape (see `Restorer.restore`).
+        scan: The scan of the volume, of a method that reconstructs its slices.
 
     Returns:
         Scaled restored PET, (x, y, z).
@@ -89,7 +92,9 @@ def stitch(
                 return torch.from_numpy(np.stack([volume[place] for place in places])).reshape(shape).to(device)
 
             inputs = [None if volume is None else cut(volume) for volume in (low_dose, mr)]
-            beside = {name: cut(volume) for name, volume in (more or {}).items()}
+            beside: dict[str, Any] = {name: cut(volume) for name, volume in (more or {}).items()}
+            if scan is not None:
+                beside[ACQUISITION] = scan.planes(corners[:, 2]).to(device)
             restored = draw(*inputs, corners, **beside).cpu().numpy()
             for place, part in zip(places, restored, strict=True):
                 total[place] += part.reshape(tuple(window)) * share
@@ -149,6 +154,7 @@ def restore(
     code: str = "",
     context: str | None = None,
     context_sidecar: str | None = None,
+    acquisition: str | None = None,
 ) -> None:
     """Restore one subject with trained weights.
 
@@ -172,13 +178,27 @@ def restore(
         code: Hash of the code: what other code kept is not gone on with.
         context: The subject's context, as `restore_context` writes it, for a method that takes one.
         context_sidecar: What is said of it.
+        acquisition: The subject's `acquisition.json`, for a method that reconstructs.
 
     Raises:
         InputError: the weights were trained on windows, voxels or a scaling other than the subject was prepared with, the sampler
             does not fit the method, or another process restores the same.
     """
     image, subject = read_volume(pet), Path(pet).name.split("_")[0]
-    given = (prepared, subject, weights, settings, device, threads, context, context_sidecar, partial, checkpoint_seconds, code)
+    given = (
+        prepared,
+        subject,
+        weights,
+        settings,
+        device,
+        threads,
+        context,
+        context_sidecar,
+        acquisition,
+        partial,
+        checkpoint_seconds,
+        code,
+    )
     with _restored(*given, image, evaluated) as done:
         normalised = done.parameters["scaling"]["mode"] == "min_max"
         scale = 1.0 if normalised else done.parameters["scales"].get("standard_dose", done.parameters["scales"]["low_dose"])
@@ -212,6 +232,7 @@ def restore_context(
     out: Mapping[str, str],
     context: str | None = None,
     context_sidecar: str | None = None,
+    acquisition: str | None = None,
     partial: str | Path | None = None,
     checkpoint_seconds: float = 60.0,
     code: str = "",
@@ -228,6 +249,7 @@ def restore_context(
         out: `volume` (`.npy`, memory-mapped by readers) and `sidecar` (JSON, with costs).
         context: The context of this one itself, for a method that takes one.
         context_sidecar: See `restore`.
+        acquisition: See `restore`.
         partial: See `restore`.
         checkpoint_seconds: See `restore`.
         code: See `restore`.
@@ -235,7 +257,20 @@ def restore_context(
     Raises:
         InputError: see `restore`.
     """
-    given = (prepared, subject, weights, settings, device, threads, context, context_sidecar, partial, checkpoint_seconds, code)
+    given = (
+        prepared,
+        subject,
+        weights,
+        settings,
+        device,
+        threads,
+        context,
+        context_sidecar,
+        acquisition,
+        partial,
+        checkpoint_seconds,
+        code,
+    )
     with _restored(*given) as done:
         with atomic(out["volume"]) as temporary, open(temporary, "wb") as file:
             np.save(file, done.volume)
@@ -252,6 +287,7 @@ def _restored(
     threads: int,
     context: str | None,
     context_sidecar: str | None,
+    acquisition: str | None,
     partial: str | Path | None,
     checkpoint_seconds: float,
     code: str,
@@ -266,6 +302,7 @@ def _restored(
     folder = Path(prepared).parent
     low_dose, mr = (open_array(folder / f"{kind}.npy") if kind in settings["inputs"] else None for kind in ("low_dose", "mr"))
     more = {} if context is None else {"context": open_array(context)}
+    scan = None if acquisition is None else open_scan(acquisition)
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     window = description.window
@@ -273,7 +310,7 @@ def _restored(
     slices = None if settings.get("slices", SLICES) == "all" else slices_of(parameters, folder, image, evaluated)
     identity: dict[str, Any] = {"weights": checksum(weights), "settings": settings, "prepared": parameters, "evaluated": evaluated}
     identity |= {"subject": subject, "device": device, "code": code}
-    with resumable(partial, identity, (low_dose, mr, *more.values()), checkpoint_seconds) as progress:
+    with resumable(partial, identity, (low_dose, mr, *more.values(), None if scan is None else scan.data), checkpoint_seconds) as progress:
         volume = stitch(
             restorer,
             low_dose,
@@ -288,11 +325,13 @@ def _restored(
             slices,
             progress,
             more,
+            scan,
         )
         # Taken before operations are counted, which forgoes fused attention and so takes more.
         spent = {"restore_seconds": progress.seconds, "restore_cpu_seconds": progress.cpu_seconds, "restore_peak_mb": peak_mb(device)}
         empty = torch.zeros((1, 1, *spatial_shape(window)), device=device)
-        cost = complexity(restorer, [None if one is None else empty for one in (low_dose, mr)], **dict.fromkeys(more, empty))
+        beside: dict[str, Any] = dict.fromkeys(more, empty) | ({} if scan is None else {ACQUISITION: scan.planes([0]).to(device)})
+        cost = complexity(restorer, [None if one is None else empty for one in (low_dose, mr)], **beside)
         facts = {
             "Weights": {
                 "module": description.module,

@@ -1,36 +1,36 @@
 """Restore a lab's own scan with trained weights: registration, scaling, restoration, and a page to check it by."""
 
-import base64
 import hashlib
-import io
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
-from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from petbench.data.acquired import acquired, unlike
 from petbench.data.bids import entities, read_sidecar
-from petbench.data.nifti import Image, canonical, read_volume, voxel_mm, write_volume
+from petbench.data.nifti import Image, canonical, read_acquired, voxel_mm, write_volume
 from petbench.device import device_name
 from petbench.errors import InputError
-from petbench.files import atomic, checksum, write_json
-from petbench.methods.base import Restorer
+from petbench.files import checksum, write_json
+from petbench.methods.base import ACQUISITION, Restorer
 from petbench.methods.diffusion import Diffusion, Sampler
+from petbench.preprocess.likeness import BOUNDS, Distance, distances
+from petbench.preprocess.plausible import check_pet
 from petbench.preprocess.prepare import normalise
-from petbench.preprocess.registration import overlay, register
+from petbench.preprocess.registration import register
 from petbench.preprocess.windows import EMPTY_BELOW, half
 from petbench.restoration.extent import BLEND, put_back, slices_restored
 from petbench.restoration.progress import resumable
 from petbench.restoration.restore import stitch
+from petbench.restoration.scan_page import write_page
 from petbench.restoration.weights import Description, load_restorer
 
 SLICES_AT_ONCE = 16
+MOST_OUTSIDE = 0.02
+"""Share of the head that may lie outside the working grid, beyond what did of those trained on."""
 
 
 def restore_scan(
@@ -63,11 +63,13 @@ def restore_scan(
         partial: Folder where an interrupted restoration keeps its windows; none keeps nothing.
         checkpoint_seconds: Time between writes to it.
         code: Hash of the code: what other code kept is not gone on with.
-        allow_unlike: Go on with a scan whose sidecar tells of another tracer, scanner or dose than the weights were trained on.
+        allow_unlike: Go on with a scan farther from those trained on than `petbench.preprocess.likeness.BOUNDS`, or whose sidecar tells of
+            another tracer, scanner or dose.
 
     Raises:
-        InputError: a file is missing or damaged, the scan was acquired otherwise than those trained on, the MR does not fit the PET, the
-            weights are not petbench's, or give no units, or another process restores the same.
+        InputError: a file is missing or damaged, its header does not say where voxels lie, the PET is none of a head, the MR does not fit
+            it, the head does not fit the working grid, the scan is unlike those trained on, the weights are not petbench's, or give no
+            units, or another process restores the same.
     """
     torch.set_num_threads(threads)
     restorer, description = load_restorer(weights, device)
@@ -82,22 +84,29 @@ def restore_scan(
             " nothing of a restored image's activity; train with mode low_dose."
         )
     if more := sorted(set(description.inputs) - {"low_dose", "mr"}):
+        if more[0] == ACQUISITION:
+            raise InputError(f"{weights}: reconstructs scans, and an image is given; give the weights of a method that restores images.")
         raise InputError(
             f"{weights}: restores a low dose with its {more[0]}, which another method makes first and a scan alone does not have;"
             " give the weights of that method."
         )
-    apart = list(unlike(acquired(pet), description.scans))
-    if apart and not allow_unlike:
+    contradicted = list(unlike(acquired(pet), description.scans))
+    if contradicted and not allow_unlike:
         raise InputError(
-            f"{pet}: its sidecar says {'; '.join(apart)}, which {weights} was trained on; take weights of such scans, or go on with"
+            f"{pet}: its sidecar says {'; '.join(contradicted)}, which {weights} was trained on; take weights of such scans, or go on with"
             " allow_unlike=true."
         )
-    image = read_volume(pet)
+    image, unregistered = read_acquired(pet), read_acquired(mr)
+    check_pet(image, pet)
+    if np.array_equal(np.asarray(unregistered.dataobj), np.asarray(image.dataobj)):
+        raise InputError(f"{mr}: its voxels are those of {pet}; give the subject's T1-weighted MR.")
     settings = description.preprocess["registration"]
-    anatomy = register(image, read_volume(mr), settings, threads=1, names={"pet": pet, "mr": mr})
+    registered = register(image, unregistered, settings, threads=1, names={"pet": pet, "mr": mr})
+    anatomy = registered.image
     grid = description.preprocess["grid"] | {"voxel_mm": description.voxel_mm}
     names = {"low_dose": pet, "mr": mr}
     prepared = normalise({"low_dose": image, "mr": anatomy}, names, {"grid": grid, "scaling": description.preprocess["scaling"]})
+    apart = _unlike(prepared.measures, description, pet, weights, allow_unlike)
     low_dose, anatomy_scaled = (prepared.volumes[kind] for kind in ("low_dose", "mr"))
     slices = slices_restored(low_dose, low_dose.shape, description.window, description.domain.get("empty_below", EMPTY_BELOW))
     sampler = _sampler(restorer, sampling_steps)
@@ -121,16 +130,35 @@ def restore_scan(
         )
         restored, extent = put_back(scaled * prepared.scales["low_dose"], prepared.affine, image, slices, BLEND)
         write_volume(out["image"], restored, like=image)
-        facts = _facts(description, image, weights, device) | extent
+        facts = _facts(description, image, weights, device) | extent | {"Registration": registered.facts}
+        facts |= {"Scale": prepared.scales["low_dose"], "HeadInside": prepared.measures.get("head_inside", 1.0)}
+        facts |= {"Likeness": {one.measure: asdict(one) for one in apart} or "the weights do not say what they were trained on"}
         if isinstance(description.domain.get("slices"), list):
             facts["TrainedOnSlices"] = description.domain["slices"]
         if sampler is not None:
             facts |= {"Sampler": sampler.label, "SamplingSteps": sampler.steps}
         facts |= {"PETSHA256": checksum(pet), "MRSHA256": checksum(mr)}
-        if apart:
-            facts["UnlikeTraining"] = apart
-        write_json(out["sidecar"], _told(pet, mr) | facts)
-        _write_page(out["page"], image, anatomy, restored, facts)
+        if contradicted:
+            facts["UnlikeTraining"] = contradicted
+        facts = _told(pet, mr) | facts
+        write_json(out["sidecar"], facts)
+        write_page(out["page"], image, anatomy, restored, facts, apart)
+
+
+def _unlike(measures: Mapping[str, float], description: Description, pet: str, weights: str, allowed: bool) -> list[Distance]:
+    """How far a scan is from those trained on; too far ends here, unless told to go on, and so does a head that is not all seen."""
+    inside = measures.get("head_inside", 1.0)
+    if inside < min([1.0, *(person["head_inside"] for person in description.people if "head_inside" in person)]) - MOST_OUTSIDE:
+        grid = f"{description.preprocess['grid']['shape']} voxels of {[round(edge, 3) for edge in description.voxel_mm]} mm"
+        raise InputError(f"{pet}: {1 - inside:.0%} of the head lies outside the working grid of {weights} ({grid}); take a larger grid's.")
+    found = distances(measures, description.people)
+    if (beyond := [one for one in found if one.beyond]) and not allowed:
+        said = "; ".join(f"{one}, bound {BOUNDS[one.measure]:g}" for one in beyond)
+        raise InputError(
+            f"{pet}: is unlike the scans that {weights} was trained on ({said});"
+            " take weights trained on scans like it, or go on with allow_unlike=true."
+        )
+    return found
 
 
 def _told(pet: str, mr: str) -> dict[str, Any]:
@@ -162,60 +190,3 @@ def _facts(description: Description, image: Image, weights: str, device: str) ->
         "WorkingVoxelMm": description.voxel_mm,
         "Device": device_name(device),
     }
-
-
-def _write_page(path: str | Path, low_dose: Image, anatomy: Image, restored: NDArray[np.float32], facts: Mapping[str, Any]) -> None:
-    with tempfile.TemporaryDirectory(prefix="petbench-") as folder:
-        picture = Path(folder) / "registration.png"
-        overlay(low_dose, anatomy, picture)
-        registration = picture.read_bytes()
-    rows = "".join(f"<tr><th>{escape(key)}</th><td>{escape(str(value))}</td></tr>" for key, value in facts.items())
-    pictures = [
-        (
-            _planes(low_dose, np.asarray(low_dose.dataobj), restored),
-            "Low dose, restored, and their difference, in three central planes. What is not restored is the low dose: no difference.",
-        ),
-        (registration, "Edges of the registered MR over the low-dose PET: they must follow the head."),
-    ]
-    figures = "".join(
-        f'<figure><img src="data:image/png;base64,{base64.b64encode(data).decode()}" alt="{escape(caption)}">'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
-        for data, caption in pictures
-    )
-    page = f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Restored PET: check</title>
-<style>body{{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}}img{{max-width:100%}}
-th{{text-align:left;padding-right:1.5rem;vertical-align:top}}figure{{margin:1.5rem 0}}figcaption{{color:#555}}</style></head>
-<body><h1>Restored PET</h1>
-<p>A research result, not for diagnosis.
-The weights hold for scans like those that trained them: tracer, dose, scanner and reconstruction.</p>
-{figures}<table>{rows}</table></body></html>
-"""
-    with atomic(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
-
-
-def _planes(grid: Image, low_dose: NDArray[np.float32], restored: NDArray[np.float32]) -> bytes:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    top = float(np.percentile(low_dose, 99.8))
-    figure = Figure(figsize=(9, 9), layout="constrained")
-    FigureCanvasAgg(figure)
-    columns: list[tuple[str, NDArray[np.float32], str, float, float]] = [
-        ("low dose", low_dose, "gray_r", 0.0, top),
-        ("restored", restored, "gray_r", 0.0, top),
-    ]
-    columns.append(("restored - low dose", restored - low_dose, "RdBu_r", -top / 2, top / 2))
-    spacing = voxel_mm(grid)
-    for row, axis in zip(figure.subplots(3, 3), (2, 1, 0), strict=True):
-        rest = [other for other in range(3) if other != axis]
-        for place, (title, data, colours, low, high) in zip(row, columns, strict=True):
-            plane = np.take(data, data.shape[axis] // 2, axis=axis).T
-            place.imshow(plane, origin="lower", cmap=colours, vmin=low, vmax=high, aspect=spacing[rest[1]] / spacing[rest[0]])
-            place.set_title(title, fontsize=9)
-            place.set_axis_off()
-    buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=80, format="png")
-    return buffer.getvalue()

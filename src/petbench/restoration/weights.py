@@ -39,6 +39,7 @@ class Description:
             written.
         inputs: What the method is given.
         scans: What the sidecars of the scans trained on say of their acquisition, see `petbench.data.acquired`, each once.
+        people: What was measured of each subject trained on, see `petbench.preprocess.likeness`; empty for weights of before it was.
     """
 
     module: str
@@ -53,6 +54,7 @@ class Description:
     domain: dict[str, Any] = field(default_factory=dict)
     inputs: list[str] = field(default_factory=lambda: ["low_dose", "mr"])
     scans: list[dict[str, Any]] = field(default_factory=list)
+    people: list[dict[str, float]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Raises ValueError where `domain` is none: it decides what is restored."""

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from petbench.errors import InputError
 from petbench.files import open_array, read_json
-from petbench.methods.base import Batch
+from petbench.methods.base import ACQUISITION, Batch
+from petbench.physics.plane_scans import PlaneScans, ScanFile, open_scan
 from petbench.preprocess.windows import spatial_shape, window_slices
 
 DIAGNOSIS = "diagnosis"
@@ -38,20 +39,24 @@ class Windows:
         diagnosis: For each subject, 1 in the group that is looked for and 0 in the other; empty where it is not asked for.
         index: Subject number and first voxel of each window, (number of windows, 4).
         window: Size of a window in voxels, (3,).
+        scans: For each subject, its scan, memory-mapped; empty where it is not asked for.
     """
 
     volumes: list[dict[str, NDArray[np.generic]]]
     diagnosis: list[float]
     index: NDArray[np.int32]
     window: tuple[int, ...]
+    scans: Sequence[ScanFile] = ()
 
     def batch(self, numbers: Sequence[int]) -> Batch:
-        """Gather windows by number: tensors (B, 1, *spatial) for each kind of volume, (B,) for the diagnosis."""
+        """Gather windows by number: tensors (B, 1, *spatial) for each kind of volume, (B,) for the diagnosis; the scans of slices."""
         shape = spatial_shape(self.window)
-        gathered: dict[str, torch.Tensor] = {}
+        gathered: dict[str, Any] = {}
         for kind in self.volumes[0]:
             parts = [self.volumes[self.index[n, 0]][kind][window_slices(self.index[n, 1:], self.window)].reshape(shape) for n in numbers]
             gathered[kind] = torch.from_numpy(np.stack(parts)[:, None])
+        if self.scans:
+            gathered[ACQUISITION] = PlaneScans.cat([self.scans[self.index[n, 0]].planes(self.index[n, 3:]) for n in numbers])
         if self.diagnosis:
             gathered[DIAGNOSIS] = torch.tensor([self.diagnosis[self.index[n, 0]] for n in numbers])
         return cast(Batch, gathered)
@@ -60,17 +65,20 @@ class Windows:
         return len(self.index)
 
 
-def open_windows(parameters: Sequence[str], kinds: Sequence[str], contexts: Sequence[str] = ()) -> Windows:
+def open_windows(
+    parameters: Sequence[str], kinds: Sequence[str], contexts: Sequence[str] = (), acquisitions: Sequence[str] = ()
+) -> Windows:
     """Open the prepared volumes of some subjects.
 
     Args:
         parameters: Their `prepared.json` files; the volumes and the index lie beside each.
         kinds: What is read: volumes such as `low_dose`, `mr`, `standard_dose` and `regions`, and `diagnosis`; nothing else is.
         contexts: The context of each subject, where it is among the kinds: it lies elsewhere, as each fold has its own.
+        acquisitions: The `acquisition.json` of each subject, where it is among the kinds.
 
     Raises:
         InputError: a subject lacks what is asked for, the subjects were cut into windows of different sizes, or their voxels or the scaling
-            of their intensities differ.
+            of their intensities differ, or the geometries or resolutions of their scans do.
     """
     folders = [Path(path).parent for path in parameters]
     prepared = [read_json(path) for path in parameters]
@@ -85,7 +93,7 @@ def open_windows(parameters: Sequence[str], kinds: Sequence[str], contexts: Sequ
             )
         if content["scaling"] != prepared[0]["scaling"]:
             raise InputError(f"{folder}: scaled otherwise than {folders[0]}; give both one preprocess/scaling.")
-    beside = [kind for kind in kinds if kind != "context"]
+    beside = [kind for kind in kinds if kind not in ("context", ACQUISITION)]
     for folder, content in zip(folders, prepared, strict=True):
         for kind in beside:
             if not (DIAGNOSIS in content if kind == DIAGNOSIS else (folder / f"{kind}.npy").exists()):
@@ -100,7 +108,18 @@ def open_windows(parameters: Sequence[str], kinds: Sequence[str], contexts: Sequ
     diagnosis = [float(content[DIAGNOSIS]) for content in prepared if DIAGNOSIS in kinds]
     starts = [open_array(folder / "index.npy") for folder in folders]
     index = np.concatenate([np.column_stack([np.full(len(start), subject, np.int32), start]) for subject, start in enumerate(starts)])
-    return Windows(volumes, diagnosis, index, windows.pop())
+    return Windows(volumes, diagnosis, index, windows.pop(), _open_scans(acquisitions))
+
+
+def _open_scans(parameters: Sequence[str]) -> list[ScanFile]:
+    """The scans of some subjects, which a batch takes planes of together."""
+    scans = [open_scan(path) for path in parameters]
+    for path, scan in zip(parameters, scans, strict=True):
+        if (scan.scanner, scan.psf_mm) != (scans[0].scanner, scans[0].psf_mm):
+            raise InputError(
+                f"{path}: a scan of another scanner or resolution (reconstruction/psf_mm) than {parameters[0]}; train on data sets of one."
+            )
+    return scans
 
 
 def batch_numbers(count: int, batch_size: int, step: int, seed: int) -> list[int]:

@@ -43,6 +43,7 @@ def fit(
     part: str | None = None,
     checkpoint_seconds: float = 60.0,
     contexts: Sequence[str] = (),
+    acquisitions: Sequence[str] = (),
 ) -> None:
     """Train one method on one fold, resuming where an interrupted training stopped.
 
@@ -60,11 +61,12 @@ def fit(
         part: The sub-module that starts from them; all of the method when left out.
         checkpoint_seconds: Time between checkpoints.
         contexts: The context of each training subject, of a method that takes one.
+        acquisitions: The `acquisition.json` of each training subject, of a method that reconstructs.
 
     Raises:
         InputError: another process trains this fold, starting weights do not fit, the loss is no longer finite, or the gradient is gone.
     """
-    windows = open_windows(prepared, kinds, contexts)
+    windows = open_windows(prepared, kinds, contexts, acquisitions)
     identity = {
         "train": description.train,
         "module": description.module,
@@ -72,6 +74,7 @@ def fit(
         "data": [read_json(path) for path in prepared],
         "kinds": list(kinds),
         "contexts": [checksum(path) for path in contexts],
+        "acquisitions": [read_json(path) for path in acquisitions],
         "init": [checksum(init), part] if init else None,
     }
 

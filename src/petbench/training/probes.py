@@ -9,7 +9,7 @@ import copy
 import io
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,9 +18,12 @@ from torch import Tensor, nn
 
 from petbench.evaluation.complexity import complexity
 from petbench.methods.adversarial import Adversarial
-from petbench.methods.base import MORE_INPUTS, Progress, Restorer, Trained, more_inputs
+from petbench.methods.base import ACQUISITION, MORE_INPUTS, Progress, Restorer, Trained, more_inputs
 from petbench.methods.build import build
 from petbench.methods.diffusion import Diffusion, Sampler
+from petbench.physics.plane_scans import PlaneScans
+from petbench.physics.projector import DirectProjector
+from petbench.physics.scanner import MM_PER_CM, Scanner
 from petbench.restoration.weights import Description, load_restorer, save_weights
 from petbench.training.fit import fit_model
 
@@ -64,10 +67,12 @@ class Phantoms:
         spatial: Window in voxels, two or three sides.
         count: Heads.
         seed: What they are drawn from.
+        scanned: Whether slices come with their scans; noise of its own leaves the images as they are without.
     """
 
-    def __init__(self, spatial: Sequence[int], count: int, seed: int):
-        self.random = torch.Generator().manual_seed(seed)
+    def __init__(self, spatial: Sequence[int], count: int, seed: int, scanned: bool = False):
+        self.random, self.noise = (torch.Generator().manual_seed(seed) for _ in range(2))
+        self.scanner = plane_scanner(spatial) if scanned else None
         dims = len(spatial)
         axes = torch.stack(torch.meshgrid(*[torch.linspace(-1, 1, side) for side in spatial], indexing="ij"))
 
@@ -82,10 +87,10 @@ class Phantoms:
         self.regions = (self.head * (1 + hot + 2 * cold)).long()
         self.diagnosis = (torch.arange(count) % 2).float()
 
-    def windows(self, level: float | None = None) -> dict[str, Tensor]:
+    def windows(self, level: float | None = None) -> dict[str, Any]:
         """All heads (B, 1, *spatial) with new noise, each at a level of its own between `LEVELS` unless one is given; and what is known.
 
-        As context comes a smoothed low dose.
+        As context comes a smoothed low dose; of `scanned` slices their acquisition.
         """
         low, high = LEVELS
         drawn = low * (high / low) ** torch.rand(len(self.pet), *[1] * (self.pet.ndim - 1), generator=self.random)
@@ -93,7 +98,31 @@ class Phantoms:
         low_dose = torch.poisson(standard_dose * COUNTS, self.random) / COUNTS
         smooth = nn.functional.avg_pool3d if low_dose.ndim == 5 else nn.functional.avg_pool2d
         known = {"regions": self.regions, "diagnosis": self.diagnosis}
-        return {"low_dose": low_dose, "mr": self.mr, "context": smooth(low_dose, 3, 1, 1), "standard_dose": standard_dose, **known}
+        images = {"low_dose": low_dose, "mr": self.mr, "context": smooth(low_dose, 3, 1, 1), "standard_dose": standard_dose, **known}
+        return images if self.scanner is None else images | {ACQUISITION: self._scanned(standard_dose, self.scanner)}
+
+    def _scanned(self, activity: Tensor, scanner: Scanner) -> PlaneScans:
+        """Scans of slices that count as much of a voxel as a low dose holds."""
+        count = len(activity)
+        project = DirectProjector(replace(scanner, planes=count, image_shape=(*scanner.image_shape[:2], count)))
+        expected = project(activity[:, 0].permute(1, 2, 0)).permute(2, 1, 0)
+        seen = scanner.views * scanner.voxel_mm[0] ** 2 / scanner.radial_spacing_mm / MM_PER_CM  # of a voxel, by all lines
+        factors = torch.full_like(expected, COUNTS / seen)
+        background = torch.full_like(expected, 0.1 * float((factors * expected).mean()))
+        counts = torch.poisson(factors * expected + background, self.noise)
+        return PlaneScans(torch.stack([counts, background, factors], dim=1), scanner, psf_mm=0.0)
+
+
+def blank_scans(spatial: Sequence[int], count: int) -> PlaneScans:
+    """Scans without counts of that scanner, on torch's default device."""
+    scanner = plane_scanner(spatial)
+    return PlaneScans(torch.zeros(count, 3, scanner.views, scanner.radial_bins), scanner, psf_mm=0.0)
+
+
+def plane_scanner(spatial: Sequence[int]) -> Scanner:
+    """A scanner of one plane that sees slices of a size, its bins a voxel wide."""
+    side, image = max(spatial), (spatial[0], spatial[1], 1)
+    return Scanner("probe", side * 4.0, 8 * side, "uniform", side, 4.0, side, 1, 4.0, image, (4.0, 4.0, 4.0), side * 4.0)
 
 
 class _CutError(Exception):
@@ -323,7 +352,7 @@ def _level_ratio(method: Restorer, run: Callable[[Mapping[str, Any]], Tensor], p
     """
 
     def level(factor: float) -> float:
-        images = {**batch, **{name: factor * batch[name] for name in ("low_dose", *MORE_INPUTS)}}
+        images = {**batch, **{name: factor * batch[name] for name in ("low_dose", *MORE_INPUTS, ACQUISITION) if name in batch}}
         if isinstance(method, Diffusion) and method.process.prediction == "epsilon":
             return float(_half_noised(method, factor * batch["standard_dose"], images)[phantoms.head > 0].mean())
         return float(run(images)[phantoms.head > 0].mean())
@@ -357,7 +386,7 @@ def keeps_weights(method: Restorer, module: str, train: Mapping[str, Any], scrat
 
 def lives(make: Callable[[], Restorer], train: Mapping[str, Any], restore: Mapping[str, Any], spatial: Sequence[int]) -> Iterator[Finding]:
     """Whether a method starts alive at each of `SEEDS`: every optimiser has a gradient at each step, and no image is constant."""
-    phantoms = Phantoms(spatial, 2, seed=2)
+    phantoms = Phantoms(spatial, 2, seed=2, scanned=ACQUISITION in restore["inputs"])
     dead = []
     for seed in range(SEEDS):
         torch.manual_seed(seed)
@@ -379,9 +408,13 @@ def batches(phantoms: Phantoms, kinds: Sequence[str], steps: int, parts: int = 1
 
     def gathered() -> dict[str, Any]:
         drawn = [phantoms.windows() for _ in range(parts)]
-        return {kind: torch.cat([windows[kind] for windows in drawn]) for kind in drawn[0] if kind in kinds}
+        return {kind: _together([windows[kind] for windows in drawn]) for kind in drawn[0] if kind in kinds}
 
     return [gathered() for _ in range(steps)]
+
+
+def _together(parts: Sequence[Any]) -> Any:
+    return PlaneScans.cat(parts) if isinstance(parts[0], PlaneScans) else torch.cat(list(parts))
 
 
 def contract(
@@ -404,7 +437,7 @@ def contract(
         return build(module, train)
 
     torch.manual_seed(train["seed"])
-    phantoms = Phantoms(spatial, 4, seed=1)
+    phantoms = Phantoms(spatial, 4, seed=1, scanned=ACQUISITION in restore["inputs"])
     kinds = seen(train, restore)
     method = make()
     findings = []
@@ -443,7 +476,8 @@ def trains_unseen(module: str, train: Mapping[str, Any], restore: Mapping[str, A
         count = 2 * method.batches
         image = torch.empty(count, 1, *spatial)
         told = {"regions": torch.empty(count, 1, *spatial, dtype=torch.int64), "diagnosis": torch.empty(count)}
-    images = {kind: told.get(kind, image) for kind in seen(train, restore)}
+        scans = blank_scans(spatial, count)
+    images = {kind: scans if kind == ACQUISITION else told.get(kind, image) for kind in seen(train, restore)}
     for step in method.losses(images, Progress(9, 10)):
         step.loss.backward()  # type: ignore[no-untyped-call]
     draw(method, images, restore["inputs"], short_sampler(restore))
@@ -460,5 +494,6 @@ def size(module: str, train: Mapping[str, Any], inputs: Sequence[str], window: S
     """
     with torch.device("meta"):
         method, image = build(module, train), torch.empty(1, 1, *window)
-    more = more_inputs(dict.fromkeys(inputs, image))
+        scans = blank_scans(window, 1)
+    more = more_inputs({name: scans if name == ACQUISITION else image for name in inputs})
     return complexity(method, [image if name in inputs else None for name in ("low_dose", "mr")], **more)

@@ -16,11 +16,13 @@ from petbench.workflow.experiment_entries import (
     check_known,
     check_reliance,
     check_time_step,
+    is_left_out,
     methods_of,
 )
 from petbench.workflow.library import Entry, Library, check_length
 from petbench.workflow.method_entries import add_method
 from petbench.workflow.range_entries import OWN, RANGE_KINDS, add_range_experiment
+from petbench.workflow.scan_entries import left_out
 from petbench.workflow.schema import check, check_size, read_yaml
 
 
@@ -32,8 +34,8 @@ def load(config: Mapping[str, Any], basedir: str | Path) -> Entry:
         basedir: The folder that holds `config/`.
 
     Returns:
-        `scale`, `run`, and the resolved `experiments`, `datasets`, `methods`, `scanners`, `psf_sets`, `predictors` and `torsos` that they
-        need, keys sorted.
+        `scale`, `run`, and the resolved `experiments`, `datasets`, `methods`, `scanners`, `psf_sets`, `predictors`, `torsos` and
+        `calibrations` that they need, keys sorted.
 
     Raises:
         InputError: anything a user can mend, in one line.
@@ -69,10 +71,14 @@ def load(config: Mapping[str, Any], basedir: str | Path) -> Entry:
         for column in experiment["columns"]:
             add_dataset(library, column["dataset"], f"{where}: columns", datasets)
             check_dose(datasets, column["dataset"], column["dose"], f"{where}: columns")
-            _check_windows(library, methods_of(experiment), methods, datasets[column["dataset"]], column["dataset"])
             if experiment["kind"] in STUDIES:
                 check_diagnosis(classifiers[experiment["classifier"]], datasets[column["dataset"]], column, f"{where}: columns")
             check_known(experiment, datasets[column["dataset"]], column["dataset"], where)
+        if cells := left_out(library, experiment, methods, datasets, where):
+            experiment["left_out"] = cells
+        for column in experiment["columns"]:
+            rows = [row for row in methods_of(experiment) if not is_left_out(experiment, column["dataset"], column["dose"], row)]
+            _check_windows(library, rows, methods, datasets[column["dataset"]], column["dataset"])
         check_distinct(methods_of(experiment), methods, where)
         check_context_shown(experiment, methods, where)
         if experiment["kind"] == "reliance":

@@ -23,7 +23,7 @@ from petbench.files import digest
 from petbench.preprocess.splits import folds, people_of, subjects_tested, train_subjects
 from petbench.workflow.library import MEASURED, NOT_INHERITED, Entry
 from petbench.workflow.method_entries import trained
-from petbench.workflow.names import LOW_DOSE, UNRESTORED
+from petbench.workflow.names import ACQUISITION, LOW_DOSE, UNRESTORED
 
 
 def check_experiment(experiment: Entry, basedir: Path, where: str) -> None:
@@ -112,6 +112,11 @@ def methods_of(experiment: Mapping[str, Any]) -> list[str]:
     return [row for row in experiment["rows"] if experiment["kind"] not in STUDIES or row not in (MR_ALONE, REAL_PET)]
 
 
+def is_left_out(experiment: Mapping[str, Any], dataset: str, dose: str, row: str) -> bool:
+    """Whether a cell reads n/a, as its data set has no scans for a row that is shown where it can be (`left_out` of a resolved entry)."""
+    return [dataset, dose, row] in experiment.get("left_out", [])
+
+
 def check_diagnosis(classifier: Entry, dataset: Entry, column: Entry, where: str) -> None:
     """Check that a data set can be studied: it has labels, volumes in one window, and folds with both groups on either side."""
     name, domain = column["dataset"], classifier["domain"]
@@ -161,7 +166,7 @@ def check_time_step(experiment: Entry, methods: Mapping[str, Entry], where: str)
 
 
 def check_context_shown(experiment: Entry, methods: Mapping[str, Entry], where: str) -> None:
-    """Check that no row takes a context where images are swapped or PET is made for a diagnosis: its context would be another, too.
+    """Check that no row takes a context or a scan where images are swapped or PET is made for a diagnosis: both would be others, too.
 
     Raises:
         InputError: one does.
@@ -169,6 +174,8 @@ def check_context_shown(experiment: Entry, methods: Mapping[str, Entry], where: 
     for row in methods_of(experiment) if experiment["kind"] in (*STUDIES, "reliance") else []:
         if "context" in methods.get(row, {}):
             raise InputError(f"{where}: rows: {row} takes a context, which this kind of experiment does not make; name its first stage.")
+        if ACQUISITION in methods.get(row, {}).get("restore", {}).get("inputs", []):
+            raise InputError(f"{where}: rows: {row} reconstructs scans, which this kind of experiment does not swap; name other methods.")
 
 
 def check_reliance(experiment: Entry, methods: Mapping[str, Entry], datasets: Mapping[str, Entry], where: str) -> None:

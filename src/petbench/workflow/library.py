@@ -25,6 +25,7 @@ KINDS = {
     "psf_sets": "psf_set",
     "predictors": "predictor",
     "torsos": "torso",
+    "calibrations": "calibration",
     "classifiers": "classifier",
 }
 # Files of config/schemas/ whose definitions a schema takes.
@@ -32,6 +33,7 @@ SHARED_DEFINITIONS = {
     "psf_sets": ["range"],
     "predictors": ["range", "engine"],
     "torsos": ["range"],
+    "calibrations": ["range"],
     "experiments": ["range"],
     "methods": ["engine"],
     "classifiers": ["engine"],

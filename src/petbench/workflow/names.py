@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from petbench.evaluation.definitions import STANDARD_ROW
 
 LOW_DOSE = "low_dose"
-MORE_INPUTS = ("context",)
+ACQUISITION = "acquisition"
+"""An input beside images: the scan, for methods that reconstruct it."""
+MORE_INPUTS = ("context", ACQUISITION)
 """What `restore/inputs` may name beside the low dose and MR, as in `petbench.methods.base`; a module takes what its schema names."""
 UNRESTORED = (LOW_DOSE, STANDARD_ROW)
 """Rows of a table that are images of the data set, not a method's."""

@@ -1,6 +1,7 @@
 "use strict";
 
-/* Sortable tables: the header's button cycles ascending, descending. Values that are not numbers sort as text, unknown ones go last. */
+/* Sortable tables: a heading's button sorts the best first, then the other way round; without a better side the least comes first.
+   Values that are not numbers sort as text, unknown ones go last. */
 function sortKey(cell) {
   const text = cell.dataset.value ?? cell.textContent.trim();
   const value = Number(text);
@@ -17,17 +18,35 @@ function sortTable(heading) {
   const table = heading.closest("table");
   const headings = [...heading.parentNode.children];
   const column = headings.indexOf(heading);
-  const sign = heading.getAttribute("aria-sort") === "ascending" ? -1 : 1;
-  const rows = [...table.tBodies[0].rows].map((row) => ({ row, key: sortKey(row.cells[column]) }));
+  const better = heading.dataset.better;
+  const first = better === "higher" ? "descending" : "ascending";
+  const order = heading.getAttribute("aria-sort") === first ? (first === "ascending" ? "descending" : "ascending") : first;
+  const sign = order === "ascending" ? 1 : -1;
+  const target = better === "zero" || better === "one" ? (key) => (typeof key === "number" ? Math.abs(key - (better === "one")) : key) : (key) => key;
+  const rows = [...table.tBodies[0].rows].map((row) => ({ row, key: target(sortKey(row.cells[column])) }));
   rows.sort((a, b) => compareKeys(a.key, b.key, sign));
   table.tBodies[0].append(...rows.map(({ row }) => row));
   for (const other of headings) if (other.hasAttribute("aria-sort")) other.setAttribute("aria-sort", "none");
-  heading.setAttribute("aria-sort", sign > 0 ? "ascending" : "descending");
+  heading.setAttribute("aria-sort", order);
 }
 
 for (const button of document.querySelectorAll("table.sortable th button")) {
   button.addEventListener("click", () => sortTable(button.closest("th")));
 }
+
+/* On paper nothing is closed, and a wide table shrinks until all its columns fit a landscape page. */
+const PAGE_WIDTH = 1000;
+window.addEventListener("beforeprint", () => {
+  for (const closed of document.querySelectorAll("main details:not([open])")) closed.open = closed.dataset.closed = true;
+  for (const wide of document.querySelectorAll(".scroll table")) {
+    wide.style.width = "max-content";
+    wide.style.zoom = Math.min(1, PAGE_WIDTH / wide.scrollWidth);
+  }
+});
+window.addEventListener("afterprint", () => {
+  for (const opened of document.querySelectorAll("details[data-closed]")) { opened.open = false; delete opened.dataset.closed; }
+  for (const wide of document.querySelectorAll(".scroll table")) wide.style.width = wide.style.zoom = "";
+});
 
 /* The entry of the contents whose section is on screen. */
 if ("IntersectionObserver" in window) {
