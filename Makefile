@@ -22,7 +22,7 @@ demo: setup
 test: setup
 	@$(MAKE) --jobs 2 lint checks
 
-# Tests marked `browser`, `slurm` and `mount` need more than Python; what a machine cannot do is left out by name; in CI that is an error, but for `mount`.
+# Tests marked `browser`, `bids`, `slurm` and `mount` need more than Python; what a machine cannot do is left out by name; in CI that is an error, but for `mount`.
 # A process more than cores, as some wait for a cluster; whole files to a process, as their tests share what takes long to make.
 checks: setup
 	@left_out="$$(tests/install_system_packages.sh)" || exit 1; \

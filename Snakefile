@@ -4,10 +4,16 @@ import os
 import sys
 
 from petbench.errors import InputError
+from petbench.plan.scans import TYPED
 from petbench.workflow.entries import load
+from petbench.workflow.typed import keep_typed
+from snakemake.cli import get_argument_parser
 
 # A waiting thread soon sleeps: by default it spins so long that two jobs on one machine slow each other down twentyfold.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+
+if workflow.is_main_process and "snakemake" in sys.argv[0]:
+    keep_typed(get_argument_parser().parse_known_args()[0].config or (), TYPED, config, workflow.config_settings)
 
 if "scale" not in config:
 
@@ -42,6 +48,7 @@ include: "rules/report.smk"
 
 onstart:
     check_writable()
+    name_left_out()
     warn_of_the_future()
     # Snakemake's limit of 100 jobs a second makes its scheduler look again every second for good, once more for each job that has ended
     # while others wait: a tenth of a core in the demo, and more the longer a run. Without a limit nothing is looked at twice.

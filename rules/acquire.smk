@@ -70,7 +70,9 @@ rule acquire:
 rule describe:
     output:
         description=PATHS.description,
+        readme=PATHS.readme,
         participants=PATHS.participants,
+        columns=PATHS.participants_columns,
     log:
         "<logs>/describe/{dataset}.log",
     benchmark:
@@ -117,6 +119,7 @@ rule preflight:
     params:
         subjects=SCALE.of("dataset", "subjects"),
         mr_only=SCALE.of("dataset", "mr_only", default=[]),
+        people=of_job(PLAN.subjects.people),
         code=code_of("preflight"),
     message:
         "Check the images of {wildcards.dataset}"

@@ -13,7 +13,6 @@ from petbench.positron_range.study import ROWS
 from petbench.workflow.clock import future_files
 from petbench.workflow.names import UNRESTORED, wildcard_choice
 from petbench.workflow.runtime import scan_minutes
-from snakemake.cli import get_argument_parser
 
 # Trainings, and what they wait for, go before all that is ready beside them: begun late, they would end a run alone.
 EARLY = 1
@@ -113,6 +112,12 @@ def in_report(path, caption, category):
     """A file that Snakemake's own report shows, found there by its wildcards."""
     labels = {name: f"{{{name}}}" for name in re.findall(r"{(\w+)}", path)}
     return report(path, caption=f"../resources/captions/{caption}.rst", category=category, labels=labels or None)
+
+
+def name_left_out():
+    """Say who of a lab's data sets lacks an image and is left out."""
+    for line in PLAN.images.left_out():
+        print(f"petbench: {line}", file=sys.stderr)
 
 
 def warn_of_the_future():

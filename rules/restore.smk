@@ -94,9 +94,12 @@ rule restore_scan:
         sidecar=PATHS.restored_scan_sidecar,
         page=PATHS.restored_scan_page,
     log:
-        "results/restored/logs/sub-{subject}.log",
+        PATHS.restored_scan_log,
     benchmark:
-        "results/restored/benchmarks/sub-{subject}.tsv"
+        PATHS.restored_scan_benchmark
+    wildcard_constraints:
+        folder="sub-[^/_]+(/ses-[^/_]+)?",
+        scan="sub-[^/]+",
     conda:
         "../envs/petbench.yaml"
     threads: 4  # a lab's scan is of full size, whatever the scale
@@ -105,6 +108,7 @@ rule restore_scan:
         mem_mb=scaled(16_000),
         runtime=scaled(scan_minutes(config.get("sampling_steps"))),
     params:
+        checksums=or_stop(of_job(PLAN.scans.checksums)),
         sampling_steps=config.get("sampling_steps"),
         allow_unlike=config.get("allow_unlike", False),
         code=code_of("restore_scan", modules=PLAN.scans.modules),
@@ -116,11 +120,13 @@ rule restore_scan:
 
 rule describe_restored:
     output:
-        PATHS.restored_description,
+        description=PATHS.restored_description,
+        readme=PATHS.restored_readme,
+        ignored=PATHS.restored_ignored,
     log:
-        "results/restored/logs/description.log",
+        PATHS.restored_log,
     benchmark:
-        "results/restored/benchmarks/description.tsv"
+        PATHS.restored_benchmark
     localrule: True
     conda:
         "../envs/petbench.yaml"

@@ -9,5 +9,7 @@ with job(snakemake) as run:
     whole, alone = run.params.subjects, run.params.mr_only
     each = len(files["images"]) // max(len(whole), 1)
     images = {label: files["images"][number * each : (number + 1) * each] for number, label in enumerate(whole)}
-    check_images(images | {label: [image] for label, image in zip(alone, files["alone"], strict=True)}, run.output[0])
-    check_mix_ups({label: pet for label, (_, *pet) in images.items()})
+    pets = {label: pet for label, (_, *pet) in images.items()}
+    images |= {label: [image] for label, image in zip(alone, files["alone"], strict=True)}
+    check_images(images, run.output[0], run.params.people)
+    check_mix_ups(pets)

@@ -1,7 +1,9 @@
 """Restore one held-out subject."""
 
+from importlib.metadata import version
 from pathlib import Path
 
+from petbench.data.bids import write_derivative
 from petbench.restoration.restore import restore
 from petbench.workflow.job import job
 
@@ -22,3 +24,4 @@ with job(snakemake) as run:
         checkpoint_seconds=run.config.get("checkpoint_seconds", 60.0),
         code=run.params.code,
     )
+    write_derivative(Path(run.output.image).parents[2], version("petbench"))  # of all subjects, the same each time

@@ -9,7 +9,7 @@ from petbench.workflow.job import job
 
 with job(snakemake) as run:
     people = [read_json(path) for path in run.input.data]
-    place = run.wildcards
+    scans, place = [person.get("scan", {}) for person in people], run.wildcards
     description = Description(
         module=run.params.module,
         train=run.params.method,
@@ -22,6 +22,7 @@ with job(snakemake) as run:
         code=run.params.code,
         domain=run.params.domain,
         inputs=run.params.inputs,
+        scans=[scan for number, scan in enumerate(scans) if scan not in scans[:number]],
         people=[person["measures"] for person in people],
     )
     fit(

@@ -22,6 +22,8 @@ has chromium || leave_out browser "tests in a browser, for there is no chromium 
 if ! has slurmctld slurmd munged || [ "$(id -u)" != 0 ]; then
     leave_out slurm "the test on SLURM, which needs slurm-wlm, munge, and root, who alone can start their daemons"
 fi
+has .venv/bin/bids-validator-deno || .venv/bin/pip install --quiet bids-validator-deno==3.0.2 >/dev/null 2>&1
+has .venv/bin/bids-validator-deno || leave_out bids "tests by the official BIDS validator, for bids-validator-deno could not be installed"
 disk=$(mktemp -d)
 if mount -t tmpfs -o size=64k tmpfs "$disk" 2>/dev/null; then
     umount "$disk"

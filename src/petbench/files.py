@@ -81,12 +81,12 @@ def read_json(path: str | Path) -> Any:
         InputError: the file is missing, cannot be read or is not JSON.
     """
     try:
-        return json.loads(Path(path).read_text())
+        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; check the path.") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); mend its permissions, or remove it.") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not valid JSON ({error}); write it again.") from None
 
 

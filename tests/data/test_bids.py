@@ -11,7 +11,7 @@ from petbench.data.bids import (
     find_image,
     find_subjects,
     write_dataset_description,
-    write_derivative_description,
+    write_derivative,
     write_participants,
 )
 from petbench.data.lesions import Lesion
@@ -94,23 +94,25 @@ def test_a_truth_that_lacks_a_field_is_refused(tmp_path):
 
 
 def test_descriptions_have_what_bids_requires(tmp_path):
-    write_dataset_description(tmp_path / "raw.json", "phantoms", references=["a paper"])
-    raw = json.loads((tmp_path / "raw.json").read_text())
+    write_dataset_description(tmp_path / "dataset_description.json", "phantoms", references=["a paper"])
+    raw = json.loads((tmp_path / "dataset_description.json").read_text())
     assert (raw["Name"], raw["DatasetType"], raw["ReferencesAndLinks"]) == ("phantoms", "raw", ["a paper"])
-    write_derivative_description(tmp_path / "derivative.json", ["doi:10.18112/openneuro.ds002898", "../raw"], version="1.2")
-    derivative = json.loads((tmp_path / "derivative.json").read_text())
+    write_derivative(tmp_path / "made", "1.2", ["doi:10.18112/openneuro.ds002898", "https://raw"])
+    derivative = json.loads((tmp_path / "made/dataset_description.json").read_text())
     assert derivative["DatasetType"] == "derivative"
     assert derivative["GeneratedBy"][0]["Name"] == "petbench"
     assert derivative["GeneratedBy"][0]["Version"] == "1.2"
-    assert derivative["SourceDatasets"] == [{"DOI": "doi:10.18112/openneuro.ds002898"}, {"URL": "../raw"}]
+    assert derivative["SourceDatasets"] == [{"DOI": "doi:10.18112/openneuro.ds002898"}, {"URL": "https://raw"}]
     assert all(re.fullmatch(r"\d+\.\d+\.\d+", one["BIDSVersion"]) for one in (raw, derivative))
+    assert (tmp_path / "README.md").is_file()
+    assert (tmp_path / "made/README.md").is_file()
 
 
 def test_participants(tmp_path):
     path = tmp_path / "participants.tsv"
     write_participants(path, ["sub-01", "sub-02"], {"group": ["control", "patient"], "severity": [None, 0.5]})
     assert path.read_text() == "participant_id\tgroup\tseverity\nsub-01\tcontrol\tn/a\nsub-02\tpatient\t0.5\n"
-    assert [entry.name for entry in tmp_path.iterdir()] == ["participants.tsv"]
+    assert {entry.name for entry in tmp_path.iterdir()} == {"participants.tsv", "participants.json"}
     with pytest.raises(InputError, match="column group has 1 values for 2 subjects"):
         write_participants(path, ["sub-01", "sub-02"], {"group": ["control"]})
     with pytest.raises(InputError, match="named twice"):
@@ -141,14 +143,14 @@ def test_images_are_found_with_and_without_sessions(tmp_path):
         "sub-02/ses-late/pet/sub-02_ses-late_pet.nii.gz",
     )
     assert find_image(tmp_path, "sub-01", "T1w").name == "sub-01_T1w.nii.gz"
-    assert find_image(tmp_path, "sub-01", "pet", rec="drf4").name == "sub-01_trc-FDG_rec-drf4_pet.nii.gz"
+    assert find_image(tmp_path, "sub-01", "pet", {"rec": "drf4"}).name == "sub-01_trc-FDG_rec-drf4_pet.nii.gz"
     assert find_image(tmp_path, "sub-02", "T1w").name == "sub-02_ses-base_T1w.nii"
-    assert find_image(tmp_path, "sub-02", "pet", session="late").name == "sub-02_ses-late_pet.nii.gz"
+    assert find_image(tmp_path, "sub-02", "pet", {"ses": "late"}).name == "sub-02_ses-late_pet.nii.gz"
 
 
 def test_a_label_is_matched_whole(tmp_path):
     make(tmp_path, "sub-01/pet/sub-01_rec-drf4_pet.nii.gz", "sub-01/pet/sub-01_rec-drf40_pet.nii.gz")
-    assert find_image(tmp_path, "sub-01", "pet", rec="drf4").name == "sub-01_rec-drf4_pet.nii.gz"
+    assert find_image(tmp_path, "sub-01", "pet", {"rec": "drf4"}).name == "sub-01_rec-drf4_pet.nii.gz"
 
 
 def test_more_than_one_image_is_an_error_that_names_them(tmp_path):
@@ -164,7 +166,7 @@ def test_no_image_is_an_error_that_says_what_and_where(tmp_path):
     with pytest.raises(InputError, match=r"sub-01: has no T1w image under anat/ or ses-\*/anat/"):
         find_image(tmp_path, "sub-01", "T1w")
     with pytest.raises(InputError, match=r"no pet image with rec-b .*only sub-01_rec-a_pet\.nii\.gz"):
-        find_image(tmp_path, "sub-01", "pet", rec="b")
+        find_image(tmp_path, "sub-01", "pet", {"rec": "b"})
     with pytest.raises(InputError, match="has no subject sub-09; it has sub-01"):
         find_image(tmp_path, "sub-09", "pet")
     with pytest.raises(InputError, match="choose T1w or pet"):

@@ -112,3 +112,41 @@ def test_one_image_in_two_places_is_named(tmp_path):
         ("two", "two"),
         ("three", "three"),
     ]
+
+
+def test_sessions_of_one_person_may_share_an_mr(tmp_path):
+    mr, one, two = (image(tmp_path / f"{name}.nii.gz", scan(seed)) for seed, name in enumerate(("mr", "one", "two")))
+    subjects = {"01ses1": [mr, one], "01ses2": [mr, two]}
+    check_images(subjects, str(tmp_path / "out.json"), people=dict.fromkeys(subjects, "01"))
+    for people in ({}, {"01ses1": "01", "01ses2": "02"}):
+        with pytest.raises(InputError, match=r"mr\.nii\.gz: its voxels are those of"):
+            check_images(subjects, str(tmp_path / "out.json"), people)
+    with pytest.raises(InputError, match=r"one\.nii\.gz: its voxels are those of"):
+        check_images({"01ses1": [mr, one], "01ses2": [mr, one]}, str(tmp_path / "out.json"), dict.fromkeys(subjects, "01"))
+
+
+def test_units_are_compared_between_subjects(tmp_path):
+    """Honest sidecars of two subjects in kBq/mL and one in Bq/mL gave a mean over both; one of them was inherited from the root."""
+    subjects = {}
+    for number, units in enumerate(("Bq/mL", "kBq/mL", "BQML")):
+        folder = tmp_path / f"sub-{number}/pet"
+        folder.mkdir(parents=True)
+        files = [image(folder / f"sub-{number}_{kind}.nii.gz", scan(10 * number + len(kind))) for kind in ("T1w", "rec-a_pet")]
+        subjects[str(number)] = files
+        if number:
+            write_json(folder / f"sub-{number}_rec-a_pet.json", {"Units": units})
+    write_json(tmp_path / "pet.json", {"Units": "Bq/ml"})
+    with pytest.raises(InputError) as error:
+        check_images(subjects, str(tmp_path / "out.json"))
+    (line,) = str(error.value).splitlines()
+    assert re.search(r"sub-1_rec-a_pet\.nii\.gz: Units is 'kBq/mL', and 'Bq/ml' for other subjects; bring all", line)
+
+
+@pytest.mark.parametrize(("factor", "words"), [(0.0, "every voxel"), (-1.0, "its mean is -0.5"), (1e34, "of that of")])
+def test_a_mean_is_always_a_number(tmp_path, factor, words):
+    mr, standard = (image(tmp_path / f"{name}.nii.gz", scan(seed)) for seed, name in enumerate(("mr", "standard")))
+    low = image(tmp_path / "low.nii.gz", scan(2) * np.float32(factor))
+    with pytest.raises(InputError) as error:
+        check_images({"01": [mr, standard, low]}, str(tmp_path / "out.json"))
+    assert words in str(error.value)
+    assert not re.search(r"\b(nan|inf)\b", str(error.value))

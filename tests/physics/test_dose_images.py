@@ -196,7 +196,8 @@ def test_a_scan_without_times_is_not_decay_corrected(subject: tuple[Array, Array
     reconstruct(tmp_path / "scan.h5", {"drf": 2}, RECONSTRUCTION, tiny, 1, tmp_path / "pet.nii.gz", tmp_path / "pet.json")
     sidecar = json.loads((tmp_path / "pet.json").read_text())
     assert sidecar["ImageDecayCorrected"] is False
-    assert not {"FrameDuration", "InjectedRadioactivity"} & sidecar.keys()
+    assert sidecar["NotSimulated"] == ["InjectedRadioactivity", "FrameDuration"]
+    assert (sidecar["InjectedRadioactivity"], sidecar["FrameDuration"]) == (0, [0])
 
 
 def test_a_scan_whose_simulation_is_unknown_can_be_thinned(subject: tuple[Array, Array], tiny: Scanner, tmp_path: Path) -> None:

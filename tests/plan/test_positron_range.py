@@ -1,9 +1,5 @@
 """Positron range, a torso, and a lab's own scans."""
 
-import pytest
-
-from petbench.errors import InputError
-
 from .entries import job, plan
 
 KINDS = {
@@ -87,29 +83,3 @@ def test_records_tables_and_figures_cover_each_kind():
         assert len(files) == len(set(files))
         figures = [path for path in OWN.report.files([name]) if "/figures/" in path]
         assert len(figures) == 2 * len(RANGE.figures(name)) > 0
-
-
-def scans(folder, **given):
-    for subject in ("01", "12"):
-        for name in ("pet/sub-{}_pet.nii.gz", "anat/sub-{}_T1w.nii.gz"):
-            path = folder / f"sub-{subject}" / name.format(subject)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch()
-    return plan({}, given={"bids": str(folder), "weights": "model.safetensors", **given}).scans
-
-
-@pytest.mark.parametrize("subject", ["sub-01", "01", 1])
-def test_a_labs_scans_are_restored_by_subject_or_all(tmp_path, subject):
-    pages = scans(tmp_path, subject=subject).pages(job())
-    assert pages == ["results/restored/dataset_description.json", "results/restored/sub-01/sub-01.html"]
-    assert len(scans(tmp_path).pages(job())) == 3
-    inputs = scans(tmp_path).inputs(job(subject="12"))
-    assert inputs["pet"] == str((tmp_path / "sub-12/pet/sub-12_pet.nii.gz").resolve())
-    assert inputs["weights"].startswith("/")
-
-
-def test_what_a_labs_command_line_lacks_is_named(tmp_path):
-    with pytest.raises(InputError, match="give bids on the command line"):
-        plan({}).scans.pages(job())
-    with pytest.raises(InputError, match="has no subject '99'; its subjects are 01, 12"):
-        scans(tmp_path, subject="sub-99").pages(job())

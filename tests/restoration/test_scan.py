@@ -116,6 +116,56 @@ def test_an_mr_that_does_not_fit_the_pet_is_refused(tmp_path, subject, trained, 
         restore_scan(subject["low_dose"], str(tmp_path / "mr.nii.gz"), trained, "cpu", 1, files)
 
 
+def test_a_sidecar_says_from_what_and_in_which_units(tmp_path, subject, untrained, files, identity_method):
+    """Units of the data set's own root hold for the scan; nothing else of its sidecars is kept, and nothing of where a link leads."""
+    folder = tmp_path / "bids/sub-01/ses-2/pet"
+    folder.mkdir(parents=True)
+    (tmp_path / "bids/pet.json").write_text('{"Units": "kBq/mL", "PatientName": "DOE_19500101"}')
+    pet, mr = folder / "sub-01_ses-2_pet.nii.gz", tmp_path / "sub-01_ses-1_T1w.nii.gz"
+    for link, target in ((pet, subject["low_dose"]), (mr, subject["t1"])):
+        secret = tmp_path / "DOE" / f"DOE_19500101_{Path(target).name}"
+        secret.parent.mkdir(exist_ok=True)
+        secret.write_bytes(Path(target).read_bytes())
+        link.symlink_to(secret)
+    restore_scan(str(pet), str(mr), untrained, "cpu", 1, files)
+    sidecar = read_json(files["sidecar"])
+    assert sidecar["Units"] == "kBq/mL"
+    assert sidecar["Sources"] == ["sub-01_ses-2_pet.nii.gz", "sub-01_ses-1_T1w.nii.gz"]
+    assert (sidecar["PETSHA256"], sidecar["MRSHA256"]) == (checksum(subject["low_dose"]), checksum(subject["t1"]))
+    assert "with MR of session 1" in sidecar["Description"]
+    assert not any("DOE_19" in Path(files[kind]).read_text() for kind in ("sidecar", "page"))
+
+
+def test_weights_of_another_acquisition_are_refused_unless_told_to_go_on(tmp_path, subject, describe, files, identity_method):
+    pet = tmp_path / "sub-01_pet.nii.gz"
+    pet.write_bytes(Path(subject["low_dose"]).read_bytes())
+    (tmp_path / "sub-01_pet.json").write_text('{"TracerName": "[18F]FDG", "TracerRadionuclide": "F18", "DoseFraction": 0.25}')
+    weights = str(tmp_path / "model.safetensors")
+
+    def save(*scans):
+        save_weights(weights, build("m_unet", describe().train).weights(), describe(scans=list(scans)))
+
+    save({"tracer": "FDG", "radionuclide": "18F", "dose_fraction": 0.04, "scanner": "mMR"})
+    with pytest.raises(InputError, match=r"sidecar says dose fraction 0\.25 for 0\.04, which .*model.safetensors was trained on"):
+        restore_scan(str(pet), subject["t1"], weights, "cpu", 1, files)
+    assert not Path(files["image"]).exists()
+    restore_scan(str(pet), subject["t1"], weights, "cpu", 1, files, allow_unlike=True)
+    assert read_json(files["sidecar"])["UnlikeTraining"] == ["dose fraction 0.25 for 0.04"]
+
+
+def test_noise_follows_from_a_scan_and_not_from_its_name(tmp_path, subject, untrained, files, identity, monkeypatch):
+    """The same bytes under another name gave another image, by up to .70 of its maximum."""
+    load, drawn = module.load_restorer, []
+    monkeypatch.setattr(module, "load_restorer", lambda *given: (identity, load(*given)[1]))
+    stitch = module.stitch
+    monkeypatch.setattr(module, "stitch", lambda *given, **named: (drawn.append(given[8]), stitch(*given[:7], None, "", **named))[1])
+    for name in ("DOE_19500101.nii.gz", "sub-01_pet.nii.gz"):
+        (tmp_path / name).write_bytes(Path(subject["low_dose"]).read_bytes())
+        restore_scan(str(tmp_path / name), subject["t1"], untrained, "cpu", 1, files)
+    restore_scan(subject["standard_dose"], subject["t1"], untrained, "cpu", 1, files)
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
 def shifted(tmp_path, subject):
     """The low dose with 40 voxels more at the low end of x, which its MR does not know."""
     image = read_volume(subject["low_dose"])

@@ -3,14 +3,20 @@
 import base64
 import gzip
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from itertools import takewhile
 
 import nibabel
 import numpy as np
 import pytest
+from bids_validator import issues
 from repo import PARALLEL, Repo
+
+from petbench.files import checksum
 
 SCALE = ("--configfile", "tests/config/lab.yaml")
 T1W = "anat/sub-02_T1w.nii.gz"
@@ -157,40 +163,151 @@ def telling(folders):
     return [str(path) for path in files if any(IDENTIFIER.encode() in part for part in readable(path.read_bytes()))]
 
 
-def test_a_labs_own_data_set_runs_whole_and_tells_nobody_who_was_scanned(lab):
+def move_away(lab):
+    """Put every image, and a whole folder, elsewhere under telling names, with links in their places, as DataLad and careful people do."""
+    away = lab.path / f"{IDENTIFIER}_elsewhere"
+    away.mkdir()
+    for number, path in enumerate(sorted((lab.path / "lab").rglob("*.nii.gz"))):
+        path.rename(away / f"{IDENTIFIER}_19500101_{number}.nii.gz")
+        path.symlink_to(away / f"{IDENTIFIER}_19500101_{number}.nii.gz")
+    folder = lab.path / "lab/sub-01/anat"
+    folder.rename(away / "anat")
+    folder.symlink_to(away / "anat")
+
+
+def make_longitudinal(lab):
+    """Sessions and tracers of the same people: MR in the first session alone, a third person without any, and a link that leads nowhere."""
+    root = lab.path / "longitudinal"
+
+    def put(name, source=None, rolled=0):
+        path = root / f"sub-{name}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if source is None:
+            path.symlink_to(root / f".git/annex/objects/{IDENTIFIER}.nii.gz")
+            return
+        path.symlink_to(source) if not rolled else rewrite_to(path, source, rolled)
+
+    for who in ("01", "02"):
+        put(f"{who}/ses-1/anat/sub-{who}_ses-1_T1w.nii.gz", image(lab, T1W, who))
+        for session in "12":
+            for rec in ("standard", "drf4"):
+                source = image(lab, f"pet/sub-02_rec-{rec}_pet.nii.gz", who)
+                name = f"{who}/ses-{session}/pet/sub-{who}_ses-{session}_trc-FDG_rec-{rec}_pet.nii.gz"
+                put(name, None if (who, session, rec) == ("02", "2", "drf4") else source, rolled=int(session) - 1)
+        put(f"{who}/ses-1/pet/sub-{who}_ses-1_trc-PIB_rec-standard_pet.nii.gz", image(lab, STANDARD, who))
+    for rec in ("standard", "drf4"):
+        put(f"03/ses-1/pet/sub-03_ses-1_trc-FDG_rec-{rec}_pet.nii.gz", image(lab, f"pet/sub-02_rec-{rec}_pet.nii.gz", "02"))
+    (root / "pet.json").write_text(json.dumps({"Units": "Bq/mL", "TracerName": "FDG", "PatientName": IDENTIFIER}))
+
+
+def rewrite_to(path, source, rolled):
+    stored = nibabel.load(source)
+    nibabel.save(nibabel.Nifti1Image(np.roll(np.asarray(stored.dataobj), rolled, axis=1), stored.affine), path)
+
+
+def petbench(lab, *arguments):
+    """The command, as a lab types it."""
+    command = [sys.executable, "-m", "petbench.restore_command", *arguments]
+    return subprocess.run(command, cwd=lab.path, env=lab.environment, capture_output=True, text=True)
+
+
+def test_a_labs_own_longitudinal_data_set_runs_whole_and_tells_nobody_who_was_scanned(lab):
+    """Trained on and restored with one data set file, by Snakemake and by the command, on links to files of telling names."""
     plant_identifiers(lab)
-    assert telling([lab.path / "lab"] * 2), "no identifier was planted"
+    move_away(lab)
+    make_longitudinal(lab)
+    assert telling([lab.path / "lab", lab.path / f"{IDENTIFIER}_elsewhere"] * 2), "no identifier was planted"
     before = {path: path.read_bytes() for path in (lab.path / "lab").rglob("*") if path.is_file()}
-    lab.snakemake(*PARALLEL, *SCALE)
-    weights = "results/lab/lab/drf4/m_unet/fold-0/model.safetensors"
-    lab.snakemake("restore", *PARALLEL, "--config", "bids=lab", f"weights={weights}", "rec=drf4", "subject=01")
-    assert telling([lab.path / "results", lab.path / ".snakemake"]) == []
-    assert "M-UNet" in (lab.path / "results/lab/tables/lab.md").read_text()
+    done = lab.snakemake(*PARALLEL, "--configfile", "tests/config/longitudinal.yaml")
+    left_out = [line for line in done.stderr.splitlines() if "is left out" in line]
+    assert [re.search(r"longitudinal: (\w+) is left out: .*?(T1w|datalad|pet image)", line).groups() for line in left_out] == [
+        ("02ses2", "datalad"),
+        ("03ses1", "T1w"),
+        ("03ses2", "pet image"),
+    ]
+    assert "M-UNet" in (lab.path / "results/longitudinal/tables/longitudinal.md").read_text()
+    split = json.loads((lab.path / "results/longitudinal/longitudinal/split.json").read_text())
+    assert split["test_subjects"] == {"0": ["01ses1", "01ses2"], "1": ["02ses1"]}
+
+    weights = "results/longitudinal/longitudinal/drf4/m_unet/fold-0/model.safetensors"
+    chosen = ("--participant-label", "01", "--session-label", "2", "--tracer", "FDG", "--rec", "drf4", "--weights", weights)
+    assert petbench(lab, "restore", "longitudinal", "made here", "participant", *chosen, "--allow-unlike").returncode == 0
+    restored = lab.path / "made here/sub-01/ses-2/pet/sub-01_ses-2_trc-FDG_rec-drf4_desc-restored_pet.nii.gz"
+    low_dose = lab.path / "longitudinal/sub-01/ses-2/pet/sub-01_ses-2_trc-FDG_rec-drf4_pet.nii.gz"
+    assert np.array_equal(nibabel.load(restored).affine, nibabel.load(low_dose).affine)
+    sidecar = json.loads(restored.with_name(restored.name.replace(".nii.gz", ".json")).read_text())
+    assert (sidecar["Units"], sidecar["PETSHA256"]) == ("Bq/mL", checksum(low_dose))
+    assert "with MR of session 1" in sidecar["Description"]
+
+    assert telling([lab.path / "results", lab.path / ".snakemake", lab.path / "made here"]) == []
     assert {path: path.read_bytes() for path in (lab.path / "lab").rglob("*") if path.is_file()} == before
+    rewrite_to(low_dose, image(lab, LOW_DOSE, "01"), rolled=2)
+    os.utime(low_dose, (0, 0))
+    again = petbench(lab, "restore", "longitudinal", "made here", "participant", *chosen, "--allow-unlike", "--dry-run")
+    assert "restore_scan" in again.stdout + again.stderr, "another scan of an older time went unnoticed"
 
 
-def test_restore_names_what_it_lacks(lab):
+@pytest.mark.bids
+def test_what_is_written_is_valid_bids(features):
+    """Phantoms had 60 errors, restored volumes one each."""
+    results = features.path / "results/features"
+    raw = [path.parent for path in results.glob("*/bids/dataset_description.json")]
+    derived = [path.parent for path in results.glob("*/*/*/restored/dataset_description.json")]
+    assert raw
+    assert len(derived) == len([*results.glob("*/*/*/restored")]) > 3
+    for folder in [*raw, *derived]:
+        assert issues(folder) == [], folder
+
+
+@pytest.mark.bids
+def test_restored_scans_are_valid_bids(lab, features):
+    weights = features.path / "results/features/mni/drf4/m_unet/fold-0/model.safetensors"
+    done = petbench(lab, "restore", "lab", "made", "participant", "--weights", str(weights), "--rec", "drf4", "--allow-unlike")
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in (lab.path / "made").glob("sub-*/pet/*.nii.gz")} == {
+        f"sub-{subject}_rec-drf4_desc-restored_pet.nii.gz" for subject in ("01", "02")
+    }
+    assert issues(lab.path / "made") == []
+
+
+def test_the_command_names_what_is_missing(lab):
+    for arguments, words in [
+        (("nowhere", "out", "participant", "--weights", "w"), "petbench: nowhere: no such folder"),
+        (("lab", "out", "participant", "--weights", "w"), "petbench: w: no such file"),
+        (("lab", "lab", "participant", "--weights", "Makefile"), "petbench: lab: is the data set itself"),
+        (("lab", "out", "group", "--weights", "w"), "invalid choice: 'group'"),
+        (("lab", "out", "participant"), "required: --weights"),
+    ]:
+        done = petbench(lab, "restore", *arguments)
+        assert done.returncode == 2
+        assert words in done.stderr
+    assert not (lab.path / "out").exists()
+
+
+def test_restore_names_what_it_lacks(lab, features):
     done = lab.snakemake("restore", *PARALLEL, check=False)
     assert done.returncode != 0
     assert "--config bids=DIR weights=FILE" in done.stderr
-    weights = "results/features/mni/drf4/m_unet/fold-0/model.safetensors"
+    weights = features.path / "results/features/mni/drf4/m_unet/fold-0/model.safetensors"
     done = lab.snakemake("restore", *PARALLEL, "--config", "bids=lab", f"weights={weights}", "subject=sub-09", check=False)
-    assert "has no subject '09'" in done.stderr
+    assert "has no subject sub-09" in done.stderr
 
 
 def test_scans_are_restored_with_existing_weights_and_nothing_is_trained(lab, features, tmp_path):
     weights = features.path / "results/features/mni/drf4/m_unet/fold-0/model.safetensors"
     given = ("--config", "bids=lab", f"weights={weights}", "rec=drf4")
     planned = lab.planned("restore", *given)
-    assert {wildcards["subject"] for rule, wildcards in planned if rule == "restore_scan"} == {"01", "02"}
-    # which Snakemake reads as the number 2
+    assert {wildcards["folder"].removeprefix("sub-") for rule, wildcards in planned if rule == "restore_scan"} == {"01", "02"}
+    # which Snakemake reads as the number 2, as it does `#` as the end of a name
+    (lab.path / "lab").rename(lab.path / "lab #2")
+    given = ("--config", "bids=lab #2", f"weights={weights}", "rec=drf4")
     assert lab.killed(tmp_path / "struck", "restore", *PARALLEL, *given, "subject=02") == KILLED - {"simulate_from_image"}
     out = lab.path / "results" / "restored"
     restored = ["02"]
     assert sorted(path.name for path in out.glob("sub-*")) == [f"sub-{name}" for name in restored]
     for name in restored:
-        pet = nibabel.load(lab.path / f"lab/sub-{name}/pet/sub-{name}_rec-drf4_pet.nii.gz")
-        made = nibabel.load(out / f"sub-{name}/pet/sub-{name}_desc-restored_pet.nii.gz")
+        pet = nibabel.load(lab.path / f"lab #2/sub-{name}/pet/sub-{name}_rec-drf4_pet.nii.gz")
+        made = nibabel.load(out / f"sub-{name}/pet/sub-{name}_rec-drf4_desc-restored_pet.nii.gz")
         assert made.shape == pet.shape
         assert np.array_equal(made.affine, pet.affine)
         assert (int(made.header["qform_code"]), int(made.header["sform_code"])) == (
@@ -198,7 +315,7 @@ def test_scans_are_restored_with_existing_weights_and_nothing_is_trained(lab, fe
             int(pet.header["sform_code"]),
         )
         assert np.isfinite(made.get_fdata()).all()
-        page = (out / f"sub-{name}/sub-{name}.html").read_text()
+        page = (out / f"sub-{name}/sub-{name}_rec-drf4.html").read_text()
         assert "not for diagnosis" in page
         assert "http" not in page
     assert json.loads((out / "dataset_description.json").read_text())["DatasetType"] == "derivative"

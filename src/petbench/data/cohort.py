@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from petbench.data.bids import find_image, find_subjects
+from petbench.data.bids import LABEL, find_image, find_subjects, images_of
 from petbench.errors import InputError
 
 TABLE_COLUMNS = ("subject", "t1w", "pet")
@@ -38,23 +38,21 @@ def _from_bids(entry: Mapping[str, Any]) -> dict[str, Member]:
     root = Path(entry["bids"])
     present = [name.removeprefix("sub-") for name in find_subjects(root)]
     path = root / "participants.tsv"
-    labels = {row["participant_id"].removeprefix("sub-"): label for row, label in _labelled(path, "participant_id", entry["diagnosis"])}
+    labels = {row["participant_id"]: label for row, label in _labelled(path, "participant_id", entry["diagnosis"])}
     if unlabelled := sorted(set(present) - labels.keys()):
         raise InputError(f"{path}: sub-{unlabelled[0]} has images and no row; add its diagnosis, or take its folder out.")
     if imageless := sorted(labels.keys() - set(present)):
         raise InputError(f"{path}: sub-{imageless[0]} has a diagnosis and no folder in {root}; add its images, or take the row out.")
-    rec = entry.get("standard", {}).get("rec")
+    standard, anatomy = entry.get("standard", {}), entry.get("t1w", {})
     return {
-        subject: Member(labels[subject], str(find_image(root, f"sub-{subject}", "T1w")), _pet(root, subject, rec)) for subject in present
+        subject: Member(labels[subject], str(find_image(root, f"sub-{subject}", "T1w", anatomy)), _pet(root, f"sub-{subject}", standard))
+        for subject in present
     }
 
 
-def _pet(root: Path, subject: str, rec: str | None) -> str | None:
+def _pet(root: Path, subject: str, wanted: Mapping[str, str]) -> str | None:
     """A subject's PET image; None where it has no PET at all."""
-    folder = root / f"sub-{subject}"
-    if not [*folder.glob("pet/*_pet.nii*"), *folder.glob("ses-*/pet/*_pet.nii*")]:
-        return None
-    return str(find_image(root, f"sub-{subject}", "pet", rec))
+    return str(find_image(root, subject, "pet", wanted)) if images_of(root, subject, "pet") else None
 
 
 def _from_table(entry: Mapping[str, Any]) -> dict[str, Member]:
@@ -66,8 +64,6 @@ def _from_table(entry: Mapping[str, Any]) -> dict[str, Member]:
             raise InputError(f"{path}: subject {row['subject']} has a diagnosis and no t1w; give its MR, or take the row out.")
         if missing := [file for file in files.values() if not file.is_file()]:
             raise InputError(f"{path}: subject {row['subject']}: {missing[0]} does not exist; mend the path.")
-        if not re.fullmatch("[A-Za-z0-9]+", row["subject"]):
-            raise InputError(f"{path}: subject {row['subject']!r}: labels are letters a to z and digits; rename it.")
         members[row["subject"]] = Member(label, str(files["t1w"]), str(files["pet"]) if "pet" in files else None)
     return members
 
@@ -78,20 +74,27 @@ def _labelled(path: Path, key: str, diagnosis: Mapping[str, str], needed: Sequen
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read ({error}); a diagnosis study needs this table.") from None
-    rows = list(csv.DictReader(text.splitlines(), delimiter="\t" if "\t" in text.partition("\n")[0] else ",", restval=""))
+    try:
+        rows = list(csv.DictReader(text.splitlines(), delimiter="\t" if "\t" in text.partition("\n")[0] else ",", restval=""))
+    except csv.Error as error:
+        raise InputError(f"{path}: is no table ({error}); a quotation mark may be left open, mend or remove it.") from None
     column = diagnosis.get("column", "diagnosis")
+    if any(None in row for row in rows):
+        raise InputError(f"{path}: a row has more cells than there are columns; mend it.")
     have = list(rows[0]) if rows else []
     if missing := [name for name in (key, column, *needed) if name not in have]:
-        raise InputError(f"{path}: has no column {missing[0]!r} (it has {', '.join(have) or 'no row'}); add it.")
+        raise InputError(f"{path}: has no column {missing[0]!r} (it has {', '.join(have)[:200] or 'no row'}); add it.")
     known = (diagnosis["positive"], diagnosis["negative"])
     found: dict[str, tuple[dict[str, str], str]] = {}
     for row in rows:
-        name, label = row[key], row[column]
+        name, label = row[key].removeprefix("sub-"), row[column]
+        if not re.fullmatch(LABEL, name):
+            raise InputError(f"{path}: {key} {row[key][:60]!r}: labels are letters a to z and digits; rename it.")
         if name in found:
-            raise InputError(f"{path}: {name} is listed twice; keep one row.")
+            raise InputError(f"{path}: {row[key]} is listed twice, with `sub-` or without; keep one row.")
         if label in ("", "n/a", None):
-            raise InputError(f"{path}: {name} has no {column}; add it, or take the row out.")
+            raise InputError(f"{path}: {row[key]} has no {column}; add it, or take the row out.")
         if label not in known:
-            raise InputError(f"{path}: {name}: {column} {label!r} is unknown; it is {' or '.join(known)}.")
-        found[name] = row, label
+            raise InputError(f"{path}: {row[key]}: {column} {label[:60]!r} is unknown; it is {' or '.join(known)}.")
+        found[name] = row | {key: name}, label
     return list(found.values())

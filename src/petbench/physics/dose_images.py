@@ -23,6 +23,8 @@ from petbench.physics.simulate import resolution
 
 Array = NDArray[np.float32]
 
+TRACERS = {"F18": "FDG"}
+"""What carries an isotope in the heads that are simulated."""
 SCATTER = "known expectation: trues smoothed along radial bins and planes, scaled to a share of the trues"
 RANDOMS = "known expectation: the same in every bin, in proportion to the ring pairs of its plane"
 
@@ -192,12 +194,14 @@ def sidecar(
     psf_mm, filter_mm = float(reconstruction["psf_mm"]), float(reconstruction["post_filter_mm"])
     content = {
         "Modality": "PT",
+        "Manufacturer": "petbench",
         "ManufacturersModelName": scanner.name,
+        "TracerName": TRACERS.get(scan.isotope, scan.isotope),
         "TracerRadionuclide": scan.isotope,
         **_injected(dose),
         "Units": "Bq/mL",
         **_dose(scan, low, dose),
-        **_timing(low),
+        **_timing(low, dose),
         "AcquisitionMode": "list mode" if not isinstance(scan.data, Sinogram) else "sinogram",
         "AcquisitionGeometry": scan.geometry,
         "TimeOfFlight": scan.tof,
@@ -220,7 +224,10 @@ def sidecar(
 
 
 def _injected(dose: Dose) -> dict[str, Any]:
-    return {} if dose.activity_mbq is None else {"InjectedRadioactivity": dose.activity_mbq, "InjectedRadioactivityUnits": "MBq"}
+    """What was injected; BIDS asks for all of it, in numbers, also where none is simulated."""
+    unknown = dict.fromkeys(("InjectedMass", "InjectedMassUnits", "SpecificRadioactivity", "SpecificRadioactivityUnits"), "n/a")
+    told = {"InjectedRadioactivity": dose.activity_mbq or 0.0, "InjectedRadioactivityUnits": "MBq", "ModeOfAdministration": "bolus"}
+    return told | unknown | {"InjectionStart": 0.0}
 
 
 def _dose(scan: Acquisition, low: Acquisition, dose: Dose) -> dict[str, Any]:
@@ -256,13 +263,15 @@ def _standard_expected(scan: Acquisition, dose: Dose) -> float | None:
     return float((expected["trues"] + expected["scatter"]) / dose.fraction + expected["randoms"] / dose.randoms_ratio)
 
 
-def _timing(low: Acquisition) -> dict[str, Any]:
-    """Duration and what instant the activity is of: without a duration no decay is simulated."""
-    if low.seconds is None:
-        return {"ImageDecayCorrected": False}
+def _timing(low: Acquisition, dose: Dose) -> dict[str, Any]:
+    """Duration and what instant the activity is of: without a duration no decay is simulated, and there is no clock."""
+    missing = [("InjectedRadioactivity", dose.activity_mbq), ("FrameDuration", low.seconds)]
     return {
+        "TimeZero": "00:00:00",
+        "ScanStart": 0.0,
         "FrameTimesStart": [0.0],
-        "FrameDuration": [low.seconds],
-        "ImageDecayCorrected": True,
+        "FrameDuration": [low.seconds or 0.0],
+        "ImageDecayCorrected": low.seconds is not None,
         "ImageDecayCorrectionTime": 0.0,
+        "NotSimulated": [name for name, value in missing if value is None] or None,
     }

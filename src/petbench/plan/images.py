@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from typing import Any
 
-from petbench.data.bids import find_image
 from petbench.errors import InputError
 from petbench.evaluation.definitions import STANDARD_ROW
 from petbench.plan.paths import Paths
 from petbench.plan.scale import Scale, Wildcards
 from petbench.plan.subjects import Subjects
 from petbench.workflow.names import LOW_DOSE, STANDARD
+from petbench.workflow.subjects import image_of_lab, missing_images, taken
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,23 +26,24 @@ class Images:
         Raises:
             InputError: some are not; a line each.
         """
-        missing = []
-        for dataset in self.scale.labs:
-            if "images" in self.scale.datasets[dataset]:
-                continue
-            for subject in self.scale.datasets[dataset]["subjects"]:
-                for kind, rec in [("T1w", None), *(("pet", self._rec(dataset, dose)) for dose in self.taken(dataset))]:
-                    try:
-                        self._of_lab(dataset, subject, kind, rec)
-                    except InputError as error:
-                        missing.append(str(error))
+        missing = [
+            line
+            for dataset in self.scale.labs
+            if "images" not in self.scale.datasets[dataset]
+            for subject in self.scale.datasets[dataset]["subjects"]
+            for line in missing_images(self.scale.datasets[dataset], subject)
+        ]
         if missing:
             raise InputError("\n".join(dict.fromkeys(missing)))
+
+    def left_out(self) -> list[str]:
+        """Who of a lab's data sets lacks an image and is left out, a line each."""
+        return [f"data set {dataset}: {line}" for dataset in self.scale.labs for line in self.scale.datasets[dataset].get("left_out", [])]
 
     # raw
     def taken(self, dataset: str) -> list[str]:
         """Doses that a lab's data set has images of."""
-        return [STANDARD, *(dose for dose, block in self.scale.datasets[dataset]["doses"].items() if "rec" in block)]
+        return taken(self.scale.datasets[dataset])
 
     def simulated(self, dataset: str) -> list[str]:
         """Low doses that are simulated: all of a phantom's, and those that a lab's data set has no images of."""
@@ -55,7 +56,7 @@ class Images:
         entry = self.scale.datasets[dataset]
         if "images" in entry:
             return str(entry["images"][subject]["pet"])
-        return self._of_lab(dataset, subject, "pet", self._rec(dataset, dose))
+        return str(image_of_lab(entry, subject, dose))
 
     def t1w(self, dataset: str, subject: str) -> str:
         """Path of a subject's T1-weighted image in its own space."""
@@ -64,14 +65,7 @@ class Images:
         entry = self.scale.datasets[dataset]
         if "images" in entry:
             return str(entry["images"][subject]["t1w"])
-        return self._of_lab(dataset, subject, "T1w", None)
-
-    def _rec(self, dataset: str, dose: str) -> str:
-        entry = self.scale.datasets[dataset]
-        return str((entry["standard"] if dose == STANDARD else entry["doses"][dose])["rec"])
-
-    def _of_lab(self, dataset: str, subject: str, kind: str, rec: str | None) -> str:
-        return str(find_image(self.scale.datasets[dataset]["bids"], f"sub-{subject}", kind, rec))
+        return str(image_of_lab(entry, subject, None))
 
     def truth(self, dataset: str, subject: str) -> dict[str, str]:
         """Paths of what is known of a phantom subject, by kind."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from petbench.errors import InputError
 from petbench.evaluation.definitions import MR_ALONE, REAL_PET
-from petbench.preprocess.splits import ALL, fold_unseen, folds, people_of, train_subjects
+from petbench.preprocess.splits import ALL, fold_unseen, folds, people_of, person_of, train_subjects
 
 Person = tuple[str, str, str]
 """Who a subject is: the kind and place of its data set's source, and its name there."""
@@ -301,4 +301,4 @@ def _identity(entries: Mapping[str, Any], dataset: str, subject: str) -> Person:
     entry = entries["datasets"][dataset]
     source = entry["source"]
     place = str(Path(entry[source]).resolve()) if source in ("bids", "table") else {"brainweb": ""}.get(source, dataset)
-    return source, place, entry.get("phantoms", {}).get(subject, {}).get("phantom", subject)
+    return source, place, person_of(entry, subject)

@@ -10,11 +10,21 @@ class _Below(str):
         return f"{paths.results}/{self}"
 
 
-class Paths:
-    """Files by what they hold; `paths.split.format(dataset="mni")` is that of one; `untimed` marks one whose time does not count."""
+class _Out(str):
+    """A path below the folder of a lab's restored scans, with wildcards in braces."""
 
-    def __init__(self, scale: str, untimed: Callable[[str], str]) -> None:
-        self.results, self.untimed = f"results/{scale}", untimed
+    def __get__(self, paths: "Paths", owner: type["Paths"]) -> str:
+        return f"{paths.out}/{self}"
+
+
+class Paths:
+    """Files by what they hold; `paths.split.format(dataset="mni")` is that of one; `untimed` marks one whose time does not count.
+
+    `out` is the folder of a lab's restored scans.
+    """
+
+    def __init__(self, scale: str, untimed: Callable[[str], str], out: str = "results/restored") -> None:
+        self.results, self.untimed, self.out = f"results/{scale}", untimed, out
 
     # shared by all scales
     brainweb_model = "results/downloads/brainweb/subject_{model}.bin.gz"
@@ -22,14 +32,27 @@ class Paths:
     latest_page = "results/report/index.html"
 
     # a lab's own scans
-    restored_scan = "results/restored/sub-{subject}/pet/sub-{subject}_desc-restored_pet.nii.gz"
-    restored_scan_sidecar = "results/restored/sub-{subject}/pet/sub-{subject}_desc-restored_pet.json"
-    restored_scan_page = "results/restored/sub-{subject}/sub-{subject}.html"
-    restored_description = "results/restored/dataset_description.json"
+    restored_scan = _Out("{folder}/pet/{scan}_desc-restored_pet.nii.gz")
+    restored_scan_sidecar = _Out("{folder}/pet/{scan}_desc-restored_pet.json")
+    restored_scan_page = _Out("{folder}/{scan}.html")
+    restored_scan_log = _Out("logs/{folder}/{scan}.log")
+    restored_scan_benchmark = _Out("logs/{folder}/{scan}.tsv")
+    restored_description = _Out("dataset_description.json")
+    restored_readme = _Out("README.md")
+    restored_ignored = _Out(".bidsignore")
+    restored_log = _Out("logs/description.log")
+    restored_benchmark = _Out("logs/description.tsv")
+
+    @property
+    def restored_descriptions(self) -> list[str]:
+        """What makes restored scans a BIDS derivative."""
+        return [self.restored_description, self.restored_readme, self.restored_ignored]
 
     # data sets and their subjects
     description = _Below("{dataset}/bids/dataset_description.json")
+    readme = _Below("{dataset}/bids/README.md")
     participants = _Below("{dataset}/bids/participants.tsv")
+    participants_columns = _Below("{dataset}/bids/participants.json")
     t1w = _Below("{dataset}/bids/sub-{subject}/anat/sub-{subject}_T1w.nii.gz")
     t1w_sidecar = _Below("{dataset}/bids/sub-{subject}/anat/sub-{subject}_T1w.json")
     pet = _Below("{dataset}/bids/sub-{subject}/pet/sub-{subject}_rec-{dose}_pet.nii.gz")

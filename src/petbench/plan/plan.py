@@ -39,7 +39,7 @@ class Plan:
 
     def __init__(self, entries: Entry, given: Mapping[str, Any], basedir: Path, untimed: Callable[[str], str] = str) -> None:
         scale = self.scale = Scale(entries)
-        paths = self.paths = Paths(scale.name, untimed)
+        paths = self.paths = Paths(scale.name, untimed, str(given.get("out") or "results/restored").replace("{", "{{").replace("}", "}}"))
         self.targets = Targets(scale, basedir / "config")
 
         def hashed(script: str, *modules: str) -> str:

@@ -107,14 +107,14 @@ def calibrate(entry: Mapping[str, Any], seed: int, out: str | Path, folder: str 
             ranges.append({**row, "fast_mm": float(tuned), "untuned_mm": float(before)})
             print(f"{name}, {emitter}: GATE {by_gate:.4f} mm, fast {tuned:.4f} mm, untuned {before:.4f} mm")
     made = {"gate": how.physics.summary, "gate_data": how.physics.data, "versions": [how.physics.versions, how.fast.versions]}
-    own = {
+    sizes = {
         "positrons": how.positrons,
         "fast_positrons": how.fast_positrons,
         "voxel_mm": how.voxel_mm,
         "seed": seed,
         "fast": how.fast.summary,
     }
-    write_json(Path(out), {**constants, "ranges": ranges, "made_from": {**made, **own}})
+    write_json(Path(out), {**constants, "ranges": ranges, "made_from": {**made, **sizes}})
 
 
 def fitted(name: str, how: Calibration, target_mm: Array, seed: int) -> tuple[Array, Array, Array]:

@@ -177,14 +177,14 @@ def flier(volume: Volume, device: str) -> Callable[[Points, Points, int, int], N
     """What moves positrons from their places, (n, 3) in mm from the volume's corner, to their ends: of places, energies in MeV, the seed,
     and the number of the first positron.
     """
-    given = [getattr(volume, part.name) for part in fields(volume)]
+    given: dict[str, Any] = {part.name: getattr(volume, part.name) for part in fields(volume)}
     if device != "cpu":
         from petbench.positron_range.device_transport import DeviceTransport
 
-        return DeviceTransport(*given, device).fly_all
+        return DeviceTransport(*given.values(), device=device).fly_all
     from petbench.positron_range.condensed_kernels import fly_all
 
-    return lambda places, energies, seed, first: fly_all(places, energies, *given, np.uint64(seed), np.uint64(first))
+    return lambda places, energies, seed, first: fly_all(places, energies, *given.values(), np.uint64(seed), np.uint64(first))
 
 
 def starting_points(source: PointSource | ActivitySource, edges_mm: Points, seed: int, first: int) -> tuple[Points, Points]:

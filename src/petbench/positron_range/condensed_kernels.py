@@ -66,7 +66,8 @@ def deflection(scattering: float, widths: Doubles, per_width: float, u: float) -
     if width < 1e-12:
         return 1.0
     least = np.exp(-2.0 / width) if width > 0.05 else 0.0
-    return max(-1.0, 1.0 + width * np.log(u + (1.0 - u) * least))
+    cosine: float = max(-1.0, 1.0 + width * np.log(u + (1.0 - u) * least))
+    return cosine
 
 
 @numba.njit(cache=True, inline="always")  # type: ignore[untyped-decorator]

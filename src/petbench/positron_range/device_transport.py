@@ -221,4 +221,5 @@ def turned(direction: Tensor, cosine: Tensor, phi: Tensor) -> Tensor:
         ],
         dim=1,
     )
-    return found / torch.linalg.vector_norm(found, dim=1, keepdim=True)
+    length: Tensor = torch.linalg.vector_norm(found, dim=1, keepdim=True)
+    return found / length

@@ -244,4 +244,5 @@ def ladder(
         rows["rise"].append((density[1:] - density[:-1]) / (density[1:] + density[:-1]))
         rows["collisions"].append(integral(bhabha_limit(one, energies, threshold) / stopping))
         rows["annihilations"].append(integral(annihilation(one, energies) / stopping))
-    return Ladder(edges, *(np.stack(rows[key]) for key in rows), least_loss_mev=least)
+    columns = {key: np.stack(values) for key, values in rows.items()}
+    return Ladder(energies_mev=edges, least_loss_mev=least, **columns)

@@ -1,7 +1,9 @@
 """Sets of point spread functions: how many positrons annihilated in each voxel around a source, for many media."""
 
+import hashlib
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -74,13 +76,23 @@ def write_psf_set(path: str | Path, psfs: PsfSet) -> None:
         file.create_dataset("positrons", data=psfs.positrons.astype(np.uint32))
         for field in fields(Origin):
             file.attrs[field.name] = getattr(psfs.origin, field.name)
+        file.attrs["sha256"] = _checksum(psfs)
+
+
+def _checksum(psfs: PsfSet) -> str:
+    """SHA-256 of all that a set holds."""
+    found = hashlib.sha256(json.dumps([psfs.names, asdict(psfs.origin)]).encode())
+    for array, kind in ((psfs.mu, "<f4"), (psfs.counts, "<u4"), (psfs.outside, "<u4"), (psfs.positrons, "<u4")):
+        found.update(f"{array.shape}".encode())
+        found.update(np.ascontiguousarray(array, dtype=kind).tobytes())
+    return found.hexdigest()
 
 
 def read_psf_set(path: str | Path) -> PsfSet:
-    """Read a set and check that its counts add up.
+    """Read a set and check that it is what was written.
 
     Raises:
-        InputError: the file is missing, cut short, lacks a part, or its counts and positrons disagree.
+        InputError: the file is missing, cut short, lacks a part, or is not what its checksum is of.
     """
     import h5py
 
@@ -89,8 +101,13 @@ def read_psf_set(path: str | Path) -> PsfSet:
             origin = Origin(**{field.name: _plain(file.attrs[field.name]) for field in fields(Origin)})
             names = tuple(file["name"].asstr()[:])
             psfs = PsfSet(names, file["mu"][:], file["counts"][:], file["outside"][:], file["positrons"][:], origin)
-    except (OSError, KeyError) as error:
-        raise InputError(f"{path}: no readable set of point spread functions ({error}); simulate it again.") from None
+            written = str(file.attrs["sha256"])
+    # HDF5 tells of damage in many ways
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError, OverflowError, MemoryError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise InputError(f"{path}: no readable set of point spread functions ({reason}); simulate it again.") from None
+    if written != _checksum(psfs):
+        raise InputError(f"{path}: is damaged, its checksum is not that of what it holds; copy or simulate it again.")
     number, size = len(psfs.names), psfs.kernel_size
     shapes = [array.shape for array in (psfs.mu, psfs.counts, psfs.outside, psfs.positrons)]
     found = psfs.counts.reshape(number, -1).sum(axis=1, dtype=np.uint64) + psfs.outside

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from petbench.data.acquired import acquired
 from petbench.data.affines import edges_mm
 from petbench.data.nifti import Image, read_volume, same_grid, voxel_mm
 from petbench.errors import InputError
@@ -78,9 +79,10 @@ def prepare(
         domain: `window` and `stride` in voxels, and for windows one voxel thick optionally the `slices` that they are cut at and
             `empty_below` (see `training_starts`).
         out: Files to write: the three volumes (`.npy`, memory-mapped by readers), `index` (`.npy`, first voxels of windows) and
-            `parameters` (JSON).
+            `parameters` (JSON, with what the low dose's sidecar says of the `scan`).
     """
-    _write(normalise({kind: read_volume(path) for kind, path in paths.items()}, paths, preprocess), paths, preprocess, domain, out)
+    prepared = normalise({kind: read_volume(path) for kind, path in paths.items()}, paths, preprocess)
+    _write(prepared, paths, preprocess, domain, out, {"scan": acquired(paths["low_dose"])})
 
 
 def prepare_maps(
@@ -120,7 +122,7 @@ def _write(
     preprocess: Mapping[str, Any],
     domain: Mapping[str, Any],
     out: Mapping[str, str],
-    told: Mapping[str, int] = MappingProxyType({}),
+    told: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
     for kind, data in prepared.volumes.items():
         save_array(out[kind], data)

@@ -1,7 +1,7 @@
 """Splits by person: which fold tests whom. A pure function of the data set entry.
 
-Everywhere, `people` maps each subject of a data set to the person it shows: rotated copies of a phantom show one, and are always on
-the same side of a split.
+Everywhere, `people` maps each subject of a data set to the person it shows: rotated copies of a phantom show one, as do the sessions of
+somebody, and are always on the same side of a split.
 """
 
 from collections.abc import Mapping
@@ -22,9 +22,14 @@ People = Mapping[str, str]
 
 
 def people_of(entry: Mapping[str, Any]) -> dict[str, str]:
-    """The person that each subject of a resolved data set entry shows: the phantom it is a copy of, or itself."""
-    copies = entry.get("phantoms", {})
-    return {subject: copies[subject]["phantom"] if subject in copies else subject for subject in entry["subjects"]}
+    """The person that each subject of a resolved data set entry shows: the phantom it is a copy of, whose session it is, or itself."""
+    return {subject: person_of(entry, subject) for subject in entry["subjects"]}
+
+
+def person_of(entry: Mapping[str, Any], subject: str) -> str:
+    """The person that one subject shows."""
+    copies, scans = entry.get("phantoms", {}), entry.get("scans", {})
+    return str(copies[subject]["phantom"] if subject in copies else scans[subject]["subject"] if subject in scans else subject)
 
 
 def folds(people: People, split: Mapping[str, Any]) -> dict[str, list[str]]:

@@ -83,6 +83,7 @@ def fuse(images: Sequence[str], sidecars: Sequence[str], settings: Mapping[str, 
         out["sidecar"],
         {
             "Description": f"{how} of volumes restored by several methods; a research result, not for diagnosis",
+            **{key: costs[0][key] for key in ("Units", "Scale", "SkullStripped") if key in costs[0]},
             "Sources": sorted({source for cost in costs for source in cost["Sources"]}),
             "Unrestored": list(dict.fromkeys(reason for cost in costs for reason in cost.get("Unrestored", []))),
             **together(costs),

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from petbench.data.bids import read_sidecar
 from petbench.data.nifti import Image, read_volume, write_volume
 from petbench.device import device_name, peak_mb
 from petbench.errors import InputError
@@ -213,8 +214,11 @@ def restore(
             {
                 "Description": f"Restored by {done.weights.module}; a research result, not for diagnosis",
                 **(
-                    {"Units": "arbitrary", "Scale": "normalised: a PET image fills [0, 1]; no activity concentration"} if normalised else {}
+                    {"Units": "arbitrary", "Scale": "normalised: a PET image fills [0, 1]; no activity concentration"}
+                    if normalised
+                    else {"Units": str(read_sidecar(pet).get("Units", "n/a"))}
                 ),
+                "SkullStripped": False,
                 "Sources": [Path(pet).name],
                 **extent,
                 **done.facts,

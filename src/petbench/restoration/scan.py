@@ -1,5 +1,6 @@
 """Restore a lab's own scan with trained weights: registration, scaling, restoration, and a page to check it by."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from petbench.data.acquired import acquired, unlike
+from petbench.data.bids import entities, read_sidecar
 from petbench.data.nifti import Image, canonical, read_acquired, voxel_mm, write_volume
 from petbench.device import device_name
 from petbench.errors import InputError
@@ -62,7 +65,8 @@ def restore_scan(
         partial: Folder where an interrupted restoration keeps its windows; none keeps nothing.
         checkpoint_seconds: Time between writes to it.
         code: Hash of the code: what other code kept is not gone on with.
-        allow_unlike: Go on with a scan farther from those trained on than `petbench.preprocess.likeness.BOUNDS`.
+        allow_unlike: Go on with a scan farther from those trained on than `petbench.preprocess.likeness.BOUNDS`, or whose sidecar tells of
+            another tracer, scanner or dose.
 
     Raises:
         InputError: a file is missing or damaged, its header does not say where voxels lie, the PET is none of a head, the MR does not fit
@@ -89,6 +93,12 @@ def restore_scan(
             f"{weights}: restores a low dose with its {more[0]}, which another method makes first and a scan alone does not have;"
             " give the weights of that method."
         )
+    contradicted = list(unlike(acquired(pet), description.scans))
+    if contradicted and not allow_unlike:
+        raise InputError(
+            f"{pet}: its sidecar says {'; '.join(contradicted)}, which {weights} was trained on; take weights of such scans, or go on with"
+            " allow_unlike=true."
+        )
     image, unregistered = read_acquired(pet), read_acquired(mr)
     check_pet(image, pet)
     if np.array_equal(np.asarray(unregistered.dataobj), np.asarray(image.dataobj)):
@@ -104,8 +114,9 @@ def restore_scan(
     slices = slices_restored(low_dose, low_dose.shape, description.window, description.domain.get("empty_below", EMPTY_BELOW))
     sampler = _sampler(restorer, sampling_steps)
     at_once = SLICES_AT_ONCE if 1 in description.window else 1
-    subject = Path(pet).name.split("_")[0]
-    identity = {"weights": checksum(weights), "sampler": None if sampler is None else asdict(sampler), "subject": subject}
+    # Noise follows from what the scan is, not from what its file is called.
+    content = hashlib.sha256(np.ascontiguousarray(image.dataobj).tobytes()).hexdigest()
+    identity = {"weights": checksum(weights), "sampler": None if sampler is None else asdict(sampler), "content": content}
     with resumable(partial, identity | {"device": device, "code": code}, (low_dose, anatomy_scaled), checkpoint_seconds) as progress:
         scaled = stitch(
             restorer,
@@ -116,7 +127,7 @@ def restore_scan(
             at_once,
             device,
             sampler,
-            subject,
+            content,
             slices=slices,
             progress=progress,
             placed=placed,
@@ -130,8 +141,11 @@ def restore_scan(
             facts["TrainedOnSlices"] = description.domain["slices"]
         if sampler is not None:
             facts |= {"Sampler": sampler.label, "SamplingSteps": sampler.evaluations}
-        told = {"Description": "Restored PET; a research result, not for diagnosis", "Sources": [Path(pet).name]}
-        write_json(out["sidecar"], told | facts)
+        facts |= {"PETSHA256": checksum(pet), "MRSHA256": checksum(mr)}
+        if contradicted:
+            facts["UnlikeTraining"] = contradicted
+        facts = _told(pet, mr) | facts
+        write_json(out["sidecar"], facts)
         write_page(out["page"], image, anatomy, restored, facts, apart)
 
 
@@ -149,6 +163,17 @@ def _unlike(measures: Mapping[str, float], description: Description, pet: str, w
             " take weights trained on scans like it, or go on with allow_unlike=true."
         )
     return found
+
+
+def _told(pet: str, mr: str) -> dict[str, Any]:
+    """What BIDS asks of a derivative's sidecar; of the scan's own only its units are kept."""
+    other = "" if entities(mr).get("ses") == entities(pet).get("ses") else f" with MR of session {entities(mr).get('ses', 'none')}"
+    return {
+        "Description": f"Restored PET{other}; a research result, not for diagnosis",
+        "Sources": [Path(pet).name, Path(mr).name],
+        "Units": str(read_sidecar(pet).get("Units", "n/a")),
+        "SkullStripped": False,
+    }
 
 
 def _sampler(restorer: Restorer, steps: int | None) -> Sampler | None:

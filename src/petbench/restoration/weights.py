@@ -1,5 +1,6 @@
 """Trained weights on disk: safetensors with all that is needed to run them, loaded without executing code."""
 
+import hashlib
 import json
 import struct
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ from petbench.files import atomic
 from petbench.methods.base import Restorer
 from petbench.methods.build import build
 
-KEY = "petbench"
+KEY, CHECKSUM = "petbench", "sha256"
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Description:
         domain: The data set's domain: `slices` and `empty_below` say which slices they were trained on. Empty for weights of before it was
             written.
         inputs: What the method is given.
+        scans: What the sidecars of the scans trained on say of their acquisition, see `petbench.data.acquired`, each once.
         people: What was measured of each subject trained on, see `petbench.preprocess.likeness`; empty for weights of before it was.
     """
 
@@ -51,6 +53,7 @@ class Description:
     code: str
     domain: dict[str, Any] = field(default_factory=dict)
     inputs: list[str] = field(default_factory=lambda: ["low_dose", "mr"])
+    scans: list[dict[str, Any]] = field(default_factory=list)
     people: list[dict[str, float]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -61,10 +64,23 @@ class Description:
 
 
 def save_weights(path: str | Path, state: Mapping[str, torch.Tensor], description: Description) -> None:
-    """Write weights and their description, atomically."""
+    """Write weights and their description, with a checksum of both, atomically."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    told = asdict(description)
+    # In one key: safetensors writes several in any order.
+    metadata = {KEY: json.dumps(told | {CHECKSUM: _checksum(told, tensors)}, sort_keys=True)}
     with atomic(path) as temporary:
-        save_file(tensors, temporary, metadata={KEY: json.dumps(asdict(description), sort_keys=True)})
+        save_file(tensors, temporary, metadata=metadata)
+
+
+def _checksum(told: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 of a description and of the tensors, by name, with type and shape."""
+    found = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        found.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
 
 
 def read_description(path: str | Path) -> Description:
@@ -73,29 +89,44 @@ def read_description(path: str | Path) -> Description:
     Raises:
         InputError: the file is missing, damaged, or was not written by petbench.
     """
+    told, _ = _told(path)
+    try:
+        return Description(**told)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: is not a weights file of petbench ({error}); give a model.safetensors that it trained.") from None
+
+
+def _told(path: str | Path) -> tuple[dict[str, Any], str | None]:
+    """What a weights file says of itself, and the checksum of all it holds."""
     try:
         with open(path, "rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
             if length > Path(path).stat().st_size:
                 raise ValueError("header longer than the file")
-            header = json.loads(file.read(length))
-        return Description(**json.loads(header["__metadata__"][KEY]))
+            told = dict(json.loads(json.loads(file.read(length))["__metadata__"][KEY]))
+        return told, told.pop(CHECKSUM, None)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; give the path of a model.safetensors.") from None
-    except (AttributeError, KeyError, TypeError, ValueError, OSError, struct.error) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, OSError, RecursionError, struct.error) as error:
         raise InputError(f"{path}: is not a weights file of petbench ({error}); give a model.safetensors that it trained.") from None
 
 
 def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
-    """Read the tensors of a safetensors file.
+    """Read the tensors of a weights file, and check that they and their description are what was written.
 
     Raises:
-        InputError: the file is damaged.
+        InputError: the file is damaged, or has no checksum.
     """
+    told, written = _told(path)
     try:
-        return dict(load_file(path))
-    except (SafetensorError, OSError) as error:
+        tensors = dict(load_file(path))
+    except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as safetensors ({error}); copy or train it again.") from None
+    if written is None:
+        raise InputError(f"{path}: has no checksum of its weights, as those of today have; train it again.")
+    if written != _checksum(told, tensors):
+        raise InputError(f"{path}: is damaged, its checksum is not that of its weights and description; copy or train it again.")
+    return tensors
 
 
 def load_restorer(path: str | Path, device: str) -> tuple[Restorer, Description]:
@@ -104,9 +135,9 @@ def load_restorer(path: str | Path, device: str) -> tuple[Restorer, Description]
     Raises:
         InputError: the file is missing or damaged, or does not fit the method as it is now.
     """
-    description = read_description(path)
+    description, tensors = read_description(path), read_tensors(path)
     restorer = build(description.module, description.train)
-    fill(restorer, path)
+    _load(restorer, tensors, path)
     return place(restorer, device).eval(), description
 
 
@@ -128,6 +159,10 @@ def fill(restorer: Restorer, path: str | Path, part: str | None = None) -> None:
             there = ", ".join(sorted({name.split(".", 1)[0] for name in tensors}))
             raise InputError(f"{path}: init_from: part: these weights have no {part!r}; choose one of {there}.")
         tensors = {name: tensor for name, tensor in restorer.weights().items() if not name.startswith(f"{part}.")} | own
+    _load(restorer, tensors, path)
+
+
+def _load(restorer: Restorer, tensors: Mapping[str, torch.Tensor], path: str | Path) -> None:
     try:
         restorer.load_weights(tensors)
     except InputError as error:

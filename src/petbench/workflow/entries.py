@@ -23,7 +23,7 @@ from petbench.workflow.library import Entry, Library, check_length
 from petbench.workflow.method_entries import add_method
 from petbench.workflow.range_entries import OWN, RANGE_KINDS, add_range_experiment
 from petbench.workflow.scan_entries import left_out
-from petbench.workflow.schema import check, read_yaml
+from petbench.workflow.schema import check, check_size, read_yaml
 
 
 def load(config: Mapping[str, Any], basedir: str | Path) -> Entry:
@@ -44,6 +44,7 @@ def load(config: Mapping[str, Any], basedir: str | Path) -> Entry:
     if basedir.is_relative_to(Path.cwd()):  # so that messages name files as a user does
         basedir = basedir.relative_to(Path.cwd())
     name = f"scale {config.get('scale')!r}"
+    check_size(dict(config), name)
     check(dict(config), read_yaml(basedir / "config/schemas/scale.yaml"), name)
     folders = (basedir / "config", *(basedir / folder for folder in config.get("entries", [])))
     library = Library(folders, config.get("override", {}), name)

@@ -129,8 +129,15 @@ class Library:
         if module is None:
             return schema
         with told_of(self.files[kind][name]):
-            own = self.module_schema(module)
-        schema = copy.deepcopy(schema)
+            return self.method_schema(module)
+
+    def method_schema(self, module: str) -> Schema:
+        """The closed schema of methods of a module.
+
+        Raises:
+            InputError: there is no such module.
+        """
+        own, schema = self.module_schema(module), copy.deepcopy(self.schemas["methods"])
         train = schema["properties"]["train"]
         train["properties"] |= own["properties"]
         train["required"] = [*train.get("required", []), *own.get("required", [])]
@@ -158,7 +165,7 @@ class Library:
         if name not in self.files[kind] or name in seen:
             return None
         content = read_yaml(self.files[kind][name])
-        if key in content or "extends" not in content:
+        if key in content or not isinstance(content.get("extends"), str):
             return str(content[key]) if key in content else None
         return self._key(kind, content["extends"], key, (*seen, name))
 
@@ -198,3 +205,29 @@ def check_length(train: Mapping[str, Any], path: Path) -> None:
     """Check that a `train` block says in one way how long it is."""
     if ("steps" in train) == ("epochs" in train):
         raise InputError(f"{path}: train: give either steps or epochs, not both or neither (null removes an inherited key).")
+
+
+def check_description(description: Mapping[str, Any], config: Path, where: str) -> None:
+    """Check what weights say of their training against the schemas of what it was trained as.
+
+    Args:
+        description: The fields of `petbench.restoration.weights.Description`.
+        config: The folder that holds `schemas/`.
+        where: The file of weights; begins the message.
+
+    Raises:
+        InputError: a field is missing, unknown, or of the wrong kind.
+    """
+    library = Library((config,), {}, "")
+    check(description, read_yaml(config / "schemas" / "weights.yaml"), where)
+    with told_of(where):
+        method = library.method_schema(description["module"])
+    datasets = library.schemas["datasets"]
+    parts: dict[str, Schema] = {
+        "train": method["properties"]["train"] | {"$defs": method["$defs"]},
+        "preprocess": datasets["properties"]["preprocess"],
+        "domain": datasets["properties"]["domains"]["additionalProperties"] | {"required": [], "$defs": datasets["$defs"]},
+    }
+    for part, schema in parts.items():
+        if part in description:
+            check(description[part], schema, f"{where}: {part}")

@@ -3,6 +3,7 @@
 import copy
 import difflib
 import math
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -17,24 +18,59 @@ from petbench.errors import InputError
 Schema = dict[str, Any]
 
 
+DEEPEST, MOST = 100, 1_000_000
+"""How deep and how large the content of a file may be; aliases count as often as they are named."""
+
+
 @cache
 def _read(path: Path) -> Any:
     try:
-        with open(path, encoding="utf-8") as file:
-            return yaml.load(file, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        with open(path, encoding="utf-8-sig") as file:
+            content = yaml.load(file, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; check the name.") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); mend its permissions, or remove it.") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8.") from None
     except yaml.YAMLError as error:
         raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    except (RecursionError, ValueError) as error:  # the second of dates and numbers that there are none of
+        raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())}); mend it.") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: holds no keys; write them as `key: value`, a line each.")
+    check_size(content, str(path))
+    return content
 
 
 def read_yaml(path: Path) -> Any:
-    """Read a YAML file (once a process).
+    """Read a YAML file of keys and values (once a process).
 
     Raises:
-        InputError: the file is missing or is not YAML.
+        InputError: the file is missing, is not YAML in UTF-8, holds no mapping, or one without end.
     """
     return copy.deepcopy(_read(path.resolve()))
+
+
+def check_size(content: Any, where: str) -> None:
+    """Check that content ends: an alias of YAML may name what it is part of, or itself a thousand thousand times.
+
+    Raises:
+        InputError: it does not, or is deeper or larger than any entry.
+    """
+    sizes: dict[int, int] = {}
+
+    def size(value: Any, depth: int) -> int:
+        if not isinstance(value, dict | list):
+            return 1
+        if depth > DEEPEST:
+            raise InputError(f"{where}: is nested more than {DEEPEST} deep, or an alias names what it is part of; flatten it.")
+        if id(value) not in sizes:
+            sizes[id(value)] = 1 + sum(size(one, depth + 1) for one in (value.values() if isinstance(value, dict) else value))
+        return sizes[id(value)]
+
+    if size(content, 0) > MOST:
+        raise InputError(f"{where}: its aliases stand for more than {MOST} values; write fewer.")
 
 
 @contextmanager
@@ -61,7 +97,7 @@ def check(content: Any, schema: Schema, where: str, partial: bool = False) -> No
     for path, number in _numbers(content):
         if not math.isfinite(number):
             raise InputError(f"{where}: {'/'.join(path) + ': ' if path else ''}{number} is not a finite number; give one.")
-    validator = (_Partial if partial else jsonschema.Draft202012Validator)(schema)
+    validator = (_Partial if partial else _Whole)(schema)
     error = jsonschema.exceptions.best_match(validator.iter_errors(content))
     if error is not None:
         key = "/".join(str(part) for part in error.absolute_path)
@@ -104,6 +140,12 @@ def _is_number(text: str) -> bool:
     return True
 
 
+def _pattern(validator: Any, pattern: str, instance: Any, schema: Any) -> Iterator[Any]:
+    """`pattern` of JSON Schema, whose `$` is the end alone; Python's is before a last line break as well."""
+    if isinstance(instance, str) and not re.search(re.sub(r"\$$", r"\\Z", pattern), instance):
+        yield jsonschema.ValidationError(f"{instance!r} does not match {pattern!r}")
+
+
 def _skip_null(function: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
     def wrapped(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[Any]:
         if instance is not None:
@@ -112,8 +154,9 @@ def _skip_null(function: Callable[..., Iterator[Any]]) -> Callable[..., Iterator
     return wrapped
 
 
+_Whole: Any = jsonschema.validators.extend(jsonschema.Draft202012Validator, {"pattern": _pattern})  # type: ignore[no-untyped-call]
 _Partial: Any = jsonschema.validators.extend(  # type: ignore[no-untyped-call]
-    jsonschema.Draft202012Validator,
-    {name: _skip_null(function) for name, function in jsonschema.Draft202012Validator.VALIDATORS.items()}
+    _Whole,
+    {name: _skip_null(function) for name, function in _Whole.VALIDATORS.items()}
     | {keyword: lambda *_: iter(()) for keyword in ("required", "dependentRequired", "if")},  # these hold for whole entries only
 )

@@ -1,14 +1,17 @@
-"""Who is in a data set: the labels of its subjects, and the rotated copies of its phantoms."""
+"""Who is in a data set: the labels of its subjects, the rotated copies of its phantoms, and the images of a lab's people."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from petbench.data.bids import ENTITIES, entities, find_image
 from petbench.data.brainweb import model_numbers
 from petbench.data.cohort import read_cohort
 from petbench.errors import InputError
 from petbench.files import digest
+from petbench.workflow.names import STANDARD
 
 
 def with_subjects(entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -20,11 +23,15 @@ def with_subjects(entry: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         entry: A resolved entry, whose `subjects` may still be a number.
 
+    With `sessions` every subject `01` is there as `01ses1`, `01ses2`, ..., and `scans` says of each which `subject` and `session` it is.
+    With `incomplete: leave_out` those that lack an image are left out, and `left_out` says why.
+
     With `diagnosis`, `labels` says of every subject whether it is ill, `mr_only` lists those without PET, and folds share the labels out.
     Of a lab's cohort all this is read from its table.
 
     Returns:
-        The entry with `subjects` as a list of labels and, with `rotations`, `phantoms`, and with `diagnosis`, `mr_only` and `labels`.
+        The entry with `subjects` as a list of labels and, with `rotations`, `phantoms`, with `sessions`, `scans`, and with `diagnosis`,
+        `mr_only` and `labels`.
 
     Raises:
         InputError: a subject is listed twice, BrainWeb has no such model, the rotations make no sense, or a cohort is not one; begins
@@ -43,9 +50,59 @@ def with_subjects(entry: Mapping[str, Any]) -> dict[str, Any]:
     if len(set(labels)) < len(labels):
         raise InputError("subjects: a subject is listed twice; list each once.")
     if "rotations" not in entry:
-        return {**entry, "subjects": labels}
+        return _with_scans(entry, labels) if entry["source"] == "bids" else {**entry, "subjects": labels}
     phantoms = _copies(labels, entry)
     return {**entry, "subjects": list(phantoms), "phantoms": phantoms}
+
+
+def taken(entry: Mapping[str, Any]) -> list[str]:
+    """Doses that a lab's data set has images of."""
+    return [STANDARD, *(dose for dose, block in entry.get("doses", {}).items() if "rec" in block)]
+
+
+def image_of_lab(entry: Mapping[str, Any], subject: str, dose: str | None) -> Path:
+    """A subject's PET image at a dose, or its T1-weighted one, in the BIDS data set of a lab.
+
+    Args:
+        entry: A data set entry of source `bids`, with `scans` where it has sessions.
+        subject: Its label there.
+        dose: `standard` or a dose with a `rec`; None for MR, of PET's own session if there is one and the entry's `t1w` says no other.
+
+    Raises:
+        InputError: there is none, or more than one.
+    """
+    scan = entry.get("scans", {}).get(subject, {"subject": subject})
+    name, session = f"sub-{scan['subject']}", {"ses": scan["session"]} if "session" in scan else {}
+    block = entry["standard"] if dose in (None, STANDARD) else entry["doses"][dose]
+    pet = find_image(entry["bids"], name, "pet", session | {key: block[key] for key in ENTITIES["pet"] if key in block})
+    return pet if dose else find_image(entry["bids"], name, "T1w", entry.get("t1w", {}), beside=entities(pet).get("ses"))
+
+
+def missing_images(entry: Mapping[str, Any], subject: str) -> Iterator[str]:
+    """What a lab's data set lacks of a subject, a line each."""
+    for dose in (None, *taken(entry)):
+        try:
+            image_of_lab(entry, subject, dose)
+        except InputError as error:
+            yield str(error)
+
+
+def _with_scans(entry: Mapping[str, Any], labels: list[str]) -> dict[str, Any]:
+    """The entry with a subject for each session of each, and without those that lack an image where they are to be left out."""
+    if "sessions" in entry and any("ses" in block for block in (entry["standard"], *entry.get("doses", {}).values())):
+        raise InputError("sessions: an image's own `ses` says which session it is of; give one of the two.")
+    if "sessions" in entry:
+        scans = {f"{label}ses{session}": {"subject": label, "session": session} for label in labels for session in entry["sessions"]}
+        if len(scans) < len(labels) * len(entry["sessions"]):
+            raise InputError("sessions: two scans have one name; rename a session.")
+        entry, labels = {**entry, "scans": scans}, list(scans)
+    if entry.get("incomplete") != "leave_out":
+        return {**entry, "subjects": labels}
+    lacking = {label: list(dict.fromkeys(missing_images(entry, label))) for label in labels}
+    left_out = [f"{label} is left out: {line}" for label, lines in lacking.items() for line in lines[:1]]
+    if not (whole := [label for label in labels if not lacking[label]]):
+        raise InputError(f"subjects: nobody has all images; {left_out[0]}")
+    return {**entry, "subjects": whole, "left_out": left_out}
 
 
 def _with_labels(entry: Mapping[str, Any]) -> dict[str, Any]:
