@@ -213,7 +213,7 @@ def test_a_predictor_that_does_not_fit_is_refused(trained, asked, said):
 def test_kernels_of_cubes_serve_voxels_that_are_nearly_cubes():
     mmr = (2.0863, 2.0863, 2.03125)
     check_voxels("kernels", 2.068, mmr)
-    with pytest.raises(InputError, match="made for voxels of 2 mm, but the image has 2.0863 x 2.0863 x 2.03125 mm"):
+    with pytest.raises(InputError, match=r"made for voxels of 2 mm, but the image has 2\.0863 x 2\.0863 x 2\.03125 mm"):
         check_voxels("kernels", 2.0, mmr)
     with pytest.raises(InputError, match="made for cubic voxels"):
         check_voxels("kernels", 2.0, (2.05, 2.05, 1.9))

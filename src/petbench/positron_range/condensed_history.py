@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cache
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -181,7 +182,7 @@ def flier(volume: Volume, device: str) -> Callable[[Points, Points, int, int], N
     if device != "cpu":
         from petbench.positron_range.device_transport import DeviceTransport
 
-        return DeviceTransport(*given.values(), device=device).fly_all
+        return DeviceTransport(*[*given.values(), device]).fly_all
     from petbench.positron_range.condensed_kernels import fly_all
 
     return lambda places, energies, seed, first: fly_all(places, energies, *given.values(), np.uint64(seed), np.uint64(first))
