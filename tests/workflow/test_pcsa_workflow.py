@@ -143,7 +143,7 @@ def test_a_folder_of_nifti_with_a_table_is_studied_from_images_to_table_though_e
     assert {path: path.read_bytes() for path in made} == before
     table = (results / "tables/cohort.md").read_text()
     assert "MR + real PET" in table
-    assert "Below 5 in either group no interval is given." in table
+    assert "Below 5 in either group no interval is given, and nothing marked." in table
 
 
 def test_a_bids_cohort_plans_the_jobs_that_a_table_does(lab, tiny):
