@@ -89,7 +89,7 @@ def published():
     for path in sorted((CONFIG / "methods").glob("*.yaml")):
         whole = entry(path.stem)
         # What takes the scan itself has no attention, and no scan of this size is at hand.
-        if "network" in whole.get("train", {}) and "acquisition" not in whole["restore"]["inputs"]:
+        if "network" in (whole.get("train") or {}) and "acquisition" not in whole["restore"]["inputs"]:
             found.setdefault(repr([whole["module"], *(whole["train"].get(block) for block in ("network", "fusion"))]), path.stem)
     return sorted(found.values())
 
