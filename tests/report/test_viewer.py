@@ -29,7 +29,7 @@ EDGE = st.integers(1, 9)
 
 def decode(uri: str) -> np.ndarray:
     head, _, body = uri.partition(",")
-    assert head == "data:image/png;base64"
+    assert head == "data:image/webp;base64"
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(body))))
 
 

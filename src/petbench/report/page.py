@@ -34,7 +34,7 @@ from petbench.report.tables import (
     few_subjects,
     has_reference,
 )
-from petbench.report.viewer import STANDARD_DOSE, Unit, ViewerSubject, load, unit_of, viewer_data
+from petbench.report.viewer import STANDARD_DOSE, Unit, ViewerSubject, load, lossless, unit_of, viewer_data
 from petbench.report.write_tables import compared, number
 
 if TYPE_CHECKING:
@@ -368,10 +368,15 @@ def _drawn(draw: Callable[[Path], None], suffix: str = ".svg") -> str:
 
 
 def _data_uri(path: Path) -> str:
-    kinds = {".png": "image/png", ".svg": "image/svg+xml"}
-    if path.suffix not in kinds or not path.is_file():
+    """A drawing as it is, a picture without loss."""
+    if path.suffix not in (".png", ".svg") or not path.is_file():
         raise InputError(f"{path}: no such .png or .svg picture; check the path.")
-    return f"data:{kinds[path.suffix]};base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
+    if path.suffix == ".svg":
+        return f"data:image/svg+xml;base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        return lossless(picture)
 
 
 def _plain(value: Any) -> Any:

@@ -6,12 +6,15 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from petbench.errors import InputError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
 
 STANDARD_DOSE = "standard_dose"
 STEPS = 1024  # grey levels between zero and the display window: a screen shows 256; more only make the page larger
@@ -123,14 +126,19 @@ def unpack(sheet: NDArray[np.uint16], shape: tuple[int, int, int]) -> NDArray[np
     return tiles.reshape(-1, height, width)[:count, ::-1].transpose(2, 1, 0)
 
 
-def png(sheet: NDArray[np.uint16]) -> str:
-    """`sheet` as a data URI of a PNG: the high byte of each code in red, the low byte in green, as browsers decode 8 bits a channel."""
+def picture(sheet: NDArray[np.uint16]) -> str:
+    """`sheet` as a data URI of a picture: the high byte of each code in red, the low byte in green, as browsers decode 8 bits a channel."""
     from PIL import Image
 
     channels = np.stack([sheet >> 8, sheet & 255, np.zeros_like(sheet)], axis=-1).astype(np.uint8)
+    return lossless(Image.fromarray(channels))
+
+
+def lossless(image: "Picture") -> str:
+    """A picture as a data URI of WebP without loss: three quarters of a PNG's size for sheets, half for drawings."""
     buffer = io.BytesIO()
-    Image.fromarray(channels).save(buffer, format="PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    image.save(buffer, format="WEBP", lossless=True, exact=True)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def viewer_data(subjects: Sequence[ViewerSubject], titles: Mapping[str, str], units: Mapping[str, Unit]) -> dict[str, Any]:
@@ -167,7 +175,7 @@ def _item(subject: ViewerSubject, titles: Mapping[str, str], unit: Unit, sheets:
         except InputError as error:
             raise InputError(f"{subject.volumes[method]}: {error}") from None
         sheet, columns = pack(codes)
-        number = sheets.setdefault(png(sheet), len(sheets))
+        number = sheets.setdefault(picture(sheet), len(sheets))
         volumes.append({"method": method, "title": titles.get(method, method), "sheet": number, "offset": offset, "step": step})
     width, height, count = arrays[STANDARD_DOSE][box].shape
     edges = voxel_mm(image)
