@@ -113,7 +113,7 @@ rule restore_scan:
         allow_unlike=config.get("allow_unlike", False),
         code=code_of("restore_scan", modules=PLAN.scans.modules),
     message:
-        "Restore subject {wildcards.subject}"
+        "Restore the scan {wildcards.folder}"
     script:
         "../scripts/restore_scan.py"
 

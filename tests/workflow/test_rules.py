@@ -9,6 +9,8 @@ from importlib import import_module
 import pytest
 from repo import ROOT
 
+from petbench.plan.paths import Paths
+
 FILES = sorted((ROOT / "rules").glob("*.smk"))
 RULES = [
     pytest.param(block, id=re.match(r"rule (\w+)", block)[1])
@@ -56,6 +58,15 @@ def test_a_rule_says_what_it_needs(rule):
         # Two rules may run one script on different inputs.
         (script,) = re.findall(r'"\.\./scripts/(\w+)\.py"', rule)
         assert f'code=code_of("{script}"' in rule
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_message_names_wildcards_of_its_rule(rule):
+    """Those of its log, which Snakemake holds to be the output's."""
+    (log,) = re.findall(r"^    log:\n +(\S+)$", rule, re.MULTILINE)
+    path = getattr(Paths("any", str), log.removeprefix("PATHS.").rstrip(",")) if log.startswith("PATHS.") else log
+    (message,) = re.findall(r"^    message:\n +(.*)$", rule, re.MULTILINE)
+    assert set(re.findall(r"{wildcards\.(\w+)}", message)) <= set(re.findall(r"{(\w+)}", path))
 
 
 def test_rules_hold_no_logic():
