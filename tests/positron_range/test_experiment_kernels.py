@@ -117,6 +117,22 @@ def test_runs_and_models_that_do_not_fit_are_refused(psf_files, weights, untrain
     assert not any(path.exists() for path in out.values())
 
 
+def test_the_fast_engine_is_compared_where_its_media_are_the_runs_own(psf_files, weights, tmp_path) -> None:
+    """What stands in for it was drawn anew from one run, so that it is about as far from the runs as they are from each other."""
+    psfs = read_psf_set(psf_files["first"])
+    rng = np.random.default_rng(1)
+    drawn = [rng.multinomial(started, own.ravel() / own.sum()) for started, own in zip(psfs.positrons, psfs.counts, strict=True)]
+    fast = replace(psfs, counts=np.reshape(drawn, psfs.counts.shape).astype(np.uint32), outside=np.zeros_like(psfs.outside))
+    write_psf_set(tmp_path / "fast.h5", fast)
+    out = {name: tmp_path / name for name in ("distances", "profiles", "kernels")}
+    runs = [psf_files["first"], psf_files["second"]]
+    compare_kernels(runs, weights, psf_files["materials"], out, fast=tmp_path / "fast.h5")
+    table = pd.read_csv(out["distances"], sep="\t").set_index(["medium", "model", "quantity"]).value
+    assert 0.8 < table["water", "fast", "l1_ratio"] < 1.5
+    with pytest.raises(InputError, match="media or positrons are not those of"):
+        compare_kernels(runs, weights, psf_files["materials"], out, fast=psf_files["materials"])
+
+
 def test_other_media_are_refused(psf_files, weights, tmp_path) -> None:
     out = {name: tmp_path / name for name in ("distances", "profiles", "kernels")}
     psfs = read_psf_set(psf_files["second"])

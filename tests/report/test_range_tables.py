@@ -138,6 +138,18 @@ def test_kernels_are_averaged_over_media_of_a_kind(accuracy):
     assert cells(truncated, "lung")["truncated_fraction", "15 voxels"][0] == pytest.approx(0.02)
 
 
+def test_the_fast_engine_is_a_row_where_it_was_run(accuracy, tmp_path):
+    distances = []
+    for number, path in enumerate(accuracy["distances"]):
+        table = pd.read_csv(path, sep="\t")
+        fast = table[table.model == "svtd"].assign(model="fast", value=1.5)
+        distances += write(tmp_path / f"with_fast-{number}.tsv", pd.concat([table, fast]).to_dict("records"))
+    kernels, _, ranges, *_ = range_tables(ACCURACY, {**accuracy, "distances": distances}, TITLES)
+    assert [title for title, _ in kernels.rows].count("Fast engine") == 1
+    assert cells(kernels, "Fast engine")["l1_ratio", "held-out random media"][0] == 1.5
+    assert cells(ranges, "Fast engine")["mean_range_mm", "water"][0] == 1.5
+
+
 @pytest.fixture
 def reconstruction(tmp_path):
     summary = [

@@ -19,7 +19,7 @@ def over(base, override):
 
 def scale(**override):
     tiny = read_yaml(ROOT / "tests" / "config" / "tiny.yaml")
-    own = {kind: tiny["override"][kind] for kind in ("psf_sets", "predictors", "torsos", "experiments")}
+    own = {kind: tiny["override"][kind] for kind in ("psf_sets", "predictors", "torsos", "calibrations", "experiments")}
     return {"scale": "tiny", "run": RUN, "override": over(own, override)}
 
 
@@ -68,6 +68,13 @@ def test_the_paper_scale_is_as_published():
         ({"psf_sets": {"ga68_run1": {"gate": {"isotope": "F18"}}}}, "isotope: ga68_training has Ga68, but ga68_run1 has F18"),
         ({"psf_sets": {"ga68_materials": {"voxel_mm": 3.0}}}, "voxel_mm: ga68_materials has 3.0"),
         ({"psf_sets": {"ga68_run2": {"seed": 103}}}, "runs: ga68_run2 must have the media and gate of ga68_run1 and another seed"),
+        ({"psf_sets": {"ga68_fast": {"gate": {"calibration": "none"}}}}, "there is no calibration named 'none'"),
+        ({"psf_sets": {"ga68_fast": {"gate": {"scattering": {"water": 1.2}}}}}, "gate/scattering: fast_engine gives it"),
+        ({"psf_sets": {"ga68_fast": {"gate": {"engine": "gate"}}}}, "gate/calibration: only the fast engine is calibrated"),
+        ({"psf_sets": {"ga68_fast": {"gate": {"positrons": 7}}}}, "fast: ga68_fast must have the media and positrons of ga68_run1"),
+        ({"calibrations": {"fast_engine": {"materials": ["water"]}}}, "gate/calibration: fast_engine has no lung"),
+        ({"calibrations": {"fast_engine": {"isotopes": ["Ga68", "Ga69"]}}}, "'Ga69' is unknown"),
+        ({"experiments": {"ddconv_experiment1": {"fast": "ga68_run2"}}}, "fast: ga68_run2 is not of the fast engine"),
         ({"psf_sets": {"ga68_materials": {"seed": 104}}}, "ga68_materials, which 'DDConv, l1' is made from, has the seed"),
         (
             {"psf_sets": {"ga68_run1": {"media": [{"kind": "official", "seed": 1, "count": 1}]}}},
