@@ -37,7 +37,7 @@ HEADS = {
     "torso": [f"positron_range/torsos/ga68_torso/{name}" for name in ("activity.nii.gz", "mu.nii.gz", "lesions.nii.gz", "lesions.tsv")],
     "annihilate": ["positron_range/torsos/ga68_torso/chunk-1.h5"],
     "calibrate": ["positron_range/calibrations/fast_engine.json"],
-    "prepare_acquisition": [f"mfdiff_mni/low/prepared/axial/sub-01r1/acquisition.{ending}" for ending in ("npy", "json")],
+    "prepare_acquisition": [f"mfdiff_mni/low/prepared/axial/sub-02r1/acquisition.{ending}" for ending in ("npy", "json")],
 }
 TAILS = {
     "merge_annihilations": ["positron_range/torsos/ga68_torso/annihilations-2.h5"],
