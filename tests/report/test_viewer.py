@@ -105,6 +105,15 @@ def test_only_phantoms_are_known_to_be_in_becquerel():
     assert unit_of({"source": "bids"}) == IMAGE_UNITS
 
 
+@pytest.mark.parametrize(("told", "size"), [("Bq/mL", 1000), ("BQML", 1000), ("kBq/mL", 1), ("furlongs", None)])
+def test_a_labs_values_are_called_what_its_sidecar_says(tmp_path, told, size):
+    image = tmp_path / "sub-01" / "pet" / "sub-01_pet.nii.gz"
+    image.parent.mkdir(parents=True)
+    (tmp_path / "pet.json").write_text(f'{{"Units": "{told}"}}')  # inherited by all
+    expected = IMAGE_UNITS if size is None else ("kBq/ml", size)
+    assert unit_of({"source": "bids"}, image) == expected
+
+
 def test_window_comes_from_the_reference_alone_and_ignores_one_hot_voxel():
     reference = np.full((20, 20, 20), 100.0)
     assert display_window(reference) == 100

@@ -145,7 +145,9 @@ def render(content: ReportContent, threads: int = 1) -> str:
     environment.filters["number"] = number
     environment.globals.update(arrows=ARROWS, references=REFERENCES, caption=caption, compared=compared, grid=grid, sources=sources)
     environment.globals.update(paper_heading=PAPER, difference_heading=DIFFERENCE, above=ABOVE)
-    entries, units = content.entries, {name: unit_of(entry) for name, entry in content.entries["datasets"].items()}
+    entries = content.entries
+    images = {subject.dataset: subject.volumes[STANDARD_DOSE] for subject in content.subjects}
+    units = {name: unit_of(entry, images.get(name)) for name, entry in entries["datasets"].items()}
     titles = TITLES | {name: str(entry.get("title", name)) for name, entry in entries["methods"].items()}
     datasets = {name: str(entry.get("title", name)) for name, entry in entries["datasets"].items()}
     papers = _papers(content, titles)

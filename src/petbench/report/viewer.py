@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from petbench.data.bids import read_sidecar, unit
 from petbench.errors import InputError
 
 if TYPE_CHECKING:
@@ -31,13 +32,22 @@ class Unit(NamedTuple):
 KBQ_ML = Unit("kBq/ml", 1000.0)
 IMAGE_UNITS = Unit("image units", 1.0)
 NORMALISED = Unit("normalised units", 1.0)
+TOLD = {"bqml": KBQ_ML, "kbqml": Unit("kBq/ml", 1.0), "suv": Unit("SUV", 1.0)}
+"""Units by what a sidecar says, in `petbench.data.bids.unit`'s spelling."""
 
 
-def unit_of(dataset: Mapping[str, Any]) -> Unit:
-    """The unit of a data set's entry: a phantom's images are in Bq/ml; what a lab's own hold is not known here; PET of MR has none."""
+def unit_of(dataset: Mapping[str, Any], image: Path | None = None) -> Unit:
+    """The unit of a data set's images: of a phantom's by its making, of a lab's by the sidecar of one of them; PET of MR has none.
+
+    Args:
+        dataset: Its entry.
+        image: One of its PET images; none where no lab's sidecar is at hand.
+    """
     if dataset.get("preprocess", {}).get("scaling", {}).get("mode") == "min_max":
         return NORMALISED
-    return KBQ_ML if dataset["source"] in ("phantom", "brainweb") else IMAGE_UNITS
+    if dataset["source"] in ("phantom", "brainweb"):
+        return KBQ_ML
+    return TOLD.get(unit(read_sidecar(image).get("Units", "")), IMAGE_UNITS) if image is not None else IMAGE_UNITS
 
 
 @dataclass(frozen=True)
