@@ -139,7 +139,7 @@ def main() -> None:
         ours, jobs = dry_run(folder / "ours", "--configfile", str(folder / "scale.yaml"))
         reference, _ = dry_run(folder / "bare", *bare(folder, jobs))
         report("dry_run", f"{jobs} jobs", ours, reference, "cpu", 1)
-    run_and_tell(str(ROOT / "tests/config/tiny.yaml"), given.cores)
+    run_and_tell(str(ROOT / "config/tiny.yaml"), given.cores)
     if shutil.which("slurmd", path=f"{os.environ['PATH']}:/usr/sbin") and os.geteuid() == 0:
         slurm_job()
     return None

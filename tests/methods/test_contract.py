@@ -18,7 +18,7 @@ from petbench.workflow.schema import read_yaml
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = (ROOT / "config",)
-LIBRARY = Library(FOLDERS, read_yaml(ROOT / "tests/config/tiny.yaml")["override"], "tiny")
+LIBRARY = Library(FOLDERS, read_yaml(ROOT / "config/tiny.yaml")["override"], "tiny")
 METHODS = {name: LIBRARY.resolve_whole("methods", name) for name in sorted(LIBRARY.files["methods"])}
 PUBLISHED = Library(FOLDERS, {}, "published")
 SIZES = {name: entry for name in METHODS if "size" in (entry := PUBLISHED.resolve_whole("methods", name))}

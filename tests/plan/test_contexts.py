@@ -188,7 +188,7 @@ def test_the_record_of_a_table_names_the_stage_that_makes_contexts_and_the_entry
     assert set(records.configuration("shown")["methods"]) == {"first", row}
 
 
-@pytest.mark.parametrize("scale", ["tests/config/tiny.yaml", "config/small.yaml", "config/paper.yaml"])
+@pytest.mark.parametrize("scale", ["config/tiny.yaml", "config/small.yaml", "config/paper.yaml"])
 def test_every_scale_that_shows_la_gan_can_prove_it(scale):
     given = load(read_yaml(ROOT / scale) | {"run": ["mak_gan_table1"]}, ROOT)
     assert "la_gan" in given["experiments"]["mak_gan_table1"]["rows"]

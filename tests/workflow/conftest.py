@@ -19,7 +19,8 @@ def run_once(tmp_path_factory, worker_id, scale):
             shutil.rmtree(shared, ignore_errors=True)
             repo = copy_of_project(shared)
             watched = repo.watched(shared / "watched")
-            repo.snakemake("--cores", str(CORES), "--resources", "gpu=0", "--configfile", f"tests/config/{scale}.yaml", environment=watched)
+            file = "config/tiny.yaml" if scale == "tiny" else f"tests/config/{scale}.yaml"
+            repo.snakemake("--cores", str(CORES), "--resources", "gpu=0", "--configfile", file, environment=watched)
             (shared / "done").touch()
     return Repo(shared)
 

@@ -1,6 +1,6 @@
 """All jobs of a scale as JSON, a line a job, and what differs between two such lists: so that the plan can be rewritten and stay the plan.
 
-python tests/workflow/jobs.py list tests/config/tiny.yaml > before.jsonl
+python tests/workflow/jobs.py list config/tiny.yaml > before.jsonl
 python tests/workflow/jobs.py compare before.jsonl after.jsonl
 """
 

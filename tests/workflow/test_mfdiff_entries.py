@@ -90,7 +90,7 @@ def test_the_mixed_training_sees_both_sets(paper, method):
     ],
 )
 def test_what_does_not_fit_is_told_before_anything_runs(change, words):
-    scale = merge(read_yaml(ROOT / "tests/config/tiny.yaml"), {"run": ["mfdiff_table1"], "override": {"methods": {"mfdiff": change}}})
+    scale = merge(read_yaml(ROOT / "config/tiny.yaml"), {"run": ["mfdiff_table1"], "override": {"methods": {"mfdiff": change}}})
     with pytest.raises(InputError, match=words):
         load(scale, ROOT)
 
@@ -110,7 +110,7 @@ def test_what_does_not_fit_is_told_before_anything_runs(change, words):
     ],
 )
 def test_a_sampler_and_inputs_that_are_anothers_are_told_before_anything_runs(method, change, words):
-    scale = merge(read_yaml(ROOT / "tests/config/tiny.yaml"), {"run": ["mfdiff_table1"], "override": {"methods": {method: change}}})
+    scale = merge(read_yaml(ROOT / "config/tiny.yaml"), {"run": ["mfdiff_table1"], "override": {"methods": {method: change}}})
     with pytest.raises(InputError, match=words):
         load(scale, ROOT)
 
@@ -124,13 +124,13 @@ def test_a_sampler_and_inputs_that_are_anothers_are_told_before_anything_runs(me
     ],
 )
 def test_a_sampler_of_the_other_kind_is_refused_even_where_its_keys_are_gone(method, sampler, words):
-    scale = read_yaml(ROOT / "tests/config/tiny.yaml") | {"run": ["mfdiff_table1"]}
+    scale = read_yaml(ROOT / "config/tiny.yaml") | {"run": ["mfdiff_table1"]}
     scale["override"]["methods"][method]["restore"]["sampler"] = sampler
     with pytest.raises(InputError, match=words):
         load(scale, ROOT)
 
 
-@pytest.mark.parametrize("scale", ["config/config.yaml", "config/small.yaml", "config/paper.yaml", "tests/config/tiny.yaml"])
+@pytest.mark.parametrize("scale", ["config/config.yaml", "config/small.yaml", "config/paper.yaml", "config/tiny.yaml"])
 def test_mfdiff_has_a_normalised_head_only_where_it_predicts_noise(scale):
     """The clean image of a slice has a level, which normalised features do not carry."""
     train = load(read_yaml(ROOT / scale), ROOT)["methods"]["mfdiff"]["train"]

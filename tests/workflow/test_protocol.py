@@ -12,14 +12,14 @@ from repo import ROOT
 from petbench.workflow.entries import load
 from petbench.workflow.schema import read_yaml
 
-SCALE = ("--configfile", "tests/config/tiny.yaml")
+SCALE = ("--configfile", "config/tiny.yaml")
 TESTED, TRAINED, KEPT = ["03r1", "03r2"], ["02r1", "02r2"], ["01r1", "01r2"]
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def entry():
-    return load(read_yaml(ROOT / "tests/config/tiny.yaml"), ROOT)["datasets"]["mfdiff_mni"]
+    return load(read_yaml(ROOT / "config/tiny.yaml"), ROOT)["datasets"]["mfdiff_mni"]
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ def over(base, override):
 
 
 def scale(**override):
-    tiny = read_yaml(ROOT / "tests" / "config" / "tiny.yaml")
+    tiny = read_yaml(ROOT / "config" / "tiny.yaml")
     own = {kind: tiny["override"][kind] for kind in ("psf_sets", "predictors", "torsos", "calibrations", "experiments")}
     return {"scale": "tiny", "run": RUN, "override": over(own, override)}
 

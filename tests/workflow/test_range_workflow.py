@@ -17,7 +17,7 @@ from petbench.positron_range.psf_set import read_psf_set
 
 pytestmark = pytest.mark.slow
 
-SCALE = ("--configfile", "tests/config/tiny.yaml")
+SCALE = ("--configfile", "config/tiny.yaml")
 RANGE = "results/tiny/positron_range"
 
 
@@ -99,7 +99,7 @@ def test_published_weights_take_the_place_of_a_training(own, tmp_path):
     shapes |= {f"residual_blocks.0.conv{number}.weight": (4, 4, 3, 3, 3) for number in (1, 2)} | {"residual_blocks.0.act.weight": (1,)}
     shapes |= {"final_conv.weight": (1, 4, 1, 1, 1), "final_conv.bias": (1,)}
     torch.save({name: torch.randn(shape) for name, shape in shapes.items()}, own.path / "theirs.pth")
-    scale = yaml.safe_load((own.path / "tests/config/tiny.yaml").read_text())
+    scale = yaml.safe_load((own.path / "config/tiny.yaml").read_text())
     weights = {"file": "theirs.pth", "isotope": "Ga68", "voxel_mm": 2.0, "kernel_size": 7, "source": "voxel"}
     scale["override"]["predictors"] = {"ddconv_ga68": {"train": None, "psf_sets": None, "weights": weights}}
     (own.path / "imported.yaml").write_text(yaml.safe_dump(scale | {"scale": "imported", "run": ["ddconv_experiment3"]}))
@@ -124,7 +124,7 @@ def test_a_labs_own_scan_is_reconstructed_as_the_simulated_one(own):
     shutil.copy2(simulated / "realisation-1.h5", own.path / "scan.h5")
     shutil.copy2(own.path / RANGE / "torsos/ga68_torso/mu.nii.gz", own.path / "mu.nii.gz")
     expected = np.asarray(nibabel.load(simulated / "svtd/scan.nii.gz").dataobj)
-    scale = yaml.safe_load((own.path / "tests/config/tiny.yaml").read_text())
+    scale = yaml.safe_load((own.path / "config/tiny.yaml").read_text())
     scan = {"torso": None, "simulation": None, "seed": None, "acquisition": "scan.h5", "mu": "mu.nii.gz", "scanner": "torso_demo"}
     scale["override"]["experiments"]["ddconv_experiment3"] |= {"scan": scan, "strategies": ["svtd"]}
     (own.path / "own.yaml").write_text(yaml.safe_dump(scale | {"run": ["ddconv_experiment3"]}))
@@ -140,7 +140,7 @@ def test_verify_measures_images_and_builds_tables_again(tiny, tmp_path):
     one.write_bytes(two.read_bytes())
     study.write_text(re.sub(r"(\taccuracy\t)[\d.]+", r"\g<1>0.99", study.read_text(), count=1))
     chosen = "run=[ddconv_experiment1,ddconv_experiment2,mfdiff_table5,mak_gan_table2,pcsa_gan_table3]"
-    done = repo.snakemake("verify", "--cores", "1", "--configfile", "tests/config/tiny.yaml", "--config", chosen, check=False)
+    done = repo.snakemake("verify", "--cores", "1", "--configfile", "config/tiny.yaml", "--config", chosen, check=False)
     assert done.returncode != 0
     lines = (repo.path / "results/tiny/logs/verify.log").read_text().splitlines()
     parts = [re.search(r"results/tiny/(\S+\.(?:tsv|json)): (.*)", line) for line in lines]

@@ -10,7 +10,7 @@ from petbench.workflow.entries import load
 from petbench.workflow.library import merge
 from petbench.workflow.schema import read_yaml
 
-SCALES = ["config/config.yaml", "config/small.yaml", "config/paper.yaml", "tests/config/tiny.yaml"]
+SCALES = ["config/config.yaml", "config/small.yaml", "config/paper.yaml", "config/tiny.yaml"]
 
 
 @pytest.fixture(scope="module", params=SCALES)
@@ -60,7 +60,7 @@ def test_reliance_trains_nothing_of_its_own(entries):
     ],
 )
 def test_what_cannot_be_swapped_is_told_before_the_training(change, words):
-    tiny = read_yaml(ROOT / "tests/config/tiny.yaml")
+    tiny = read_yaml(ROOT / "config/tiny.yaml")
     scale = merge(tiny, {"run": ["mak_gan_reliance"], "override": {"experiments": {"mak_gan_reliance": change}}})
     with pytest.raises(InputError) as error:
         load(scale, ROOT)
@@ -68,6 +68,6 @@ def test_what_cannot_be_swapped_is_told_before_the_training(change, words):
 
 
 def test_a_metric_of_reliance_is_none_of_other_tables():
-    tiny = read_yaml(ROOT / "tests/config/tiny.yaml")
+    tiny = read_yaml(ROOT / "config/tiny.yaml")
     with pytest.raises(InputError, match="metrics: there is no 'psnr_own'"):
         load(merge(tiny, {"run": ["mak_gan_table1"], "override": {"experiments": {"mak_gan_table1": {"metrics": ["psnr_own"]}}}}), ROOT)

@@ -5,7 +5,7 @@ import shutil
 import pytest
 from repo import PARALLEL, copy_of_results
 
-SCALE = ("--configfile", "tests/config/tiny.yaml")
+SCALE = ("--configfile", "config/tiny.yaml")
 pytestmark = pytest.mark.slow
 
 
@@ -26,7 +26,7 @@ def test_a_second_run_has_nothing_to_do(tiny):
 
 
 def test_snakemakes_own_report_works(tiny, tmp_path):
-    tiny.snakemake("--report", str(tmp_path / "report.html"), "--configfile", "tests/config/tiny.yaml")
+    tiny.snakemake("--report", str(tmp_path / "report.html"), "--configfile", "config/tiny.yaml")
     assert "mak_gan_table1" in (tmp_path / "report.html").read_text()
 
 
