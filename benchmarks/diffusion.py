@@ -83,7 +83,7 @@ def compare_training(train: dict[str, Any], batch: dict[str, Tensor], device: st
         update.loss.backward()
         if not ours:
             del bound
-        return float(update.loss)
+        return float(update.loss.detach())
 
     ours, reference = (make(train, device, fast).train() for fast in (True, False))
     with as_published():

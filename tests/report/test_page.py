@@ -342,6 +342,18 @@ def test_the_first_screen_compares_each_method_on_the_same_people(content):
     assert overview.sentence == ""
 
 
+def test_the_first_screen_counts_copies_of_a_phantom_as_one(content):
+    copies = content.metrics.assign(person=content.metrics["person"].map(lambda name: "a" if name < "sub-05" else name))
+    column = of_table1(content)[2].columns[0]
+    overview = build_overview("MAK-GAN", "mak_gan_table1", of_table1(content)[2], copies, [], ["gaussian", "nlm"], "mak_gan")
+    cells = dict(
+        zip((heading.text for heading in overview.headings), next(row[1] for row in overview.rows if row[0] == "MAK-GAN"), strict=True)
+    )
+    own = copies[(copies["dataset"] + "/" + copies["dose"] == column.place) & (copies["method"] == "mak_gan")]
+    recovery = own[(own["metric"] == "contrast_recovery") & (own["region"] == "lesions")]["value"].to_numpy()
+    assert cells["Lesion recovery"].sort == pytest.approx(np.mean([recovery[:4].mean(), *recovery[4:]]))
+
+
 def test_the_first_screen_says_when_people_are_too_few_to_rank(content):
     few = content.metrics[content.metrics["person"] < "sub-06"]
     table = build_table(experiment("mak_gan_table1"), few, (), {})

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from petbench.errors import InputError
+from petbench.evaluation.definitions import STANDARD_ROW
 from petbench.files import checksum
 from petbench.plan.after_training import AfterTraining
 from petbench.plan.lineage import Training, weights_of
@@ -37,6 +38,17 @@ class Evaluation(AfterTraining):
         """Metric tables of some experiments, sorted, with the data set, dose and method that each is of; other kinds have none."""
         cells = {cell for name in experiments if name in self.scale.measured for cell in self.scale.cells(name)}
         return dict(sorted((self.paths.metrics.format(dataset=cell[0], dose=cell[1], method=cell[2]), cell) for cell in cells))
+
+    def shown(self) -> dict[str, tuple[str, str, str]]:
+        """Those of all experiments, and the standard dose's where lesions are known: what methods recover is held against what it does."""
+        found = self.metrics(self.scale.run)
+        places = {
+            (dataset, dose) for dataset, dose, _ in found.values() if self.images.has_truth(dataset) and dataset not in self.scale.synthetic
+        }
+        own = [(dataset, dose, STANDARD_ROW) for dataset, dose in places]
+        return dict(
+            sorted((found | {self.paths.metrics.format(dataset=cell[0], dose=cell[1], method=cell[2]): cell for cell in own}).items())
+        )
 
     def lpips(self, dataset: str) -> dict[str, str]:
         """The weights that LPIPS takes, where the data set names some: a lab's own files, or those to fetch.

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from petbench.evaluation.definitions import STANDARD_ROW
 from petbench.files import checksum
 from petbench.plan.diagnosis import Diagnosis
 from petbench.plan.lineage import Training
@@ -97,12 +96,6 @@ class Page:
         names = dict.fromkeys(entry["published"] for entry in entries if "published" in entry)
         return [self.report.printed_values(name) for name in names]
 
-    @property
-    def standard_doses(self) -> list[str]:
-        """Metrics of the standard dose itself, where lesions are known: what methods recover of them is held against its own."""
-        places = [place for place in self.columns if self.report.images.has_truth(place[0]) and place[0] not in self.report.scale.synthetic]
-        return [self.report.paths.metrics.format(dataset=dataset, dose=dose, method=STANDARD_ROW) for dataset, dose in places]
-
     # what the rule names
     def content(self) -> dict[str, Any]:
         """What the page shows, in the order of `inputs`: which training, subject or volume each file is (see `report.collect`)."""
@@ -124,7 +117,7 @@ class Page:
         report, scale, paths = self.report, self.report.scale, self.report.paths
         figures = {name: paths.figure if "views" in scale.experiments[name] else paths.figure_svg for name in scale.figures}
         return {
-            "metrics": list(dict.fromkeys([*report.evaluation.metrics(scale.run), *self.standard_doses])),
+            "metrics": list(report.evaluation.shown()),
             "reliance": [path for name in scale.reliances for path in report.reliance.values(name)],
             "scores": self.diagnosis.scores(scale.run),
             "histories": [report.trainings.history(training) for training in self.trainings],

@@ -25,7 +25,7 @@ class Verification:
     def measured(self, wildcards: Wildcards) -> dict[str, Any]:
         """What each metrics table of the run was measured from, by its path."""
         subjects, plan = self.evaluation.subjects, {}
-        for path, (dataset, dose, method) in self.evaluation.metrics(self.scale.run).items():
+        for path, (dataset, dose, method) in self.evaluation.shown().items():
             plan[path] = {
                 **self.evaluation.measured(dataset, dose, method),
                 "dataset": dataset,
