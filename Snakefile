@@ -6,6 +6,7 @@ import sys
 from petbench.errors import InputError
 from petbench.plan.scans import TYPED
 from petbench.workflow.entries import load
+from petbench.workflow.progress import follow
 from petbench.workflow.typed import keep_typed
 from snakemake.cli import get_argument_parser
 
@@ -50,11 +51,23 @@ onstart:
     check_writable()
     name_left_out()
     warn_of_the_future()
+    follow(
+        workflow.dag.needrun_jobs(),
+        benchmarks=Path(f"results/{ENTRIES['scale']}/benchmarks"),
+        recorded=Path(workflow.basedir, f"config/recorded/{ENTRIES['scale']}.tsv"),
+    )
     # Snakemake's limit of 100 jobs a second makes its scheduler look again every second for good, once more for each job that has ended
     # while others wait: a tenth of a core in the demo, and more the longer a run. Without a limit nothing is looked at twice.
     limit = workflow.scheduling_settings.max_jobs_per_timespan
     if (limit.max_jobs, limit.timespan) == (100, 1):
         workflow.scheduler.job_rate_limiter = None
+
+
+onerror:
+    print(
+        "petbench: what is finished is kept, and a training goes on from its last checkpoint: the same command continues.",
+        file=sys.stderr,
+    )
 
 
 rule all:
