@@ -11,8 +11,8 @@ from petbench.workflow.entries import load
 
 from .pages import PAGES, ROOT, blocks, rows, without_code
 
-README, ARCHITECTURE, CONFIGURATION, DEVIATIONS = (
-    ROOT / name for name in ("README.md", "docs/architecture.md", "docs/configuration.md", "docs/deviations.md")
+README, METHODS, ARCHITECTURE, CONFIGURATION, DEVIATIONS = (
+    ROOT / name for name in ("README.md", "docs/methods.md", "docs/architecture.md", "docs/configuration.md", "docs/deviations.md")
 )
 METHOD_SCHEMAS = sorted(f"methods/{path.stem}" for path in (ROOT / "config/schemas/methods").glob("*.yaml"))
 SCHEMAS = ["scale", "dataset", "phantom", "brainweb", "scanner", "method", "experiment", "classifier", *METHOD_SCHEMAS]
@@ -43,7 +43,7 @@ def test_links_resolve(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_files_named_exist(page):
-    added = {Path(path) for path in blocks(README)}
+    added = {Path(path) for page in (README, METHODS) for path in blocks(page)}
     for path in re.findall(r"`((?:config|docs|profiles|resources|rules|scripts|src|tests)/[\w./-]*)`", without_code(page)):
         assert (ROOT / path).exists() or Path(path) in added, path
 

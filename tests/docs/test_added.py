@@ -1,4 +1,4 @@
-"""The README's method and data set, put where it says: they load, train, restore and are planned."""
+"""The data set of the README and the methods of docs/methods.md, put where they say: they load, train, restore and are planned."""
 
 import importlib
 import os
@@ -20,19 +20,32 @@ from petbench.plan.trial import Trial
 from petbench.preprocess.windows import window_starts
 from petbench.restoration.weights import Description, load_restorer
 from petbench.training.fit import fit
+from petbench.training.probes import contract, restores
 from petbench.workflow.entries import load
 
 from .pages import ROOT, blocks
 
-README = ROOT / "README.md"
-ADDED = blocks(README)
+README, METHODS = ROOT / "README.md", ROOT / "docs/methods.md"
+ADDED = blocks(README) | blocks(METHODS)
 METHOD, DATASET, TABLE = "two_convolutions", "our_scans", "config/experiments/mak_gan_table1.yaml"
 WINDOW = [8, 8, 8]
+ENTRY = yaml.safe_load(ADDED[f"config/methods/{METHOD}.yaml"])
+# What the entries of the page's other kinds have in place of the first one's keys, and the windows that they are tried on.
+OTHERS = {
+    "slice_convolutions": ({"network": {"width": 8}}, {}, (16, 16)),
+    "judged_convolutions": ({"network": {"width": 8}, "loss": {"l1": 10.0, "adversarial": 1.0}}, {}, (16, 16, 16)),
+    "drawn_convolutions": (
+        {"network": {"width": 8}, "edm": {"sigma_data": 0.5, "p_mean": -1.2, "p_std": 1.2, "scale": 1.0}},
+        {"sampler": {"name": "heun", "steps": 3, "sigma_min": 0.002, "sigma_max": 80.0, "rho": 7.0, "seed": 0}},
+        (16, 16, 16),
+    ),
+    "smoothed_reconstruction": ({"unrolling": {"passes": 1, "subsets": 2}}, {"inputs": ["low_dose", "mr", "acquisition"]}, (16, 16)),
+}
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    """The project with the README's additions."""
+    """The project with the pages' additions."""
     root = tmp_path_factory.mktemp("readme") / "petbench"
     for name in ("config", "rules", "scripts", "src", "profiles", "resources", "envs"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
@@ -45,7 +58,7 @@ def project(tmp_path_factory):
     text = experiment.read_text().replace("columns:\n", f"columns:\n{column[0]}\n").replace("mak_gan]\n", f"mak_gan, {METHOD}]\n", 1)
     experiment.write_text(text)
     scale = yaml.safe_load((root / "config/config.yaml").read_text())
-    scale["override"]["methods"] |= yaml.safe_load(re.search(rf"`({METHOD}: .*?)`", README.read_text())[1])
+    scale["override"]["methods"] |= yaml.safe_load(re.search(rf"`({METHOD}: .*?)`", METHODS.read_text())[1])
     scale["override"]["experiments"]["mak_gan_table1"]["rows"].append(METHOD)
     (root / "config/config.yaml").write_text(yaml.safe_dump(scale))
     for subject in yaml.safe_load(ADDED[f"config/datasets/{DATASET}.yaml"])["subjects"]:
@@ -57,13 +70,13 @@ def project(tmp_path_factory):
 
 
 def test_files_are_new():
-    assert len(ADDED) == 4
+    assert len(ADDED) == 4 + len(OTHERS)
     assert not [path for path in ADDED if (ROOT / path).exists()]
 
 
 @pytest.fixture
 def with_module(project, monkeypatch):
-    """The package with the README's module."""
+    """The package with the page's modules."""
     monkeypatch.setattr(petbench.methods, "__path__", [*petbench.methods.__path__, str(project / "src/petbench/methods")])
     importlib.invalidate_caches()
 
@@ -101,8 +114,8 @@ def test_workflow_plans_them(project):
 
 
 def test_method_is_tried_before_any_data(project):
-    """The README's command builds it at the demo's windows, counts it by hand, and holds it to the contract."""
-    command = re.search(rf"snakemake try .*method={METHOD}", README.read_text())[0].split()
+    """The page's command builds it at the demo's windows, counts it by hand, and holds it to the contract."""
+    command = re.search(rf"snakemake try .*method={METHOD}", METHODS.read_text())[0].split()
     done = subprocess.run(
         [sys.executable, "-m", *command],
         cwd=project,
@@ -132,11 +145,11 @@ def test_a_trial_asks_for_a_method_with_a_training():
             Trial({"scale": "demo", **given}, basedir).method(None)
 
 
-def test_method_is_clean(project):
-    module = f"src/petbench/methods/{METHOD}.py"
+def test_methods_are_clean(project):
+    modules = [path for path in ADDED if path.endswith(".py")]
     for command in (["check", "--no-cache"], ["format", "--check", "--no-cache"]):
         done = subprocess.run(
-            [sys.executable, "-m", "ruff", *command, "--config", str(ROOT / "pyproject.toml"), module],
+            [sys.executable, "-m", "ruff", *command, "--config", str(ROOT / "pyproject.toml"), *modules],
             cwd=project,
             capture_output=True,
             text=True,
@@ -154,8 +167,7 @@ def test_method_trains_and_restores(project, with_module, tmp_path):
     np.save(tmp_path / "index.npy", window_starts(shape, WINDOW, [4, 4, 4]))
     write_json(tmp_path / "prepared.json", {"window": WINDOW, "voxel_mm": [1.0, 1.0, 1.0], "scaling": {}})
 
-    train = yaml.safe_load(ADDED[f"config/methods/{METHOD}.yaml"])["train"]
-    train["epochs"] = 1
+    train = ENTRY["train"] | {"epochs": 1}
     description = Description(METHOD, train, {}, WINDOW, [2.0, 2.0, 2.0], "mni", "drf4", "0", "code")
     out = {"weights": str(tmp_path / "model.safetensors"), "history": str(tmp_path / "history.tsv"), "cost": str(tmp_path / "cost.json")}
     fit(description, [str(tmp_path / "prepared.json")], ["low_dose", "mr", "standard_dose"], tmp_path / "checkpoints", "cpu", 1, out)
@@ -170,3 +182,15 @@ def test_method_trains_and_restores(project, with_module, tmp_path):
     assert not torch.equal(restored, low_dose)
     with pytest.raises(InputError, match="mr"):
         restorer.restore(low_dose, None)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_kinds_keep_the_contract(with_module, tmp_path, name):
+    train, restore, window = OTHERS[name]
+    optimisers = ["discriminator", "generator"] if "loss" in train else ["restorer"]
+    train = ENTRY["train"] | {"optimiser": {one: {"name": "adam", "lr": 1.0e-3} for one in optimisers}} | train
+    restore = ENTRY["restore"] | restore
+    trained, heads, findings = contract(name, train, restore, window, tmp_path)
+    findings += restores(trained, restore, heads)
+    assert len(findings) > 5
+    assert not [finding for finding in findings if not finding.holds]
