@@ -99,6 +99,13 @@ def test_positron_range_is_corrected(run, tmp_path):
     assert abs(water_with - truth) < 0.5 * abs(water - truth)
 
 
+def test_a_scan_goes_through_petsird(run, tmp_path):
+    (counts, outside), (inside, truth, elsewhere) = run("reconstruct_petsird.py", tmp_path / "scan.petsird")
+    assert (counts, outside) == (pytest.approx(2e5, rel=0.02), 0)
+    assert inside == pytest.approx(truth, rel=0.05)
+    assert elsewhere < 0.05 * truth
+
+
 def test_the_readme_names_every_example():
     readme = (ROOT / "README.md").read_text()
     for script in (ROOT / "examples").glob("*.py"):

@@ -75,20 +75,19 @@ def planes_of(scanner: Scanner, geometry: str) -> Planes:
         raise InputError(f"geometry: {geometry!r} is unknown; choose direct or oblique.")
     if geometry == "direct":
         return _planes(scanner, (Segment(0, scanner.planes, 0, 1, 0.0),), np.ones(scanner.planes, dtype=np.int64))
-    if scanner.rings is None or scanner.max_ring_difference is None or scanner.span is None:
-        raise InputError(f"scanner/oblique: {scanner.name} describes no oblique planes; add rings, max_ring_difference and span.")
+    pairs_of, rings = ring_differences(scanner, geometry), scanner.rings or 0
     segments: list[Segment] = []
     pairs: list[NDArray[np.int64]] = []
     first_plane = 0
-    for lowest, highest in _ring_differences(scanner.max_ring_difference, scanner.span):
+    for lowest, highest in pairs_of:
         differences = np.arange(lowest, highest + 1)
         nearest = int(np.abs(differences).min())
         stride = 2 if differences.size == 1 else 1
         # A plane is known by the sum of its two ring numbers, which is also the slice in which its middle lies.
-        sums = np.arange(nearest, 2 * scanner.rings - 1 - nearest, stride)
+        sums = np.arange(nearest, 2 * rings - 1 - nearest, stride)
         low = (sums[:, None] - differences) / 2
         high = (sums[:, None] + differences) / 2
-        exists = (low >= 0) & (high >= 0) & (low < scanner.rings) & (high < scanner.rings) & (low == np.floor(low))
+        exists = (low >= 0) & (high >= 0) & (low < rings) & (high < rings) & (low == np.floor(low))
         pairs.append(exists.sum(axis=1))
         mean_mm = float(differences.mean()) * 2 * scanner.plane_spacing_mm
         segments.append(Segment(first_plane, sums.size, nearest, stride, mean_mm))
@@ -96,12 +95,22 @@ def planes_of(scanner: Scanner, geometry: str) -> Planes:
     return _planes(scanner, tuple(segments), np.concatenate(pairs))
 
 
-def _ring_differences(largest: int, span: int) -> list[tuple[int, int]]:
-    """Lowest and highest ring difference of every segment; the outermost are cut off at the largest difference."""
-    half = span // 2
+def ring_differences(scanner: Scanner, geometry: str) -> list[tuple[int, int]]:
+    """Lowest and highest ring difference of every segment, in their order; the outermost are cut off at the largest difference.
+
+    Direct planes lie in a ring or between two neighbours.
+
+    Raises:
+        InputError: the scanner has no oblique planes.
+    """
+    if geometry == "direct":
+        return [(-1, 1)]
+    if scanner.rings is None or scanner.max_ring_difference is None or scanner.span is None:
+        raise InputError(f"scanner/oblique: {scanner.name} describes no oblique planes; add rings, max_ring_difference and span.")
+    largest, half = scanner.max_ring_difference, scanner.span // 2
     ranges = [(-min(half, largest), min(half, largest))]
-    for lowest in range(half + 1, largest + 1, span):
-        highest = min(lowest + span - 1, largest)
+    for lowest in range(half + 1, largest + 1, scanner.span):
+        highest = min(lowest + scanner.span - 1, largest)
         ranges += [(lowest, highest), (-highest, -lowest)]
     return ranges
 
