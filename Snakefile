@@ -63,13 +63,6 @@ onstart:
         workflow.scheduler.job_rate_limiter = None
 
 
-onerror:
-    print(
-        "petbench: what is finished is kept, and a training goes on from its last checkpoint: the same command continues.",
-        file=sys.stderr,
-    )
-
-
 rule all:
     default_target: True
     input:

@@ -204,6 +204,13 @@ _METRICS = (
         ".3f",
     ),
     Metric("auc_gain", "AUC gain", "AUC minus that of MR alone on the same people.", "higher", "+.3f"),
+    Metric(
+        "rank",
+        "Rank",
+        "Place among the methods by a leaderboard's mean over people; in brackets the places that 95 % of samples of people give.",
+        "lower",
+        ".3g",
+    ),
     Metric("parameters", "Parameters", "Number of trained parameters that restoring reads.", "lower", ",.0f"),
     Metric(
         "gmac_modules",
@@ -251,6 +258,8 @@ DIAGNOSTIC = ("accuracy", "precision", "specificity", "sensitivity", "f1", "auc"
 """What tells how well two groups of people are told apart."""
 RELIANCE = tuple(name for name in DEFINITIONS if name.startswith(("psnr_", "loss_", "change_")))
 """What tells how much a method relies on each of its inputs."""
+RANK = "rank"
+"""A method's place in a leaderboard, which is worked out from another metric."""
 TRIVIAL = ("gaussian", "nlm", "mean_pet")
 """Modules of methods without a network, which every trained one must beat."""
 STUDIES = ("diagnosis", "roc")

@@ -91,7 +91,7 @@ def by_person(metrics: "DataFrame", place: str, metric: str, reference: str, reg
     if finite.empty:
         raise InputError(f"{place}: {metric} against {reference} in region {region} is in no metrics.tsv; evaluate it.")
     wide = finite.groupby(["person", "method"], sort=False)["value"].mean().unstack("method")
-    complete: "DataFrame" = wide.reindex(columns=list(dict.fromkeys(chosen["method"]))).dropna()
+    complete: DataFrame = wide.reindex(columns=list(dict.fromkeys(chosen["method"]))).dropna()
     if complete.empty:
         raise InputError(f"{place}: nobody has {metric} of every method; evaluate all methods on the same people.")
     return complete

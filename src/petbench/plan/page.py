@@ -94,6 +94,7 @@ class Page:
         """The files of printed values."""
         entries = [*self.report.scale.experiments.values(), *self.report.scale.ranges.values()]
         names = dict.fromkeys(entry["published"] for entry in entries if "published" in entry)
+        names |= dict.fromkeys(order["published"] for entry in entries for order in entry.get("leaderboard", {}).get("orders", []))
         return [self.report.printed_values(name) for name in names]
 
     # what the rule names

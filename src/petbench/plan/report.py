@@ -108,7 +108,7 @@ class Report(AfterTraining):
         name, experiment = wildcards.experiment, self.scale.experiments[wildcards.experiment]
         if name in self.scale.maps:
             return {"similarity": self.paths.table.format(experiment=name)}
-        if "panels" in experiment:
+        if "panels" in experiment or "leaderboard" in experiment:
             return {"metrics": self.values(name)}
         shown = [(dataset, dose, self.subjects.tested(dataset)[0]) for dataset, dose in places_of(experiment)]
         rows = [STANDARD_ROW, *(row for row in experiment["rows"] if row != STANDARD_ROW)]

@@ -10,6 +10,8 @@ from petbench.workflow.names import NO_DOSE, STANDARD, UNRESTORED
 from petbench.workflow.range_entries import RANGE_KINDS
 
 Entry = dict[str, Any]
+DRAWN_KINDS = ("figure", "leaderboard", "roc", "similarity")
+"""Kinds of experiments that are a figure, or have one whatever else they hold."""
 
 
 class Wildcards(SimpleNamespace):
@@ -51,7 +53,7 @@ class Scale:
         self.trained = _named(self.methods, lambda entry: "train" in entry)
         self.fused = _named(self.methods, lambda entry: "ensemble" in entry)
         self.staged = {entry["context"]["method"] for entry in self.methods.values() if "context" in entry}
-        self.figures = _named(self.experiments, lambda entry: entry["kind"] in ("figure", "roc", "similarity") or "views" in entry)
+        self.figures = _named(self.experiments, lambda entry: entry["kind"] in DRAWN_KINDS or "views" in entry)
         self.diagnoses = _named(self.experiments, lambda entry: entry["kind"] in STUDIES)
         self.maps = _named(self.experiments, lambda entry: entry["kind"] == "similarity")
         self.reliances = _named(self.experiments, lambda entry: entry["kind"] == "reliance")

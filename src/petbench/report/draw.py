@@ -49,6 +49,10 @@ def _points(experiment: Mapping[str, Any], files: Files, titles: Mapping[str, st
     figures.panels(experiment, build_table(experiment, read_tables(files["metrics"]), (), titles), paths)
 
 
+def _leaderboard(experiment: Mapping[str, Any], files: Files, titles: Mapping[str, str], _: Mapping[str, Any], paths: Paths) -> None:
+    figures.quality_against_cost(experiment, build_table(experiment, read_tables(files["metrics"]), (), titles), paths)
+
+
 def _views(experiment: Mapping[str, Any], files: Files, titles: Mapping[str, str], datasets: Mapping[str, Any], paths: Paths) -> None:
     block, places = experiment["views"], places_of(experiment)
     methods = [row for row in experiment["rows"] if row != STANDARD_ROW]
@@ -144,4 +148,4 @@ def _similarity(_: Mapping[str, Any], files: Files, __: Mapping[str, str], ___: 
     figures.heat_maps(Path(files["similarity"][0]), paths)
 
 
-DRAWN: dict[str, Callable[..., None]] = {"panels": _points, "views": _views, "similarity": _similarity}
+DRAWN: dict[str, Callable[..., None]] = {"panels": _points, "leaderboard": _leaderboard, "views": _views, "similarity": _similarity}

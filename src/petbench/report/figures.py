@@ -1,5 +1,6 @@
 """Figures: training curves, points by setting, maps of similarity; as PNG and SVG, the same bytes every time."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from petbench.errors import InputError
+from petbench.evaluation.definitions import DEFINITIONS, STANDARD_ROW
+from petbench.evaluation.standings import front
 from petbench.files import atomic
+from petbench.report.tables import COST
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -152,6 +156,47 @@ def panels(experiment: Mapping[str, Any], table: "Table", paths: Sequence[str | 
                 axis.set_axisbelow(True)
             row[0].set_ylabel(f"{metric.title}\n{column.label}\n({table.subjects(column.key)})")
         figure.supxlabel("Means over subjects with 95 % confidence intervals; the best is a diamond.", fontsize=8, color="0.35")
+        save(figure, paths)
+
+
+def quality_against_cost(experiment: Mapping[str, Any], table: "Table", paths: Sequence[str | Path]) -> None:
+    """Draw a leaderboard: each method's mean with its 95 % interval against its cost, a panel a column, those on the front joined.
+
+    Methods without the cost, such as the low dose, stand as lines across.
+
+    Args:
+        experiment: Resolved entry of kind leaderboard.
+        table: Its `build_table`.
+        paths: Files to write.
+    """
+    name, against = (experiment["leaderboard"][key] for key in ("metric", "against"))
+    metric, cost = DEFINITIONS[name], DEFINITIONS[against]
+    sign = -1.0 if metric.better == "lower" else 1.0
+    with plain_style() as pyplot:
+        figure, axes = pyplot.subplots(1, len(table.columns), figsize=(6.4 * len(table.columns), 4.6), layout="constrained", squeeze=False)
+        for axis, column in zip(axes.flat, table.columns, strict=True):
+            cells = {row: table.cells[row, column.key, name] for row in table.rows if row != STANDARD_ROW}
+            spent = {row: table.cells[row, COST, against].mean for row in cells}
+            best = front({row: sign * cell.mean for row, cell in cells.items()}, spent)
+            for row, cell in cells.items():
+                if math.isnan(spent[row]) or spent[row] <= 0:
+                    axis.axhline(cell.mean, color="0.6", linewidth=0.8, linestyle=":")
+                    at = {"xycoords": ("axes fraction", "data"), "va": "bottom"}
+                    axis.annotate(table.rows[row], (0.0, cell.mean), fontsize=7, color="0.4", **at)
+                    continue
+                colour = PALETTE[1] if row in best else PALETTE[0]
+                reach = np.nan_to_num([[cell.mean - cell.ci_low], [cell.ci_high - cell.mean]])
+                axis.errorbar(spent[row], cell.mean, reach, fmt="o", color=colour, ecolor="0.75", elinewidth=0.8, markersize=4)
+                axis.annotate(table.rows[row], (spent[row], cell.mean), xytext=(4, 3), textcoords="offset points", fontsize=7)
+            axis.plot([spent[row] for row in best], [cells[row].mean for row in best], color=PALETTE[1], linewidth=0.9)
+            axis.set(xscale="log", xlabel=f"{cost.title}{', ' + cost.unit if cost.unit else ''}")
+            axis.set(
+                ylabel=f"{metric.title}{', ' + metric.unit if metric.unit else ''}", title=f"{column.label} ({table.subjects(column.key)})"
+            )
+            axis.grid(axis="y", color="0.92", linewidth=0.6)
+            axis.set_axisbelow(True)
+        caption = "Means over people with 95 % confidence intervals; joined are the methods that none beats at less cost."
+        figure.supxlabel(caption, fontsize=8, color="0.35")
         save(figure, paths)
 
 

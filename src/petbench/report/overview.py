@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from petbench.evaluation.definitions import DEFINITIONS, STANDARD_ROW, Better, Metric, measured_in
+from petbench.evaluation.definitions import DEFINITIONS, RANK, STANDARD_ROW, Better, Metric, measured_in
 from petbench.evaluation.statistics import MIN_SUBJECTS, mean_interval
 from petbench.report.tables import Column, Table
 from petbench.report.write_tables import number
@@ -105,7 +105,8 @@ def build_overview(
         (named, table.rows.get(named, "") if named else ""),
     ]
     columns: list[tuple[Heading, dict[str, Value]]] = [
-        (Heading(f"{metric.title}, dB", metric.definition, metric.better), {row: _with_interval(people.get(row), metric) for row in rows})
+        (Heading(f"{metric.title}, dB", metric.definition, metric.better), {row: _with_interval(people.get(row), metric) for row in rows}),
+        (Heading("Rank", DEFINITIONS[RANK].definition, "lower"), {row: _rank(table, row, column.key) for row in rows}),
     ]
     for other, title in against:
         if other in people:
@@ -146,6 +147,16 @@ def _people(metrics: "DataFrame", metric: Metric, reference: str, region: str) -
     chosen = metrics[(metrics["metric"] == metric.name) & (metrics["reference"] == reference) & (metrics["region"] == region)]
     finite = chosen[chosen["value"].abs() < math.inf]
     return {str(method): group.groupby("person")["value"].mean() for method, group in finite.groupby("method", sort=False)}
+
+
+def _rank(table: Table, row: str, key: str) -> Value:
+    """A method's place in a leaderboard, and between which ones it may lie."""
+    cell = table.cells.get((row, key, RANK))
+    if cell is None or math.isnan(cell.mean):
+        return NOTHING
+    return Value(
+        number(cell.mean, DEFINITIONS[RANK].format), cell.mean, "" if math.isnan(cell.ci_low) else f"[{cell.ci_low:.0f}–{cell.ci_high:.0f}]"
+    )
 
 
 def _with_interval(values: "Series[float] | None", metric: Metric) -> Value:

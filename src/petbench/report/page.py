@@ -16,7 +16,7 @@ from petbench.errors import InputError
 from petbench.evaluation.definitions import DEFINITIONS, STUDIES, TRIVIAL, Metric
 from petbench.evaluation.statistics import MIN_SUBJECTS
 from petbench.files import atomic
-from petbench.report import figures, slices, summaries
+from petbench.report import figures, leaderboard, slices, summaries
 from petbench.report.diagnosis import build_diagnosis, roc_curves
 from petbench.report.notes import below_trivial, device_notes, leaking_datasets, scale_notes
 from petbench.report.overview import Overview, build_overview
@@ -203,7 +203,13 @@ def _experiment(name: str, experiment: Mapping[str, Any], content: ReportContent
             raise InputError(f"{name}: has no values; restore with swapped inputs first.")
         metrics = content.reliance[name]
     tables = [] if experiment["kind"] == "similarity" else _tables(experiment, content, metrics, published, titles)
-    drawn = _data_uri(_figure(name, content)) if experiment["kind"] in ("figure", "similarity") or "views" in experiment else None
+    has_figure = experiment["kind"] in ("figure", "similarity", "leaderboard") or "views" in experiment
+    drawn = _data_uri(_figure(name, content)) if has_figure else None
+    texts = [leaderboard.claims(experiment, tables[0], metrics)] if tables else []
+    maps = []
+    if "leaderboard" in experiment:
+        texts.insert(0, leaderboard.orders(experiment, tables[0], metrics, content.published))
+        maps = leaderboard.matches(tables[0], metrics, experiment["leaderboard"]["metric"])
     beside = experiment["kind"] == "table" and drawn is not None
     return {
         "id": name,
@@ -213,6 +219,8 @@ def _experiment(name: str, experiment: Mapping[str, Any], content: ReportContent
         "published": published,
         "figure": None if beside else drawn,
         "plates": [(drawn, VIEWED)] if beside else [],
+        "maps": maps,
+        "texts": [text for text in texts if text is not None and text.rows],
         "summaries": [],
         "notes": "",
     }
@@ -235,6 +243,8 @@ def _diagnosis(
         "published": published,
         "figure": curves if experiment["kind"] == "roc" else None,
         "plates": [(curves, "ROC curves, one panel a study.")] if experiment["kind"] == "diagnosis" else [],
+        "maps": [],
+        "texts": [],
         "summaries": [],
         "notes": "",
     }
@@ -250,6 +260,8 @@ def _range_experiment(name: str, experiment: Mapping[str, Any], content: ReportC
         "published": content.published.get(experiment.get("published", ""), ()),
         "figure": None,
         "plates": [(_data_uri(picture.path), picture.caption) for picture in results.figures],
+        "maps": [],
+        "texts": [],
         "summaries": results.tables,
         "notes": results.notes,
     }
@@ -268,7 +280,7 @@ def _overviews(papers: Sequence[Mapping[str, Any]], content: ReportContent) -> l
     for paper in papers:
         for experiment in paper["experiments"]:
             entry = content.entries["experiments"][experiment["id"]]
-            if entry["kind"] not in ("table", "figure") or not experiment["tables"]:
+            if entry["kind"] not in ("table", "figure", "leaderboard") or not experiment["tables"]:
                 continue
             named = entry.get("statistics", {}).get("against")
             given = (content.metrics, list(content.reliance.values()), _trivial(content.entries), named)

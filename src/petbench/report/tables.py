@@ -6,9 +6,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from petbench.errors import InputError
-from petbench.evaluation.definitions import DEFINITIONS, FRAME, STANDARD_ROW, Metric, measured_in, shown_in
+from petbench.evaluation.definitions import DEFINITIONS, FRAME, RANK, STANDARD_ROW, Metric, measured_in, shown_in
 from petbench.evaluation.statistics import MIN_SUBJECTS, corrected, summarise, uncorrected
 from petbench.evaluation.table import COLUMNS as METRIC_COLUMNS
+from petbench.report.leaderboard import column_ranks
 from petbench.report.published import Quoted, sources
 
 if TYPE_CHECKING:
@@ -172,6 +173,8 @@ def build_table(
     reference, region = reference or experiment["reference"], experiment["region"]
     shown, cost = _definitions(experiment["metrics"]), _definitions(experiment.get("cost", []))
     columns = tuple(_column(column, experiment) for column in experiment["columns"])
+    if "leaderboard" in experiment:
+        columns = tuple(replace(column, metrics=(DEFINITIONS[RANK], *column.metrics)) for column in columns)
     own = metrics.assign(place=metrics["dataset"] + "/" + metrics["dose"])
     own = own[own["method"].isin(experiment["rows"]) & own["place"].isin([column.place for column in columns])]
     cells: dict[tuple[str, str, str], Cell] = {}
@@ -181,9 +184,16 @@ def build_table(
     if unscanned:
         names = ", ".join(dict.fromkeys(titles.get(row, row) for *_, row in unscanned))
         own_notes.append(f"{names}: n/a where a data set has images and no scans, which the method reconstructs.")
+    if "leaderboard" in experiment:
+        for column in columns:
+            places = column_ranks(own, column, experiment["leaderboard"]["metric"], reference)
+            cells |= {(row, column.key, RANK): Cell() for row in experiment["rows"]}
+            cells |= {(method, column.key, RANK): Cell(mean=one.place, ci_low=one.low, ci_high=one.high) for method, one in places.items()}
     for column in columns:
         here = own[own["place"] == column.place]
         for metric in column.metrics:
+            if metric.name == RANK:
+                continue
             where = measured_in(metric.name, column.region)
             rows = [row for row in experiment["rows"] if [*column.place.split("/"), row] not in unscanned]
             if lacking := [method for method in rows if not _measured(here, method, metric.name, reference, where)]:

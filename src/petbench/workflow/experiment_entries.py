@@ -11,6 +11,7 @@ from petbench.evaluation.definitions import (
     DEFINITIONS,
     DIAGNOSTIC,
     MR_ALONE,
+    RANK,
     REAL_PET,
     REGIONS,
     RELIANCE,
@@ -37,9 +38,10 @@ def check_experiment(experiment: Entry, basedir: Path, where: str) -> None:
             )
 
     rows = experiment["rows"]
+    printed = sorted(path.stem for path in (basedir / "resources" / "published").glob("*.tsv"))
     is_study = experiment["kind"] in STUDIES
     known = {"diagnosis": DIAGNOSTIC, "roc": DIAGNOSTIC, "reliance": RELIANCE}
-    of_images = [name for name in DEFINITIONS if name not in (*COSTS, *DIAGNOSTIC, *RELIANCE)]
+    of_images = [name for name in DEFINITIONS if name not in (*COSTS, *DIAGNOSTIC, *RELIANCE, RANK)]
     for metric in experiment.get("metrics", []):
         one_of("metrics", metric, known.get(experiment["kind"], of_images))
     for row in UNRESTORED:
@@ -60,10 +62,19 @@ def check_experiment(experiment: Entry, basedir: Path, where: str) -> None:
             one_of("panels/ticks", tick["method"], rows)
     for method in experiment.get("published_rows", {}):
         one_of("published_rows", method, rows)
+    for claim in experiment.get("claims", []):
+        for method in (claim["better"], *claim["than"]):
+            one_of("claims", method, [row for row in rows if row != STANDARD_ROW])
+    if "leaderboard" in experiment:
+        one_of("leaderboard/metric", experiment["leaderboard"]["metric"], experiment["metrics"])
+        for order in experiment["leaderboard"].get("orders", []):
+            one_of("leaderboard/orders/published", order["published"], printed)
+            for method in order["rows"]:
+                one_of("leaderboard/orders/rows", method, rows)
     for metric in experiment.get("published_metrics", {}):
         one_of("published_metrics", metric, [*experiment.get("metrics", []), *experiment.get("cost", [])])
     if "published" in experiment:
-        one_of("published", experiment["published"], sorted(path.stem for path in (basedir / "resources" / "published").glob("*.tsv")))
+        one_of("published", experiment["published"], printed)
 
 
 def _check_regions(experiment: Entry, where: str) -> None:

@@ -71,15 +71,29 @@ class WorkDone(logging.Handler):
             self.say(f"petbench: {done:.0%} of the work is done, some {_duration(left)} left")
 
 
+class Interrupted(logging.Handler):
+    """Says, where a run is interrupted, what is kept."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Look for what Snakemake says then."""
+        if record.getMessage().startswith("Terminating processes on user request"):
+            _say("petbench: what is finished is kept, and a training goes on from its last checkpoint: the same command continues.")
+
+
 def follow(jobs: Iterable[Any], benchmarks: Path, recorded: Path) -> None:
-    """Tell of the work done by Snakemake's `jobs` as they end, if a run of this scale was recorded."""
+    """Tell of the work done by Snakemake's `jobs` as they end, if a run of this scale was recorded; and of what an interruption keeps."""
     seconds = read_seconds(recorded)
     measured = {job.jobid: Path(job.benchmark) for job in jobs if job.benchmark}
     names = {number: _name(path, benchmarks) for number, path in measured.items() if path.is_relative_to(benchmarks)}
+    logger = logging.getLogger("snakemake.logging")
+    logger.addHandler(Interrupted())
     if seconds and names:
         each = expected(names.values(), seconds)
-        told = WorkDone({number: each[name] for number, name in names.items()}, lambda line: print(line, file=sys.stderr, flush=True))
-        logging.getLogger("snakemake.logging").addHandler(told)
+        logger.addHandler(WorkDone({number: each[name] for number, name in names.items()}, _say))
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _name(benchmark: Path, folder: Path) -> str:
