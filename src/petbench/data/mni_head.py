@@ -27,6 +27,7 @@ from petbench.data.anatomy import (
 )
 from petbench.data.deformation import exponential, jacobian_determinant
 from petbench.data.icbm152 import average_brain
+from petbench.data.normative import normative_uptake
 from petbench.errors import InputError
 
 TISSUE_LABELS = {"csf": "csf", "grey": "grey", "white": "white", "bone": "skull", "marrow": "skull", "scalp": "scalp"}
@@ -103,12 +104,16 @@ def load_template() -> Template:
 
 @dataclass(frozen=True)
 class MniHead:
-    """One subject's head: how its world maps to the template, and what is its own there."""
+    """One subject's head: how its world maps to the template, and what is its own there.
+
+    Uptake varies smoothly, and with `regional` by the region too, which then holds what disease takes of it.
+    """
 
     tissues: tuple[Tissue, ...]
     world_to_template: NDArray[np.float64]
     displacement: tuple[Grid, Grid, Grid]
     uptake: Grid
+    regional: Grid | None
     csf_mm: float
     skull_mm: float
     scalp_mm: float
@@ -165,7 +170,11 @@ class MniHead:
         probabilities = np.stack([np.clip(1 - grey - white, 0, 1), grey, white]) ** SHARPENING
         probabilities *= cranium / probabilities.sum(axis=0)
         fractions = np.concatenate([probabilities, np.stack([skull - cranium - marrow, marrow, head - skull])])
-        uptake = self.uptake(placed) * (1 - self.hypometabolism * self._near(HYPOMETABOLISM_SITES_MM, placed))
+        uptake = self.uptake(placed)
+        if self.regional is None:
+            uptake = uptake * (1 - self.hypometabolism * self._near(HYPOMETABOLISM_SITES_MM, placed))
+        else:
+            uptake = uptake * self.regional(placed)
         return fractions.astype(np.float32), uptake.astype(np.float32)
 
     def _near(self, sites_mm: tuple[tuple[float, float, float], ...], placed: Array) -> Array | np.float32:
@@ -190,8 +199,9 @@ def random_mni_head(parameters: Mapping[str, Any], seed: np.random.SeedSequence,
     Raises:
         InputError: the deformation folds space.
     """
-    pose_rng, field_rng, uptake_rng, shell_rng = (np.random.default_rng(child) for child in seed.spawn(4))
+    pose_rng, field_rng, uptake_rng, shell_rng, region_rng = (np.random.default_rng(child) for child in seed.spawn(5))
     head, disease = parameters["head"], parameters["disease"]
+    loss = severity.hypometabolism * disease["hypometabolism"]
     sizes = 1 + parameters["size_variation"] * pose_rng.uniform(-1, 1, 3)
     thickness = 1 + head["thickness_variation"] * shell_rng.uniform(-1, 1, 3)
     return MniHead(
@@ -199,12 +209,13 @@ def random_mni_head(parameters: Mapping[str, Any], seed: np.random.SeedSequence,
         world_to_template=random_pose(parameters, pose_rng, sizes),
         displacement=_random_diffeomorphism(field_rng, parameters["deformation_mm"], parameters["deformation_smoothness_mm"]),
         uptake=regional_uptake(parameters, uptake_rng),
+        regional=normative_uptake(region_rng, loss) if parameters["uptake"] == "normative" else None,
         csf_mm=float(head["csf_mm"] * thickness[0]),
         skull_mm=float(head["skull_mm"] * thickness[1]),
         scalp_mm=float(head["scalp_mm"] * thickness[2]),
         table_mm=head["table_mm"],
         atrophy=severity.atrophy * disease["atrophy"],
-        hypometabolism=severity.hypometabolism * disease["hypometabolism"],
+        hypometabolism=loss,
         site_radius_mm=disease["radius_mm"],
     )
 

@@ -37,6 +37,7 @@ DEFAULTS: dict[str, Any] = {
     "working_mm": 1.0,
     "activity_bq_ml": {"grey": 20000, "white": 5000, "csf": 1000, "skull": 1500, "scalp": 4000},
     "attenuation_per_cm": {"tissue": 0.096, "bone": 0.17, "marrow": 0.13},
+    "uptake": "smooth",
     "regional_variation": 0.1,
     "regional_smoothness_mm": 20.0,
     "deformation_mm": 5.0,
