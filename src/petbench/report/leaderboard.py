@@ -5,15 +5,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from petbench.evaluation.definitions import DEFINITIONS, RANK, STANDARD_ROW, measured_in
-from petbench.evaluation.standings import Comparison, Rank, all_pairs, by_person, compare_pairs, likeness, ranks
+from petbench.evaluation.definitions import DEFINITIONS, RANK
+from petbench.evaluation.standings import Comparison, all_pairs, compare_pairs, likeness, ranks
 from petbench.evaluation.statistics import MIN_SUBJECTS, holm
 from petbench.report.published import Quoted
+from petbench.report.tables import Column, Table, values_at
 
 if TYPE_CHECKING:
     from pandas import DataFrame
-
-    from petbench.report.tables import Column, Table
 
 
 class Match(NamedTuple):
@@ -42,12 +41,7 @@ class Texts:
     rows: tuple[tuple[str, ...], ...]
 
 
-def column_ranks(metrics: "DataFrame", column: "Column", name: str, reference: str) -> dict[str, Rank]:
-    """Ranks of the methods of a column of a leaderboard, the standard dose itself left out."""
-    return ranks(_values(metrics, column, name, reference), name)
-
-
-def matches(table: "Table", metrics: "DataFrame", name: str) -> list[Matches]:
+def matches(table: Table, metrics: "DataFrame", name: str) -> list[Matches]:
     """A map a column of what beats what: paired tests, Holm-corrected within the map.
 
     Args:
@@ -57,7 +51,7 @@ def matches(table: "Table", metrics: "DataFrame", name: str) -> list[Matches]:
     """
     found = []
     for column in table.columns:
-        values = _values(metrics[metrics["method"].isin(table.rows)], column, name, table.reference)
+        values = values_at(metrics[metrics["method"].isin(table.rows)], column, name, table.reference)
         order = sorted(ranks(values, name).items(), key=lambda item: item[1].place)
         pairs = all_pairs(values, name)
         methods = [method for method, _ in order]
@@ -67,29 +61,29 @@ def matches(table: "Table", metrics: "DataFrame", name: str) -> list[Matches]:
     return found
 
 
-def orders(experiment: Mapping[str, Any], table: "Table", metrics: "DataFrame", published: Mapping[str, Sequence[Quoted]]) -> Texts:
+def orders(experiment: Mapping[str, Any], table: Table, metrics: "DataFrame", published: Mapping[str, Sequence[Quoted]]) -> Texts:
     """How alike each column's order is to each printed one (`leaderboard/orders`)."""
     name = experiment["leaderboard"]["metric"]
     rows = []
     for column in table.columns:
-        values = _values(metrics[metrics["method"].isin(table.rows)], column, name, table.reference)
+        values = values_at(metrics[metrics["method"].isin(table.rows)], column, name, table.reference)
         for order in experiment["leaderboard"].get("orders", []):
-            printed = printed_values(order, published[order["published"]])
+            printed = printedvalues_at(order, published[order["published"]])
             found = likeness(values, name, printed)
             text = "n/a: fewer than three methods are in both" if math.isnan(found.tau) else f"{found.tau:.2f}"
             interval = "" if math.isnan(found.low) else f"[{found.low:.2f}, {found.high:.2f}]"
             rows.append((column.label, order["label"], str(found.methods), text, interval))
-    heads = ("Column", "Printed order", "Methods in both", "Kendall's tau", "95 % interval over our people")
+    heads = (Column, "Printed order", "Methods in both", "Kendall's tau", "95 % interval over our people")
     return Texts("How alike our order is to the printed ones: 1 is the same, -1 the reverse", heads, tuple(rows))
 
 
-def printed_values(order: Mapping[str, Any], quoted: Sequence[Quoted]) -> dict[str, float]:
+def printedvalues_at(order: Mapping[str, Any], quoted: Sequence[Quoted]) -> dict[str, float]:
     """The paper's number by our method, of a printed order of a leaderboard."""
     numbers = {number.row: number.number for number in quoted if number.column == order["column"] and number.metric == order["metric"]}
     return {method: numbers[row] for method, row in order["rows"].items() if row in numbers}
 
 
-def claims(experiment: Mapping[str, Any], table: "Table", metrics: "DataFrame") -> Texts | None:
+def claims(experiment: Mapping[str, Any], table: Table, metrics: "DataFrame") -> Texts | None:
     """Whether what a paper says of its methods held here: a row a claim and column, tests Holm-corrected together; None without claims.
 
     A claim is held where the difference is on its side and the corrected p below .05, reversed where it is on the other, else undecided.
@@ -100,7 +94,7 @@ def claims(experiment: Mapping[str, Any], table: "Table", metrics: "DataFrame") 
     found: list[tuple[str, tuple[str, str], str, Comparison]] = []
     for column in table.columns:
         name = _claimed(experiment, column)
-        values = _values(metrics, column, name, table.reference)
+        values = values_at(metrics, column, name, table.reference)
         found += [(column.label, pair, name, one) for pair, one in _uncorrected(values, name, stated).items()]
     rows = []
     for (label, (better, than), name, one), p in zip(found, holm([one.p for *_, one in found]), strict=True):
@@ -112,7 +106,7 @@ def claims(experiment: Mapping[str, Any], table: "Table", metrics: "DataFrame") 
         rows.append(
             (claim, label, metric.title, f"{one.difference:+.3g} {metric.unit}".strip(), interval, shown, str(one.n), corrected.verdict)
         )
-    heads = ("Claim", "Column", "Metric", "Difference", "95 % interval", "p (Holm)", "People", "Here")
+    heads = ("Claim", Column, "Metric", "Difference", "95 % interval", "p (Holm)", "People", "Here")
     return Texts("Claims of the paper, and whether they held here", heads, tuple(rows))
 
 
@@ -121,16 +115,11 @@ def _uncorrected(values: "DataFrame", name: str, stated: Sequence[tuple[str, str
     return {pair: compare_pairs(values, name, [pair])[pair] for pair in stated}
 
 
-def _claimed(experiment: Mapping[str, Any], column: "Column") -> str:
+def _claimed(experiment: Mapping[str, Any], column: Column) -> str:
     """The metric that claims of a column are about: the one that the table tests, else its first."""
     stated = experiment.get("statistics", {}).get("metric", [])
     shown = [metric.name for metric in column.metrics if metric.better != "none" and metric.name != RANK]
     return next((name for name in ([stated] if isinstance(stated, str) else stated) if name in shown), shown[0])
-
-
-def _values(metrics: "DataFrame", column: "Column", name: str, reference: str) -> "DataFrame":
-    ranked = metrics[metrics["method"] != STANDARD_ROW]
-    return by_person(ranked, column.place, name, reference, measured_in(name, column.region))
 
 
 def _match(pairs: Mapping[tuple[str, str], Comparison], one: str, two: str, name: str) -> Match | None:

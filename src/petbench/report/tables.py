@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from petbench.errors import InputError
 from petbench.evaluation.definitions import DEFINITIONS, FRAME, RANK, STANDARD_ROW, Metric, measured_in, shown_in
+from petbench.evaluation.standings import by_person, ranks
 from petbench.evaluation.statistics import MIN_SUBJECTS, corrected, summarise, uncorrected
 from petbench.evaluation.table import COLUMNS as METRIC_COLUMNS
-from petbench.report.leaderboard import column_ranks
 from petbench.report.published import Quoted, sources
 
 if TYPE_CHECKING:
@@ -186,7 +186,8 @@ def build_table(
         own_notes.append(f"{names}: n/a where a data set has images and no scans, which the method reconstructs.")
     if "leaderboard" in experiment:
         for column in columns:
-            places = column_ranks(own, column, experiment["leaderboard"]["metric"], reference)
+            name = experiment["leaderboard"]["metric"]
+            places = ranks(values_at(own, column, name, reference), name)
             cells |= {(row, column.key, RANK): Cell() for row in experiment["rows"]}
             cells |= {(method, column.key, RANK): Cell(mean=one.place, ci_low=one.low, ci_high=one.high) for method, one in places.items()}
     for column in columns:
@@ -236,6 +237,12 @@ def build_table(
         differs=" ".join(experiment["differs"].split()),
         published_metrics=experiment.get("published_metrics", {}),
     )
+
+
+def values_at(metrics: "DataFrame", column: Column, name: str, reference: str) -> "DataFrame":
+    """Values of a metric in a column, a row a person and a column a method; the standard dose itself is no method."""
+    methods = metrics[metrics["method"] != STANDARD_ROW]
+    return by_person(methods, column.place, name, reference, measured_in(name, column.region))
 
 
 def has_reference(experiment: Mapping[str, Any], metrics: "DataFrame", reference: str) -> bool:
