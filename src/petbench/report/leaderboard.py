@@ -68,16 +68,16 @@ def orders(experiment: Mapping[str, Any], table: Table, metrics: "DataFrame", pu
     for column in table.columns:
         values = values_at(metrics[metrics["method"].isin(table.rows)], column, name, table.reference)
         for order in experiment["leaderboard"].get("orders", []):
-            printed = printedvalues_at(order, published[order["published"]])
+            printed = printed_values(order, published[order["published"]])
             found = likeness(values, name, printed)
             text = "n/a: fewer than three methods are in both" if math.isnan(found.tau) else f"{found.tau:.2f}"
             interval = "" if math.isnan(found.low) else f"[{found.low:.2f}, {found.high:.2f}]"
             rows.append((column.label, order["label"], str(found.methods), text, interval))
-    heads = (Column, "Printed order", "Methods in both", "Kendall's tau", "95 % interval over our people")
+    heads = ("Column", "Printed order", "Methods in both", "Kendall's tau", "95 % interval over our people")
     return Texts("How alike our order is to the printed ones: 1 is the same, -1 the reverse", heads, tuple(rows))
 
 
-def printedvalues_at(order: Mapping[str, Any], quoted: Sequence[Quoted]) -> dict[str, float]:
+def printed_values(order: Mapping[str, Any], quoted: Sequence[Quoted]) -> dict[str, float]:
     """The paper's number by our method, of a printed order of a leaderboard."""
     numbers = {number.row: number.number for number in quoted if number.column == order["column"] and number.metric == order["metric"]}
     return {method: numbers[row] for method, row in order["rows"].items() if row in numbers}
@@ -106,7 +106,7 @@ def claims(experiment: Mapping[str, Any], table: Table, metrics: "DataFrame") ->
         rows.append(
             (claim, label, metric.title, f"{one.difference:+.3g} {metric.unit}".strip(), interval, shown, str(one.n), corrected.verdict)
         )
-    heads = ("Claim", Column, "Metric", "Difference", "95 % interval", "p (Holm)", "People", "Here")
+    heads = ("Claim", "Column", "Metric", "Difference", "95 % interval", "p (Holm)", "People", "Here")
     return Texts("Claims of the paper, and whether they held here", heads, tuple(rows))
 
 
