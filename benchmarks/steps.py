@@ -23,7 +23,7 @@ from petbench.training.probes import Phantoms, batches, learn, seen
 from petbench.workflow.entries import load
 
 ROOT = Path(__file__).parents[1]
-MEASURED, WARM = 6, 2
+MEASURED, ROUNDS = 4, 5
 
 
 def processor_seconds() -> float:
@@ -40,10 +40,14 @@ def step_seconds(entry: dict, window: list[int]) -> float:
     method = build(entry["module"], train)
     phantoms = Phantoms(spatial, train["batch_size"], seed=1, scanned=ACQUISITION in restore["inputs"])
     given = batches(phantoms, seen(train, restore), MEASURED, method.batches)
-    learn(method, given[:WARM], rate=1e-4)
-    start = processor_seconds()
-    learn(method, given, rate=1e-4)
-    return (processor_seconds() - start) / MEASURED
+    learn(method, given[:2], rate=1e-4)
+
+    def once() -> float:
+        start = processor_seconds()
+        learn(method, given, rate=1e-4)
+        return (processor_seconds() - start) / MEASURED
+
+    return min(once() for _ in range(ROUNDS))  # what else runs on a machine only adds
 
 
 def main() -> None:

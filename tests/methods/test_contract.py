@@ -1,6 +1,7 @@
 """The contract: every method and predictor of `config/` does what the study asks of it, at the widths of the scale `tiny`.
 
-A new entry is held to it by being there, and by a row of small widths in that scale.
+A new entry is held to it by being there, and by a row of small widths in that scale. Entries that differ in nothing but how large some
+numbers are (shares of kernels, widths, weights of losses) are put to it once.
 """
 
 from pathlib import Path
@@ -51,6 +52,15 @@ def trained_as(name):
     return trained_as(METHODS[name]["weights_of"].get("method", name)) if "weights_of" in METHODS[name] else METHODS[name]
 
 
+def form(value):
+    """A block without the size of its numbers: a ratio, a width, a weight is told from another only by being there or 0."""
+    if isinstance(value, dict):
+        return {key: form(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [form(one) for one in value]
+    return value != 0 if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+
+
 def window_of(entry):
     return OWN.get(entry["module"], WINDOWS[entry["train"]["domain"]])
 
@@ -62,13 +72,13 @@ def _one_thread():
 
 @pytest.fixture(scope="module")
 def probed(tmp_path_factory):
-    """Put the training of an entry to the test, once for all entries that are trained alike."""
+    """Put the training of an entry to the test, once for all entries that are trained alike but for the size of numbers."""
     known = {}
 
     def once(entry):
         window = window_of(entry)
         own = {key: value for key, value in entry["train"].items() if key not in REPLACED}
-        key = digest([entry["module"], own, entry["restore"]["inputs"], window])
+        key = digest([entry["module"], form(own), entry["restore"]["inputs"], window])
         if key not in known:
             known[key] = contract(entry["module"], entry["train"], entry["restore"], window, tmp_path_factory.mktemp("contract"))
         return known[key]
