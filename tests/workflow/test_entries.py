@@ -7,6 +7,7 @@ import yaml
 from repo import ROOT
 
 from petbench.errors import InputError
+from petbench.evaluation.definitions import TRIVIAL
 from petbench.preprocess.splits import folds, people_of, train_subjects, validation_subjects
 from petbench.preprocess.windows import window_starts
 from petbench.workflow.entries import load
@@ -406,3 +407,22 @@ def test_starting_weights_of_another_shape_are_found_before_anything_is_trained(
         assert load(content, project)["methods"]["second"]["init_from"] == {"method": "iddpm"}
     else:
         assert words in refused(project, content)
+
+
+def test_overnight_trains_everything_on_one_cohort_by_the_steps_of_its_file():
+    config, steps = (read_yaml(ROOT / f"config/{name}.yaml") for name in ("overnight", "overnight_steps"))
+    given = steps["override"]["methods"]
+    for name, block in given.items():
+        own = config["override"]["methods"].setdefault(name, {})
+        own["train"] = own.get("train", {}) | block["train"]
+    entries = load(config, ROOT)
+    places, trained = set(), set()
+    for experiment in entries["experiments"].values():
+        if "columns" in experiment:
+            places |= {(column["dataset"], column["dose"]) for column in experiment["columns"]}
+    for name, entry in entries["methods"].items():
+        if "train" in entry and entry["module"] not in TRIVIAL:
+            trained.add(name)
+            assert entry["train"]["steps"] == given[name]["train"]["steps"], name
+    assert places == {("cohort_mni", "drf20")}
+    assert trained == set(given)
