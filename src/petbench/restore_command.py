@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import petbench
+from petbench import dicom_command
 from petbench.errors import InputError
 from petbench.files import digest, write_json
 
@@ -17,14 +18,14 @@ ROOT = Path(petbench.__file__).parents[2]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Restore a lab's own scans: write the run's configuration, and have Snakemake carry it out.
+    """Restore a lab's own scans: write the run's configuration, and have Snakemake carry it out; or import them from DICOM.
 
     Returns:
         The exit status: Snakemake's, or 2 for a command that makes no sense.
     """
     asked = _parser().parse_args(arguments)
     try:
-        return restore(asked)
+        return dicom_command.bring(asked) if asked.command == "import" else restore(asked)
     except InputError as error:
         print(f"petbench: {error}", file=sys.stderr)
         return 2
@@ -53,6 +54,15 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--cores", default="1", metavar="N", help="processor cores; 1 when left out, `all` for all")
     one.add_argument("--gpus", type=int, default=0, metavar="N", help="GPUs; none when left out")
     one.add_argument("--dry-run", action="store_true", help="say what would be done")
+    one.add_argument("--dicom", action="store_true", help="write what is restored as DICOM too, into OUT_DIR/dicom")
+    two = commands.add_parser("import", help="bring one subject's DICOM folder into a BIDS data set")
+    two.add_argument("dicom_dir", metavar="DICOM_DIR", help="the folder of the subject's PET and MR series")
+    two.add_argument("bids_dir", metavar="BIDS_DIR", help="the data set; made if it is not there")
+    two.add_argument("--participant-label", required=True, metavar="LABEL", help="the subject's label, of your choice")
+    for name in ("session", "trc", "rec", "run"):
+        two.add_argument(f"--{name}-label", metavar="LABEL", help=f"{name} label of the images")
+    for name in ("pet", "mr"):
+        two.add_argument(f"--{name}-series", type=int, metavar="NUMBER", help="SeriesNumber, where there are several")
     return parser
 
 
@@ -76,7 +86,10 @@ def restore(asked: argparse.Namespace) -> int:
     # The target goes before --configfile, which takes many files.
     command = [sys.executable, "-m", "snakemake", "restore", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(kept)]
     command += ["--cores", asked.cores, "--resources", f"gpu={asked.gpus}", "--keep-going", *(["--dry-run"] if asked.dry_run else [])]
-    return subprocess.run([*command, "--configfile", str(file)], check=False).returncode
+    status = subprocess.run([*command, "--configfile", str(file)], check=False).returncode
+    if asked.dicom and not asked.dry_run:
+        dicom_command.export(Path(asked.output_dir))
+    return status
 
 
 def configuration(asked: argparse.Namespace) -> dict[str, Any]:

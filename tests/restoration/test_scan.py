@@ -8,7 +8,7 @@ import pytest
 import petbench.restoration.scan as module
 from petbench.data.nifti import read_volume, volume, write_volume
 from petbench.errors import InputError
-from petbench.files import checksum, read_json
+from petbench.files import checksum, read_json, write_json
 from petbench.methods.build import build
 from petbench.preprocess.grid import to_grid
 from petbench.preprocess.intensity import head_mask
@@ -134,6 +134,22 @@ def test_a_sidecar_says_from_what_and_in_which_units(tmp_path, subject, untraine
     assert (sidecar["PETSHA256"], sidecar["MRSHA256"]) == (checksum(subject["low_dose"]), checksum(subject["t1"]))
     assert "with MR of session 1" in sidecar["Description"]
     assert not any("DOE_19" in Path(files[kind]).read_text() for kind in ("sidecar", "page"))
+
+
+def test_suv_is_said_where_the_sidecar_allows_it_and_why_not_elsewhere(tmp_path, subject, untrained, files, identity_method):
+    pet = save_as(tmp_path / "sub-1_pet.nii.gz", read_volume(subject["low_dose"]))
+    restore_scan(pet, subject["t1"], untrained, "cpu", 1, files)
+    assert read_json(files["sidecar"])["SUV"].startswith("SUV: units 'n/a' are no activity concentration")
+    told = {"Units": "Bq/mL", "PatientWeight": 50, "InjectedRadioactivity": 100, "InjectedRadioactivityUnits": "MBq"}
+    told |= {"TracerRadionuclide": "18F", "InjectionStart": 0, "ImageDecayCorrectionTime": 0, "ImageDecayCorrected": True}
+    write_json(tmp_path / "sub-1_pet.json", told)
+    restore_scan(pet, subject["t1"], untrained, "cpu", 1, files)
+    said = read_json(files["sidecar"])["SUV"]
+    assert said["Factor"] == pytest.approx(50_000 / 1e8)
+    assert said["LowDose"]["SUVmax"] == pytest.approx(said["Factor"] * np.asarray(nibabel.load(pet).dataobj).max(), rel=1e-3)
+    assert said["Restored"] == said["LowDose"]  # the method gives back what it is given
+    assert said["LowDose"]["SUVmean"] < said["LowDose"]["SUVpeak"] < said["LowDose"]["SUVmax"]
+    assert "SUVpeak" in Path(files["page"]).read_text(encoding="utf-8")
 
 
 def test_weights_of_another_acquisition_are_refused_unless_told_to_go_on(tmp_path, subject, describe, files, identity_method):

@@ -20,7 +20,7 @@ ENTITIES = {"T1w": ("ses", "acq", "rec", "run"), "pet": ("ses", "trc", "rec", "r
 LABEL = "[A-Za-z0-9+]+"
 POINTER = b"/annex/objects/"
 """What git-annex leaves in place of an unlocked file that was not fetched begins so."""
-IGNORED = ("*.html", "**/*.html", "logs/")
+IGNORED = ("*.html", "**/*.html", "logs/", "dicom/")
 COLUMNS = {
     "phantom": "The head that this one is a turned copy of",
     "rotation_deg": "Angle in degrees by which it is turned about the scanner's axis",
@@ -119,7 +119,9 @@ def find_subjects(root: str | Path) -> list[str]:
         raise InputError(f"{root}: no such folder; give the folder that holds the sub-… folders.")
     subjects = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and entry.name.startswith("sub-"))
     if not subjects:
-        raise InputError(f"{root}: holds no sub-… folder; give the top folder of a BIDS data set.")
+        raise InputError(
+            f"{root}: holds no sub-… folder; give the top folder of a BIDS data set, and bring DICOM in with `petbench import`."
+        )
     if wrong := [name for name in subjects if not re.fullmatch(f"sub-{LABEL}", name)]:
         raise InputError(f"{root}: {wrong[0]!r} names no subject, whose label is letters and digits; rename the folder or take it out.")
     return subjects

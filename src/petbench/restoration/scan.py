@@ -8,15 +8,20 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy import ndimage
 
 from petbench.data.acquired import acquired, unlike
 from petbench.data.bids import entities, read_sidecar
 from petbench.data.nifti import Image, canonical, read_acquired, voxel_mm, write_volume
 from petbench.device import device_name
 from petbench.errors import InputError
+from petbench.evaluation.suv import suv_factor, suv_of
 from petbench.files import checksum, write_json
 from petbench.methods.base import ACQUISITION, Restorer
 from petbench.methods.diffusion import Sampled, Sampler
+from petbench.preprocess.grid import HEAD_SMOOTH_MM
+from petbench.preprocess.intensity import head_mask
 from petbench.preprocess.likeness import BOUNDS, Distance, distances
 from petbench.preprocess.places import placed_among
 from petbench.preprocess.plausible import check_pet
@@ -144,7 +149,7 @@ def restore_scan(
         facts |= {"PETSHA256": checksum(pet), "MRSHA256": checksum(mr)}
         if contradicted:
             facts["UnlikeTraining"] = contradicted
-        facts = _told(pet, mr) | facts
+        facts = _told(pet, mr) | facts | {"SUV": _suv(pet, image, restored)}
         write_json(out["sidecar"], facts)
         write_page(out["page"], image, anatomy, restored, facts, apart)
 
@@ -174,6 +179,19 @@ def _told(pet: str, mr: str) -> dict[str, Any]:
         "Units": str(read_sidecar(pet).get("Units", "n/a")),
         "SkullStripped": False,
     }
+
+
+def _suv(pet: str, image: Image, restored: NDArray[np.float32]) -> dict[str, Any] | str:
+    """SUV of the head in the low dose and as restored, or why there is none."""
+    try:
+        factor = suv_factor(read_sidecar(pet))
+    except InputError as reason:
+        return str(reason)
+    low_dose = np.asarray(image.dataobj, dtype=np.float32)
+    head = head_mask(ndimage.gaussian_filter(low_dose, HEAD_SMOOTH_MM / voxel_mm(image)))
+    measured = {"LowDose": low_dose, "Restored": restored}
+    found = {name: suv_of(factor * values, head, voxel_mm(image)) for name, values in measured.items()}
+    return {"Factor": factor} | {name: {key: round(value, 4) for key, value in one.items()} for name, one in found.items()}
 
 
 def _sampler(restorer: Restorer, steps: int | None) -> Sampler | None:

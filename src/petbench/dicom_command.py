@@ -1,0 +1,37 @@
+"""The parts of the command `petbench` that read and write DICOM."""
+
+import argparse
+from pathlib import Path
+
+
+def bring(asked: argparse.Namespace) -> int:
+    """Import a subject's DICOM.
+
+    Raises:
+        InputError: see `petbench.data.dicom_in.import_subject`.
+    """
+    from petbench.data.dicom_in import import_subject
+
+    given = {"ses": asked.session_label, "trc": asked.trc_label, "rec": asked.rec_label, "run": asked.run_label}
+    labels = {key: value for key, value in given.items() if value is not None}
+    for path in import_subject(
+        asked.dicom_dir, asked.bids_dir, asked.participant_label.removeprefix("sub-"), labels, asked.pet_series, asked.mr_series
+    ).values():
+        print(path)
+    return 0
+
+
+def export(out: Path) -> None:
+    """Write each restored image of a derivative as a DICOM series, unless it is there.
+
+    Raises:
+        InputError: an image or its sidecar cannot be read.
+    """
+    from petbench.data.bids import read_sidecar
+    from petbench.data.dicom_out import write_series
+    from petbench.data.nifti import read_volume
+
+    for path in sorted(out.glob("sub-*/**/*_desc-restored_pet.nii.gz")):
+        name = path.name.removesuffix("_pet.nii.gz")
+        if not (out / "dicom" / name).exists():
+            write_series(out / "dicom" / name, read_volume(path), read_sidecar(path), name.split("_")[0].removeprefix("sub-"))
