@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import petbench
-from petbench import dicom_command
+from petbench.dicom import command as dicom_command
 from petbench.errors import InputError
 from petbench.files import digest, write_json
 

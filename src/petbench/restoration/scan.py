@@ -15,8 +15,9 @@ from petbench.data.acquired import acquired, unlike
 from petbench.data.bids import entities, read_sidecar
 from petbench.data.nifti import Image, canonical, read_acquired, voxel_mm, write_volume
 from petbench.device import device_name
+from petbench.dicom.suv import factor_of
 from petbench.errors import InputError
-from petbench.evaluation.suv import suv_factor, suv_of
+from petbench.evaluation.suv import suv_of
 from petbench.files import checksum, write_json
 from petbench.methods.base import ACQUISITION, Restorer
 from petbench.methods.diffusion import Sampled, Sampler
@@ -184,7 +185,7 @@ def _told(pet: str, mr: str) -> dict[str, Any]:
 def _suv(pet: str, image: Image, restored: NDArray[np.float32]) -> dict[str, Any] | str:
     """SUV of the head in the low dose and as restored, or why there is none."""
     try:
-        factor = suv_factor(read_sidecar(pet))
+        factor = factor_of(read_sidecar(pet))
     except InputError as reason:
         return str(reason)
     low_dose = np.asarray(image.dataobj, dtype=np.float32)

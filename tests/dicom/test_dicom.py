@@ -11,12 +11,13 @@ import pytest
 from pydicom.dataset import Dataset
 
 from petbench.data.bids import read_sidecar
-from petbench.data.dicom_in import import_subject
-from petbench.data.dicom_out import LABEL, write_series
 from petbench.data.nifti import canonical, read_volume, volume
-from petbench.dicom_command import export
+from petbench.dicom.command import export
+from petbench.dicom.read import import_subject
+from petbench.dicom.suv import factor_of
+from petbench.dicom.write import LABEL, write_series
 from petbench.errors import InputError
-from petbench.evaluation.suv import peak_ball, suv_factor, suv_of
+from petbench.evaluation.suv import peak_ball, suv_of
 from petbench.restore_command import main
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "workflow"))
@@ -153,12 +154,12 @@ def test_clocks_of_each_vendor(study, tmp_path, vendor, tags, waited):
     assert sidecar["Manufacturer"] == vendor[0]
     assert (sidecar["TracerRadionuclide"], sidecar["TracerName"]) == ("18F", "Fluorodeoxyglucose")
     wanted = WEIGHT_KG * 1000 / (DOSE_BQ * 2 ** (-waited / HALF_LIFE_S))
-    assert suv_factor(sidecar) == pytest.approx(wanted, rel=1e-3)
+    assert factor_of(sidecar) == pytest.approx(wanted, rel=1e-3)
 
 
 def test_decay_corrected_to_injection_needs_no_waiting(study, tmp_path):
     _, sidecar, _ = brought(study(DecayCorrection="ADMIN"), tmp_path)
-    assert suv_factor(sidecar) == pytest.approx(WEIGHT_KG * 1000 / DOSE_BQ, rel=1e-6)
+    assert factor_of(sidecar) == pytest.approx(WEIGHT_KG * 1000 / DOSE_BQ, rel=1e-6)
 
 
 def test_philips_counts_become_activity_by_their_own_factor(study, tmp_path):
@@ -169,7 +170,7 @@ def test_philips_counts_become_activity_by_their_own_factor(study, tmp_path):
     _, sidecar, _ = brought(study(Units="CNTS"), tmp_path)
     assert sidecar["Units"] == "arbitrary"
     with pytest.raises(InputError, match="only SUV ratios may be said"):
-        suv_factor(sidecar)
+        factor_of(sidecar)
 
 
 @pytest.mark.parametrize(
@@ -188,10 +189,10 @@ def test_what_is_missing_is_not_made_up(study, tmp_path):
     _, sidecar, _ = brought(study(injected=None), tmp_path)
     assert sidecar["InjectionStart"] == "n/a"
     with pytest.raises(InputError, match="InjectionStart is missing"):
-        suv_factor(sidecar)
+        factor_of(sidecar)
     _, sidecar, _ = brought(study(weight=None, dose=None), tmp_path)
     with pytest.raises(InputError, match="PatientWeight is missing"):
-        suv_factor(sidecar)
+        factor_of(sidecar)
 
 
 def test_what_is_no_single_volume_is_refused_in_one_line(study, tmp_path):
@@ -282,9 +283,9 @@ def test_a_ball_of_a_millilitre_is_one():
 def test_sidecars_units_in_becquerel_of_any_size():
     sidecar = {"Units": "kBq/mL", "PatientWeight": 70, "InjectedRadioactivity": 200, "InjectedRadioactivityUnits": "MBq"}
     sidecar |= {"TracerRadionuclide": "F18", "InjectionStart": 0, "ImageDecayCorrectionTime": 0, "ImageDecayCorrected": True}
-    assert suv_factor(sidecar) == pytest.approx(1e3 * 70e3 / 2e8)
-    assert suv_factor({"Units": "g/ml"}) == 1.0
+    assert factor_of(sidecar) == pytest.approx(1e3 * 70e3 / 2e8)
+    assert factor_of({"Units": "g/ml"}) == 1.0
     for change in ({"ImageDecayCorrectionTime": -60}, {"ImageDecayCorrectionTime": 1e6}):
         with pytest.raises(InputError, match="clocks disagree"):
-            suv_factor(sidecar | change)
+            factor_of(sidecar | change)
     assert json.dumps(sidecar)

@@ -8,9 +8,9 @@ def bring(asked: argparse.Namespace) -> int:
     """Import a subject's DICOM.
 
     Raises:
-        InputError: see `petbench.data.dicom_in.import_subject`.
+        InputError: see `petbench.dicom.read.import_subject`.
     """
-    from petbench.data.dicom_in import import_subject
+    from petbench.dicom.read import import_subject
 
     given = {"ses": asked.session_label, "trc": asked.trc_label, "rec": asked.rec_label, "run": asked.run_label}
     labels = {key: value for key, value in given.items() if value is not None}
@@ -28,8 +28,8 @@ def export(out: Path) -> None:
         InputError: an image or its sidecar cannot be read.
     """
     from petbench.data.bids import read_sidecar
-    from petbench.data.dicom_out import write_series
     from petbench.data.nifti import read_volume
+    from petbench.dicom.write import write_series
 
     for path in sorted(out.glob("sub-*/**/*_desc-restored_pet.nii.gz")):
         name = path.name.removesuffix("_pet.nii.gz")
