@@ -1,7 +1,7 @@
 """The Ultra-Low Dose PET Imaging Challenge: its layout read, and restored images scored as its page says (udpet-challenge.github.io).
 
-Images are NIfTI in Bq/ml; a table gives weight, injected activity, the delay from injection to scan and the half-life; decay is corrected to
-the start of the scan. Global: PSNR, SSIM and NRMSE. In regions (liver, kidney, heart): errors of SUVmean, SUVmax and TLM in percent.
+Images are NIfTI in Bq/ml; a table gives weight, injected activity, the delay from injection to scan and the half-life; decay is corrected
+to the start of the scan. Global: PSNR, SSIM and NRMSE. In regions (liver, kidney, heart): errors of SUVmean, SUVmax and TLM, in percent.
 """
 
 import csv
