@@ -1,4 +1,4 @@
-"""The in-vivo experiments, from a server of small scans laid out as OpenNeuro to their tables; refused in one line where scans are bad."""
+"""The in-vivo experiments, from a server of small scans laid out as OpenNeuro to their tables."""
 
 import gzip
 import hashlib
@@ -15,7 +15,8 @@ from petbench.data.phantom import make_subject
 
 FRAMES, SECONDS = 12, 16
 SUBJECTS = ("01", "02")
-TABLES = [f"results/invivo/tables/{name}.tsv" for name in ("mfdiff_table2_invivo", "m2diff_table1_invivo")]
+# M2Diff's goes on from here by the same rules as MFdiff's: no second registration of the same heads.
+TARGETS = ["results/invivo/tables/mfdiff_table2_invivo.tsv", "results/invivo/monash_m2diff/preflight.json"]
 SCALE = ("--configfile", "invivo.yaml")
 KILLED = {"fetch_openneuro", "average_frames"}
 pytestmark = pytest.mark.slow
@@ -84,21 +85,14 @@ def merged(own, changes):
     return {key: value for key, value in own.items() if value is not None or key not in ("statistics", "published_rows")}
 
 
-def line_of(done):
-    assert done.returncode != 0
-    lines = {line for line in (done.stdout + done.stderr).splitlines() if line.startswith("petbench: ")}
-    assert len(lines) == 1, done.stderr
-    assert "Traceback" not in done.stdout + done.stderr
-    return lines.pop()
-
-
-def test_the_in_vivo_tables_come_of_fetched_scans_which_are_fetched_once(repo, file_server, files, tmp_path):
+def test_a_table_in_vivo_comes_of_scans_which_are_fetched_once(repo, file_server, files, tmp_path):
     file_server.faults = ["cut", 503]
     image = "results/invivo/monash_scans/bids/sub-01/pet/sub-01_rec-2min_pet.nii.gz"
     assert repo.killed(tmp_path / "struck", *PARALLEL, *SCALE, "--", image, only=KILLED) == KILLED
-    repo.snakemake(*PARALLEL, *SCALE, "--", *TABLES)
-    for table in TABLES:
-        assert "gaussian" in (repo.path / table).read_text()
+    repo.snakemake(*PARALLEL, *SCALE, "--", *TARGETS)
+    # Once each, once more for each fault of the server, and perhaps for the job that was struck.
+    assert len(files) + 2 <= len(file_server.requests) <= len(files) + 3
+    assert "gaussian" in (repo.path / TARGETS[0]).read_text()
     folder = repo.path / "results/downloads/openneuro/ds002898"
     for path, content in files.items():
         assert (folder / path).read_bytes() == content
@@ -106,13 +100,3 @@ def test_the_in_vivo_tables_come_of_fetched_scans_which_are_fetched_once(repo, f
     assert told["InjectedRadioactivity"] == 249.8
     assert (told["FrameTimesStart"], told["FrameDuration"], told["DoseFraction"]) == ([31.0], [32.0], 0.25)
     assert told["NotTaken"] == ["TimeZero"]
-    asked = len(file_server.requests)
-
-    # A new version of a file, as long as the old one, is not taken for it.
-    path = "sub-02/pet/sub-02_task-rest_pet.nii.gz"
-    (folder / path).unlink()
-    file_server.files[f"/ds002898/{path}"] = files[path][::-1]
-    done = repo.snakemake(*PARALLEL, *SCALE, "--", str(folder.relative_to(repo.path) / path), check=False)
-    assert "may have a new version" in line_of(done)
-    assert len(file_server.requests) > asked
-    assert not (folder / path).exists()
