@@ -27,6 +27,61 @@ rule fetch_brainweb:
         "../scripts/fetch_brainweb.py"
 
 
+# As for BrainWeb's models; asked for by data sets of that source alone.
+rule fetch_openneuro:
+    output:
+        update(PATHS.openneuro),
+    log:
+        "results/downloads/openneuro/logs/{accession}/{file}.log",
+    benchmark:
+        "results/downloads/openneuro/benchmarks/{accession}/{file}.tsv"
+    wildcard_constraints:
+        accession=r"ds\d{6}",
+        file=r"sub-[\w/-]+_(T1w|pet)\.(nii\.gz|json)",
+    localrule: True
+    conda:
+        "../envs/petbench.yaml"
+    threads: 1
+    resources:
+        mem_mb=1_000,
+        runtime=240,
+    params:
+        source=or_stop(PLAN.images.remote_source),
+        code=code_of("fetch_openneuro"),
+    message:
+        "Download {wildcards.file} of {wildcards.accession}"
+    script:
+        "../scripts/fetch_openneuro.py"
+
+
+rule average_frames:
+    input:
+        unpack(PLAN.images.dynamic),
+    output:
+        image=PATHS.pet,
+        sidecar=PATHS.pet_sidecar,
+    log:
+        "<logs>/average_frames/{dataset}/{dose}/sub-{subject}.log",
+    benchmark:
+        "<benchmarks>/average_frames/{dataset}/{dose}/sub-{subject}.tsv"
+    wildcard_constraints:
+        dataset=wildcard_choice(SCALE.fetched),
+    priority: EARLY
+    conda:
+        "../envs/petbench.yaml"
+    threads: 1
+    resources:
+        mem_mb=scaled(3_000),
+        runtime=scaled(30),
+    params:
+        seconds=PLAN.images.seconds,
+        code=code_of("average_frames"),
+    message:
+        "Average frames of subject {wildcards.subject} of {wildcards.dataset}"
+    script:
+        "../scripts/average_frames.py"
+
+
 rule acquire:
     input:
         model=or_stop(PLAN.acquisition.model_file),

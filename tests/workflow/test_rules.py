@@ -39,7 +39,7 @@ def test_all_rules_are_found():
 
 def test_a_job_of_every_rule_is_killed_in_some_test():
     """But of `verify` and `try`, which make no file, and of `latest`, which is `cp`."""
-    drills = ("whole_run", "failures", "range_workflow", "pcsa_workflow", "brainweb_workflow", "lpips", "own_data")
+    drills = ("whole_run", "failures", "range_workflow", "pcsa_workflow", "brainweb_workflow", "lpips", "own_data", "openneuro_workflow")
     killed = {rule for name in drills for rule in import_module(f"test_{name}").KILLED}
     assert {rule.id for rule in RULES} - killed == {"verify", "try", "latest"}
 

@@ -4,6 +4,7 @@ Names and fields follow BIDS 1.11 (Gorgolewski et al., Sci Data 3 (2016) 160044;
 of a user's own sidecars is copied.
 """
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -115,7 +116,7 @@ def find_subjects(root: str | Path) -> list[str]:
         InputError: there is no such folder, no subject in it, or one whose label is none.
     """
     root = Path(root)
-    if not root.is_dir():
+    if not os.path.isdir(root):  # Path.is_dir raises on a name that is too long
         raise InputError(f"{root}: no such folder; give the folder that holds the sub-… folders.")
     subjects = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and entry.name.startswith("sub-"))
     if not subjects:

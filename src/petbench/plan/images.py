@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from petbench.data.openneuro import URL, image_of, read_manifest
 from petbench.errors import InputError
 from petbench.evaluation.definitions import STANDARD_ROW
 from petbench.plan.paths import Paths
@@ -33,8 +34,21 @@ class Images:
             for subject in self.scale.datasets[dataset]["subjects"]
             for line in missing_images(self.scale.datasets[dataset], subject)
         ]
+        missing += self._not_listed()
         if missing:
             raise InputError("\n".join(dict.fromkeys(missing)))
+
+    def _not_listed(self) -> list[str]:
+        """Images of subjects of a fetched data set that its manifest has not, a line each."""
+        missing = []
+        for dataset in self.scale.fetched:
+            entry = self.scale.datasets[dataset]
+            for subject in entry["subjects"]:
+                try:
+                    self.remote(dataset, subject, "pet"), self.remote(dataset, subject, "T1w")
+                except InputError as error:
+                    missing.append(f"data set {dataset}: {error}")
+        return missing
 
     def left_out(self) -> list[str]:
         """Who of a lab's data sets lacks an image and is left out, a line each."""
@@ -42,16 +56,18 @@ class Images:
 
     # raw
     def taken(self, dataset: str) -> list[str]:
-        """Doses that a lab's data set has images of."""
-        return taken(self.scale.datasets[dataset])
+        """Doses that a data set of people has images of."""
+        entry = self.scale.datasets[dataset]
+        return [STANDARD, *entry["doses"]] if dataset in self.scale.fetched else taken(entry)
 
     def simulated(self, dataset: str) -> list[str]:
         """Low doses that are simulated: all of a phantom's, and those that a lab's data set has no images of."""
-        return [dose for dose, block in self.scale.datasets[dataset]["doses"].items() if "rec" not in block]
+        doses = {} if dataset in self.scale.fetched else self.scale.datasets[dataset]["doses"]
+        return [dose for dose, block in doses.items() if "rec" not in block]
 
     def pet(self, dataset: str, subject: str, dose: str) -> str:
         """Path of a subject's PET image at a dose."""
-        if dataset in self.scale.phantoms or dose in self.simulated(dataset):
+        if dataset not in self.scale.labs or dose in self.simulated(dataset):
             return self.paths.pet.format(dataset=dataset, subject=subject, dose=dose)
         entry = self.scale.datasets[dataset]
         if "images" in entry:
@@ -63,9 +79,49 @@ class Images:
         if dataset in self.scale.phantoms:
             return self.paths.t1w.format(dataset=dataset, subject=subject)
         entry = self.scale.datasets[dataset]
+        if dataset in self.scale.fetched:
+            return self.remote(dataset, subject, "T1w")
         if "images" in entry:
             return str(entry["images"][subject]["t1w"])
         return str(image_of_lab(entry, subject, None))
+
+    def remote(self, dataset: str, subject: str, kind: str) -> str:
+        """Path of the dynamic PET image (`pet`) or the MR (`T1w`) of a subject of a fetched data set, here.
+
+        Raises:
+            InputError: its manifest has none, or several.
+        """
+        block = self.scale.datasets[dataset]["openneuro"]
+        file = image_of(block, subject, kind)
+        return self.paths.untimed(self.paths.openneuro.format(accession=block["accession"], file=file))
+
+    def dynamic(self, wildcards: Wildcards) -> dict[str, str]:
+        """The dynamic image that a subject's doses are means of, and its sidecar."""
+        image = self.remote(wildcards.dataset, wildcards.subject, "pet")
+        return {"frames": image, "sidecar": self.paths.untimed(str(image).removesuffix(".nii.gz") + ".json")}
+
+    def seconds(self, wildcards: Wildcards) -> dict[str, Any]:
+        """Which frames of a dynamic image a dose is the mean of: from which second on, how many seconds, and how many the standard has."""
+        entry = self.scale.datasets[wildcards.dataset]
+        standard = entry["openneuro"]["standard_s"]
+        low = entry["doses"].get(wildcards.dose, {}).get("seconds", standard)
+        return {"from_s": entry["openneuro"].get("from_s", 0), "seconds": low, "standard_s": standard}
+
+    def remote_source(self, wildcards: Wildcards) -> dict[str, Any]:
+        """Where a file of a data set comes from, and what its manifest says of it; one download serves all data sets and scales.
+
+        Raises:
+            InputError: data sets differ in it.
+        """
+        blocks = [self.scale.datasets[dataset]["openneuro"] for dataset in self.scale.fetched]
+        blocks = [block for block in blocks if block["accession"] == wildcards.accession]
+        for key in ("url", "manifest"):
+            if len({block.get(key) for block in blocks}) != 1:
+                raise InputError(f"openneuro/{key}: data sets of {wildcards.accession} differ in it; give all of them the same.")
+        files = read_manifest(blocks[0]["manifest"])
+        if wildcards.file not in files:
+            raise InputError(f"{blocks[0]['manifest']}: does not list {wildcards.file}; add its row.")
+        return {"url": blocks[0].get("url", URL), "remote": tuple(files[wildcards.file])}
 
     def truth(self, dataset: str, subject: str) -> dict[str, str]:
         """Paths of what is known of a phantom subject, by kind."""

@@ -295,10 +295,12 @@ def identities(entries: Mapping[str, Any], training: Training) -> set[Person]:
 def _identity(entries: Mapping[str, Any], dataset: str, subject: str) -> Person:
     """Who a subject is, over all data sets.
 
-    Entries that read one BIDS folder share its subjects, and entries made of BrainWeb its models; other phantoms of differently named
-    entries are different people.
+    Entries that read one BIDS folder or one data set of OpenNeuro share its subjects, and entries made of BrainWeb its models; other
+    phantoms of differently named entries are different people.
     """
     entry = entries["datasets"][dataset]
     source = entry["source"]
+    if source == "openneuro":
+        return source, entry[source]["accession"], person_of(entry, subject)
     place = str(Path(entry[source]).resolve()) if source in ("bids", "table") else {"brainweb": ""}.get(source, dataset)
     return source, place, person_of(entry, subject)

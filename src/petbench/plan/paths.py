@@ -28,6 +28,7 @@ class Paths:
 
     # shared by all scales
     brainweb_model = "results/downloads/brainweb/subject_{model}.bin.gz"
+    openneuro = "results/downloads/openneuro/{accession}/{file}"
     lpips_weights = "results/downloads/weights/{sha256}.pth"
     latest_page = "results/report/index.html"
 

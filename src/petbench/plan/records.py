@@ -114,6 +114,7 @@ class Records(AfterTraining):
             "acquire": phantoms,
             "simulate": phantoms,
             "reconstruct": phantoms,
+            "average_frames": datasets & set(scale.fetched),
             "simulate_from_image": [dataset for dataset in low_doses - phantoms if self.images.simulated(dataset)],
             "register": datasets,
             "prepare": datasets - synthetic,

@@ -24,7 +24,7 @@ class Scale:
     Attributes:
         entries: All of them, as `petbench.workflow.entries.load` returns them; the other attributes are parts or names of parts.
         ranges: Experiments on positron range; `experiments` are all others.
-        phantoms: Data sets that the workflow makes; `labs` are read where they lie.
+        phantoms: Data sets that the workflow makes; `fetched` are downloaded and their frames averaged; `labs` are read where they lie.
         synthetic: Data sets whose PET is made of MR.
         trained: Methods with a training of their own.
         fused: Methods that are an ensemble of others.
@@ -48,7 +48,8 @@ class Scale:
         self.calibrations: Mapping[str, Entry] = entries["calibrations"]
         self.ranges, self.experiments = _parted(entries["experiments"], lambda entry: entry["kind"] in RANGE_KINDS)
         phantoms, labs = _parted(self.datasets, lambda entry: entry["source"] in ("phantom", "brainweb"))
-        self.phantoms, self.labs = list(phantoms), list(labs)
+        self.phantoms, self.fetched = list(phantoms), _named(labs, lambda entry: entry["source"] == "openneuro")
+        self.labs = [name for name in labs if name not in self.fetched]
         self.synthetic = _named(self.datasets, lambda entry: "structural" in entry["preprocess"])
         self.trained = _named(self.methods, lambda entry: "train" in entry)
         self.fused = _named(self.methods, lambda entry: "ensemble" in entry)

@@ -56,7 +56,7 @@ class Scans:
         for key in ("bids", "weights", "out"):
             if set("{}") & set(str(self.given.get(key, ""))):
                 raise InputError(f"{self.given[key]}: braces stand for wildcards in paths; rename the folder, or name a link to it.")
-        if not Path(self.given["weights"]).is_file():
+        if not os.path.isfile(self.given["weights"]):  # Path.is_file raises on a name that is too long
             raise InputError(f"{self.given['weights']}: no such file; give the path of a model.safetensors.")
         bids, asked = self.given["bids"], self.given.get("subject")
         labels = [asked] if isinstance(asked, str) else asked

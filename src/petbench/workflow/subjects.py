@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from petbench.data.bids import ENTITIES, entities, find_image
+from petbench.data.bids import ENTITIES, entities, find_image, find_subjects
 from petbench.data.brainweb import model_numbers
 from petbench.data.cohort import read_cohort
 from petbench.errors import InputError
@@ -21,7 +21,7 @@ def with_subjects(entry: Mapping[str, Any]) -> dict[str, Any]:
     `rotation_deg` about the scanner's axis. The angle follows from the data set's seed, the phantom and the number of the copy alone.
 
     Args:
-        entry: A resolved entry, whose `subjects` may still be a number.
+        entry: A resolved entry, whose `subjects` may still be a number or `all`.
 
     With `sessions` every subject `01` is there as `01ses1`, `01ses2`, ..., and `scans` says of each which `subject` and `session` it is.
     With `incomplete: leave_out` those that lack an image are left out, and `left_out` says why.
@@ -42,6 +42,8 @@ def with_subjects(entry: Mapping[str, Any]) -> dict[str, Any]:
     subjects = entry["subjects"]
     if entry["source"] == "brainweb":
         labels = model_numbers(subjects)
+    elif subjects == "all":
+        labels = [name.removeprefix("sub-") for name in find_subjects(entry["bids"])]
     elif isinstance(subjects, int):
         width = max(2, len(str(subjects)))
         labels = [f"{number:0{width}d}" for number in range(1, subjects + 1)]
