@@ -82,7 +82,7 @@ def test_planes_expect_what_the_whole_model_expects(written: Callable[..., Any],
     pad = [max(0, (own - full) // 2) for full, own in zip(SCANNER.image_shape[:2], shape[:2], strict=True)]
     cut = [max(0, (full - own) // 2) for full, own in zip(SCANNER.image_shape[:2], shape[:2], strict=True)]
     image = np.pad(activity, [(pad[0],) * 2, (pad[1],) * 2, (0, 0)])[cut[0] :][: shape[0], cut[1] :][:, : shape[1]]
-    (subset,) = open_scan(files["parameters"]).planes(range(5)).subsets(1)
+    (subset,) = open_scan(files["parameters"]).windows(range(5), 1).subsets(1)
     expected = subset.model.expected(torch.from_numpy(image / np.float32(SCALE)))
     np.testing.assert_allclose(expected.numpy(), whole, rtol=2e-5, atol=1e-4)
     np.testing.assert_array_equal(subset.counts.numpy(), low.data.prompts)
@@ -93,7 +93,7 @@ def test_planes_are_those_of_the_grid_and_stay_on_disk(written: Callable[..., An
     scan = open_scan(files["parameters"])
     assert isinstance(scan.data, np.memmap)
     assert scan.data.shape == (3, 3, SCANNER.views, SCANNER.radial_bins)
-    planes = scan.planes([2, 0])
+    planes = scan.windows([2, 0], 1)
     np.testing.assert_array_equal(planes.data[:, 0].permute(2, 1, 0).numpy(), low_dose(files["acquisition"]).data.prompts[:, :, [3, 1]])
     assert json.loads(Path(files["parameters"]).read_text())["counts"] == scan.data[:, 0].sum()
 
