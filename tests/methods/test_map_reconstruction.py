@@ -15,7 +15,8 @@ from petbench.training.probes import Phantoms
 
 from .entries import entry
 
-SPATIAL = (20, 20, 8)
+SPATIAL = (18, 18, 6)
+STRENGTHS = [0.03, 0.1, 1.0]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -47,7 +48,7 @@ def people():
     known, unseen = heads(2, 1), heads(3, 2)
     methods = {}
     for name in ("map_rdp", "map_bowsher"):
-        methods[name] = made(name)
+        methods[name] = made(name, strengths=STRENGTHS)
         for person in range(2):
             one = {kind: known[kind][person : person + 1] for kind in ("mr", "acquisition", "standard_dose")}
             assert list(methods[name].losses(one, Progress(0, 1))) == []
@@ -64,12 +65,12 @@ def test_the_strength_is_that_of_the_least_error_on_the_training_people(people, 
         model, counts = list(batch["acquisition"].stacks())[person]
         anatomy = batch["mr"][person, 0].numpy()
         penalty = relative_difference((4.0,) * 3) if name == "map_rdp" else bowsher(anatomy, (4.0,) * 3, 9)
-        return penalised(model, counts, penalty, Penalised(strength, **settings), 10, 6)
+        return penalised(model, counts, penalty, Penalised(strength, **settings), 50, 6)
 
     truth = known["standard_dose"][:, 0].numpy()
-    errors = [sum(((reconstructed(known, s, n) - truth[n]) ** 2).sum() for n in range(2)) for s in keys["strengths"]]
+    errors = [sum(((reconstructed(known, s, n) - truth[n]) ** 2).sum() for n in range(2)) for s in STRENGTHS]
     np.testing.assert_allclose(method.errors, errors, rtol=1e-4)
-    chosen = keys["strengths"][int(np.argmin(errors))]
+    chosen = STRENGTHS[int(np.argmin(errors))]
     assert method.chosen[0].strength == chosen
     found = restored(method, unseen)
     np.testing.assert_allclose(found[1, 0], reconstructed(unseen, chosen, 1), rtol=1e-5, atol=1e-6)
@@ -91,19 +92,28 @@ def test_gammas_are_chosen_too(people):
 
 @pytest.mark.parametrize("name", ["map_rdp", "map_bowsher"])
 def test_its_iterations_are_enough(people, name):
-    """The objective lies within 1e-4 of itself from that of a reference solution, by another algorithm and many more passes."""
+    """The objective lies within 1e-4 of itself from that of many more passes.
+
+    That these end in the optimum of a literal method is held in `tests/physics/test_penalised.py`.
+    """
     methods, _, unseen = people
     settings, gamma = methods[name].chosen
     model, counts = next(unseen["acquisition"].stacks())
     penalty = methods[name]._penalty(unseen["mr"][0, 0].numpy(), (4.0,) * 3, gamma)
     values = {}
-    kept = {"algorithm": "svrg", "relaxation": 0.0, "refresh": 2}
-    for label, chosen, iterations in (("own", settings, 10), ("reference", Penalised(**vars(settings) | kept), 150)):
+    for label, iterations in (("own", 50), ("reference", 250)):
         penalised(
-            model, counts, penalty, chosen, iterations, 6, callback=lambda _, __, value, to=label: values.update({to: value}), at=[iterations]
+            model,
+            counts,
+            penalty,
+            settings,
+            iterations,
+            6,
+            callback=lambda _, __, value, to=label: values.update({to: value}),
+            at=[iterations],
         )
     gap = (values["reference"] - values["own"]) / abs(values["reference"])
-    assert -1e-6 < gap < 1e-4
+    assert 0 <= gap < 1e-4
 
 
 def test_it_beats_the_best_gaussian_of_osem_on_people_held_out(people):
