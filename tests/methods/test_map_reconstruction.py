@@ -16,7 +16,7 @@ from petbench.training.probes import Phantoms
 from .entries import entry
 
 SPATIAL = (18, 18, 6)
-STRENGTHS = [0.03, 0.1, 1.0]
+STRENGTHS = [0.1, 0.2, 1.0]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -143,7 +143,7 @@ def test_its_level_follows_the_counts(people, name):
     once = restored(methods[name], unseen)
     twice = restored(methods[name], unseen, acquisition=2.0 * unseen["acquisition"])
     torch.testing.assert_close(twice, 2 * once, rtol=1e-3, atol=1e-4)
-    assert float(once.sum() / unseen["standard_dose"].sum()) == pytest.approx(1.0, rel=0.05)
+    assert float(once.sum() / unseen["standard_dose"].sum()) == pytest.approx(1.0, rel=0.1)
 
 
 def test_a_scan_without_counts_holds_nothing(people):
