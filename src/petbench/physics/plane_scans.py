@@ -85,7 +85,6 @@ class PlaneScans:
             made.append(PlaneSubset(model, own, model.sensitivity()))
         return made
 
-
     def stacks(self) -> Iterator[tuple[ForwardModel, Any]]:
         """Forward model and counts (radial bins, views, planes) of each window by itself: NumPy arrays on a CPU, else tensors."""
         blur = () if self.psf_mm == 0 else (GaussianBlur(self.psf_mm, self.scanner.voxel_mm, torch.get_num_threads()),)

@@ -67,7 +67,9 @@ class Windows:
             parts = [cut(kind, self.volumes[self.index[n, 0]], self.index[n, 1:], self.window) for n in numbers]
             gathered[kind] = torch.from_numpy(np.stack(parts))
         if self.scans:
-            gathered[ACQUISITION] = PlaneScans.cat([self.scans[self.index[n, 0]].windows(self.index[n, 3:], self.window[2]) for n in numbers])
+            gathered[ACQUISITION] = PlaneScans.cat(
+                [self.scans[self.index[n, 0]].windows(self.index[n, 3:], self.window[2]) for n in numbers]
+            )
         if self.diagnosis:
             gathered[DIAGNOSIS] = torch.tensor([self.diagnosis[self.index[n, 0]] for n in numbers])
         if self.contrasted:

@@ -123,7 +123,7 @@ class Phantoms:
         background = torch.full_like(expected, 0.1 * float((factors * expected).mean()))
         counts = torch.poisson(factors * expected + background, self.noise)
         data = torch.stack([counts, background, factors], dim=1)
-        return PlaneScans(data if activity.ndim == 4 else data.unflatten(0, (len(activity), -1)), scanner, psf_mm=0.0)
+        return PlaneScans(data if activity.ndim == 4 else data.reshape(len(activity), -1, *data.shape[1:]), scanner, psf_mm=0.0)
 
 
 def blank_scans(spatial: Sequence[int], count: int) -> PlaneScans:
