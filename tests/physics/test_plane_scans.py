@@ -49,7 +49,7 @@ def written(tmp_path: Path) -> Callable[..., tuple[dict[str, str], Array]]:
     """Simulate a scan of an image and write it for a working grid; the files, and the image."""
 
     def write(
-        shape: tuple[int, int, int], first: int = 0, edge: float = 1.0, simulation: dict[str, Any] | None = None
+        shape: tuple[int, int, int], first: int = 0, edge: float = 1.0, simulation: dict[str, Any] | None = None, aside: int = 0
     ) -> tuple[dict[str, str], Array]:
         x, y, _ = np.meshgrid(*(np.arange(size) - (size - 1) / 2 for size in SCANNER.image_shape), indexing="ij")
         activity = (4000.0 * ((x / 7) ** 2 + (y / 8) ** 2 < 1)).astype(np.float32)
@@ -57,7 +57,7 @@ def written(tmp_path: Path) -> Callable[..., tuple[dict[str, str], Array]]:
         images = [volume(data, affine) for data in (activity, np.float32(2e-5) * activity)]
         simulate(*images, SCANNER, SIMULATION | (simulation or {}), SEED, tmp_path / "scan.h5")
         write_volume(tmp_path / "low.nii.gz", activity, like=images[0])
-        corner = [(full - own) / 2 for full, own in zip(SCANNER.image_shape[:2], shape[:2], strict=True)]
+        corner = [aside + (full - own) / 2 for full, own in zip(SCANNER.image_shape[:2], shape[:2], strict=True)]
         grid = affine @ np.block([[edge * np.eye(3), np.array([[*corner, first]]).T], [np.zeros((1, 3)), np.ones((1, 1))]])
         write_json(tmp_path / "prepared.json", {"affine": grid.tolist(), "shape": list(shape), "scales": {"low_dose": SCALE}})
         paths = {"acquisition": "scan.h5", "image": "low.nii.gz", "prepared": "prepared.json"}
@@ -82,7 +82,7 @@ def test_planes_expect_what_the_whole_model_expects(written: Callable[..., Any],
     pad = [max(0, (own - full) // 2) for full, own in zip(SCANNER.image_shape[:2], shape[:2], strict=True)]
     cut = [max(0, (full - own) // 2) for full, own in zip(SCANNER.image_shape[:2], shape[:2], strict=True)]
     image = np.pad(activity, [(pad[0],) * 2, (pad[1],) * 2, (0, 0)])[cut[0] :][: shape[0], cut[1] :][:, : shape[1]]
-    (subset,) = open_scan(files["parameters"]).planes(range(5)).subsets(1)
+    (subset,) = open_scan(files["parameters"]).windows(range(5), 1).subsets(1)
     expected = subset.model.expected(torch.from_numpy(image / np.float32(SCALE)))
     np.testing.assert_allclose(expected.numpy(), whole, rtol=2e-5, atol=1e-4)
     np.testing.assert_array_equal(subset.counts.numpy(), low.data.prompts)
@@ -93,7 +93,7 @@ def test_planes_are_those_of_the_grid_and_stay_on_disk(written: Callable[..., An
     scan = open_scan(files["parameters"])
     assert isinstance(scan.data, np.memmap)
     assert scan.data.shape == (3, 3, SCANNER.views, SCANNER.radial_bins)
-    planes = scan.planes([2, 0])
+    planes = scan.windows([2, 0], 1)
     np.testing.assert_array_equal(planes.data[:, 0].permute(2, 1, 0).numpy(), low_dose(files["acquisition"]).data.prompts[:, :, [3, 1]])
     assert json.loads(Path(files["parameters"]).read_text())["counts"] == scan.data[:, 0].sum()
 
@@ -103,7 +103,6 @@ def test_planes_are_those_of_the_grid_and_stay_on_disk(written: Callable[..., An
     [
         ((12, 12, 3), 0, 2.0, {}, "its voxels are not the scanner's, on which scans are reconstructed; remove preprocess/grid/voxel_mm"),
         ((21, 22, 5), 0, 1.0, {}, "its voxels are not the scanner's"),
-        ((24, 22, 5), 1, 1.0, {}, "has another axis than the scanner's .* or more planes"),
         ((24, 22, 5), 0, 1.0, {"format": "list_mode", "seconds": 600.0}, "is no sinogram of direct planes"),
     ],
 )
@@ -112,6 +111,42 @@ def test_what_does_not_fit_is_refused(
 ) -> None:
     with pytest.raises(InputError, match=words):
         written(shape, first, edge, simulation)
+
+
+def test_a_grid_about_another_axis_is_refused(written: Callable[..., Any]) -> None:
+    with pytest.raises(InputError, match="has another axis than the scanner's"):
+        written((20, 18, 5), aside=1)
+
+
+@pytest.mark.parametrize(("first", "size"), [(-1, 7), (3, 5), (-4, 6)])
+def test_planes_of_a_grid_beyond_the_scanners_hold_nothing(written: Callable[..., Any], first: int, size: int) -> None:
+    files, _ = written((24, 22, size), first=first)
+    scan, prompts = open_scan(files["parameters"]), low_dose(files["acquisition"]).data.prompts
+    for own in range(size):
+        if 0 <= first + own < SCANNER.planes:
+            np.testing.assert_array_equal(scan.data[own, 0].T, prompts[:, :, first + own])
+            assert (scan.data[own, 2] > 0).all()
+        else:
+            assert not scan.data[own].any()
+
+
+def test_a_stack_is_the_scan_of_a_volume_and_blurs_across_its_planes(written: Callable[..., Any]) -> None:
+    files, _ = written((20, 22, 4), first=1)
+    scan = replace(open_scan(files["parameters"]), psf_mm=12.0)
+    stacks = scan.windows([0, 1], 3)
+    assert (len(stacks), stacks.data.shape[1]) == (2, 3)
+    image = np.random.default_rng(0).random((20, 22, 3), dtype=np.float32)
+    for first, (model, counts) in enumerate(stacks.stacks()):
+        own = scan.data[first : first + 3]
+        np.testing.assert_array_equal(counts, own[:, 0].T)
+        plain = DirectProjector(replace(of_plane(SCANNER, (20, 22)), planes=3, image_shape=(20, 22, 3)))
+        blurred = GaussianBlur(12.0, SCANNER.voxel_mm)(image * plain.field_of_view)
+        np.testing.assert_allclose(model.expected(image), own[:, 2].T * plain(blurred) + own[:, 1].T, rtol=1e-5)
+    doubled = 2.0 * stacks
+    assert torch.equal(doubled.data[:, :, :2], 2 * stacks.data[:, :, :2])
+    assert torch.equal(doubled.data[:, :, 2], stacks.data[:, :, 2])
+    (model, counts), *_ = scan.windows([2], 1).stacks()
+    np.testing.assert_array_equal(counts[:, :, 0], scan.data[2, 0].T)
 
 
 def planes(count: int = 3, psf_mm: float = 0.0, seed: int = 0, faint: bool = False) -> tuple[PlaneScans, torch.Tensor]:

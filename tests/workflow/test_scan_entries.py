@@ -43,6 +43,12 @@ def test_simulated_scans_of_direct_planes_are_enough():
     assert checked() == []
 
 
+def test_whole_volumes_will_do_and_may_be_longer_than_the_scanner():
+    longer = changed("preprocess", "grid", "shape", to=[24, 28, 30])
+    longer["domains"] = {"axial": {"window": [24, 28, 30]}}
+    assert checked(scanned=longer) == []
+
+
 def test_a_data_set_of_images_only_is_refused_in_one_line():
     with pytest.raises(
         InputError, match=r"table\.yaml: rows: fbsem reconstructs scans, and data set 'images' comes as images only"

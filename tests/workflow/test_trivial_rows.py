@@ -28,8 +28,8 @@ def test_every_table_of_restoration_has_a_filter_and_every_one_of_synthesis_the_
         assert trivial == ({"gaussian", "nlm"} if has_dose == {True} else {"mean_pet"}), name
 
 
-def test_filters_see_whole_volumes_once_at_every_scale(entries):
-    for name in ("gaussian", "nlm"):
+def test_filters_and_map_see_whole_volumes_once_at_every_scale(entries):
+    for name in ("gaussian", "nlm", *{"map_rdp", "map_bowsher"} & set(entries["methods"])):
         entry = entries["methods"][name]
         assert build(entry["module"], entry["train"]).optimised() == {}
         for dataset in entries["datasets"].values():

@@ -18,8 +18,8 @@ class Batch(TypedDict):
     PET is divided by a robust percentile of the subject's low dose, so it is about [0, 1] with values above 1; MR is about [0, 1]. Where
     PET is made of MR alone there is no low dose, and each image fills [0, 1]. `context` is what another method restored of the low dose,
     scaled alike; `coordinates`, 3 channels, say where each voxel lies in its volume, from -1 to 1 along x, y and z; `neighbours`, 5, are
-    the low dose's slice between those below and above it; `acquisition` holds the scans of slices, plane by plane. What an entry's
-    `train.supervision` names comes too:
+    the low dose's slice between those below and above it; `acquisition` holds the scans of slices, or of volumes as stacks of planes. What
+    an entry's `train.supervision` names comes too:
     `regions`, whole numbers (B, 1, *spatial), 0 outside; `diagnosis` (B,), 1 for the group that is looked for;
     `standard_dose_neighbours`, 5 channels; `negatives`, `NEGATIVES` channels, slices of other people's standard dose.
     """

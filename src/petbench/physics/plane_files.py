@@ -31,7 +31,8 @@ def write_planes(
 ) -> None:
     """Write a subject's scan at one dose plane by plane, for its working grid and in the scale of its low dose.
 
-    What the low dose shows beside the grid in its planes is projected and becomes background, so that counts keep their level.
+    What the low dose shows beside the grid in its planes is projected and becomes background, so that counts keep their level. Planes of
+    the grid beyond the scanner's hold nothing: no counts, and factors of zero.
 
     Args:
         paths: `acquisition` (as `petbench.physics.dose_images.reconstruct` takes it), `image`, the low dose reconstructed from it (NIfTI),
@@ -57,10 +58,12 @@ def write_planes(
     assert isinstance(low.data, Sinogram)
     background = low.data.background + _beside(low, image, corner, prepared["shape"], reconstruction, geometry, threads)
     factors = low.factors * np.float32(low.scale * prepared["scales"]["low_dose"])
-    first, planes = corner[2], prepared["shape"][2]
-    parts = [part[:, :, first : first + planes].T for part in (low.data.prompts, background, factors)]
+    data = np.zeros((prepared["shape"][2], len(PARTS), *low.data.prompts.shape[1::-1]), dtype=np.float32)
+    seen, planes = _shared(corner[2], len(data), image.shape[2])
+    for number, part in enumerate((low.data.prompts, background, factors)):
+        data[seen, number] = part[:, :, planes].T
     with atomic(out["data"]) as temporary, open(temporary, "wb") as file:
-        np.save(file, np.stack(parts, axis=1, dtype=np.float32, casting="unsafe"))
+        np.save(file, data)
     write_json(
         out["parameters"],
         {
@@ -68,7 +71,7 @@ def write_planes(
             "scanner": dict(scanner),
             "psf_mm": float(reconstruction["psf_mm"]),
             "shape": prepared["shape"],
-            "counts": int(low.data.prompts[:, :, first : first + planes].sum(dtype=np.int64)),
+            "counts": int(low.data.prompts[:, :, planes].sum(dtype=np.int64)),
             # Snakemake takes a small file of equal content for unchanged: the content must tell the data apart.
             "volumes": {"acquisition": checksum(out["data"])},
         },
@@ -82,12 +85,18 @@ def _corner(image: Image, affine: NDArray[np.float64], shape: Sequence[int], whe
     if not np.allclose(index, np.block([[np.eye(3), corner[:, None]], [np.zeros((1, 3)), np.ones((1, 1))]]), atol=1e-3):
         raise InputError(f"{where}: its voxels are not the scanner's, on which scans are reconstructed; remove preprocess/grid/voxel_mm.")
     middles = 2 * corner[:2] + np.asarray(shape[:2]) - np.asarray(image.shape[:2])
-    if middles.any() or corner[2] < 0 or corner[2] + shape[2] > image.shape[2]:
+    if middles.any():
         raise InputError(
-            f"{where}: a grid of {list(shape)} voxels has another axis than the scanner's {list(image.shape)}, or more planes; let both"
-            " be even or both odd in the plane (preprocess/grid/shape), and no longer."
+            f"{where}: a grid of {list(shape)} voxels has another axis than the scanner's {list(image.shape)}; let both be even or both"
+            " odd in the plane (preprocess/grid/shape)."
         )
     return int(corner[0]), int(corner[1]), int(corner[2])
+
+
+def _shared(first: int, size: int, planes: int) -> tuple[slice, slice]:
+    """Slices of a grid and of the scanner's planes that are the same, of a grid of so many slices that begins at a plane."""
+    begin, end = max(0, first), max(0, min(planes, first + size))
+    return slice(begin - first, max(begin, end) - first), slice(begin, max(begin, end))
 
 
 def _beside(

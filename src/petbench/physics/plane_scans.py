@@ -1,6 +1,6 @@
-"""Scans plane by plane, as networks that reconstruct take them: counts with their model, on a subject's working grid and in its scale."""
+"""Scans plane by plane, as methods that reconstruct take them: counts with their model, on a subject's working grid and in its scale."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -23,14 +23,15 @@ PARTS = ("counts", "background", "factors")
 
 @dataclass(frozen=True, eq=False)
 class PlaneScans:
-    """Direct planes, each a scan of one slice by itself: a batch that a network takes beside the slices' images.
+    """Direct planes: a batch that a method takes beside windows' images, each window a slice with its scan by itself, or a stack of them.
 
     A slice x, scaled as its low dose is, has the expected counts `factors * P G x + background`, with P the line integrals of one plane
-    and G the resolution in the plane; what blurs across planes is left out.
+    and G the resolution in the plane; what blurs across planes is left out. In a stack, G blurs across its planes, too.
 
     Attributes:
-        data: `PARTS`, (B, 3, views, radial bins): counts, expected randoms and scatter with what lies beside the working grid, and what
-            multiplies line integrals: attenuation factors times counts per unit of the scaled image and cm.
+        data: `PARTS`, (B, 3, views, radial bins), of stacks (B, planes, 3, views, radial bins): counts, expected randoms and scatter with
+            what lies beside the working grid, and what multiplies line integrals: attenuation factors times counts per unit of the scaled
+            image and cm.
         scanner: The geometry of one plane on the working grid.
         psf_mm: Resolution that is modelled, the full width at half maximum; 0 for none.
     """
@@ -47,7 +48,7 @@ class PlaneScans:
 
     def __rmul__(self, factor: float) -> Self:
         """Scans of so many times the activity: as many times the counts and the background."""
-        return replace(self, data=torch.cat([factor * self.data[:, :2], self.data[:, 2:]], dim=1))
+        return replace(self, data=torch.cat([factor * self.data[..., :2, :, :], self.data[..., 2:, :, :]], dim=-3))
 
     def to(self, device: Any, non_blocking: bool = False) -> Self:
         """The same on a torch device."""
@@ -63,7 +64,7 @@ class PlaneScans:
         return replace(scans[0], data=torch.cat([one.data for one in scans]))
 
     def subsets(self, count: int) -> list["PlaneSubset"]:
-        """Ordered subsets of interleaved views, in the order in which they are visited (see `subset_order`).
+        """Ordered subsets of interleaved views of slices, in the order in which they are visited (see `subset_order`).
 
         Raises:
             InputError: there are more subsets than views.
@@ -83,6 +84,18 @@ class PlaneScans:
             model = ForwardModel(projectors[index], weights, image_operators=blur, background=beyond, device=self.data.device)
             made.append(PlaneSubset(model, own, model.sensitivity()))
         return made
+
+    def stacks(self) -> Iterator[tuple[ForwardModel, Any]]:
+        """Forward model and counts (radial bins, views, planes) of each window by itself: NumPy arrays on a CPU, else tensors."""
+        blur = () if self.psf_mm == 0 else (GaussianBlur(self.psf_mm, self.scanner.voxel_mm, torch.get_num_threads()),)
+        on_cpu = self.data.device.type == "cpu"
+        for planes in self.data if self.data.ndim == 5 else self.data[:, None]:
+            geometry = replace(self.scanner, planes=len(planes), image_shape=(*self.scanner.image_shape[:2], len(planes)))
+            parts = planes.permute(1, 3, 2, 0).contiguous()
+            counts, background, factors = parts.numpy() if on_cpu else parts
+            projector = DirectProjector(geometry, threads=torch.get_num_threads())
+            device = None if on_cpu else self.data.device
+            yield ForwardModel(projector, factors, image_operators=blur, background=background, device=device), counts
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,9 +154,11 @@ class ScanFile:
     scanner: Scanner
     psf_mm: float
 
-    def planes(self, numbers: Sequence[int] | NDArray[np.integer]) -> PlaneScans:
-        """Some planes, by the slices of the working grid that they are of."""
-        return PlaneScans(torch.from_numpy(self.data[np.asarray(numbers)]), self.scanner, self.psf_mm)
+    def windows(self, first: Sequence[int] | NDArray[np.integer], depth: int) -> PlaneScans:
+        """The scans of windows of so many planes, by the first slice of the working grid that each is of; slices where it is one."""
+        numbers = np.asarray(first)
+        numbers = numbers if depth == 1 else numbers[:, None] + np.arange(depth)
+        return PlaneScans(torch.from_numpy(self.data[numbers]), self.scanner, self.psf_mm)
 
 
 def open_scan(path: str | Path) -> ScanFile:

@@ -69,7 +69,7 @@ def stitch(
         progress: What an interrupted restoration of the same has kept, and where this one keeps its own; none for neither.
         more: Further inputs by name, scaled and of the same shape (see `Restorer.restore`).
         placed: Inputs that follow from where a window lies, of `petbench.preprocess.places`.
-        scan: The scan of the volume, of a method that reconstructs its slices.
+        scan: The scan of the volume, of a method that reconstructs.
 
     Returns:
         Scaled restored PET, (x, y, z).
@@ -95,7 +95,7 @@ def stitch(
                 for kind in (*volumes, *placed)
             }
             if scan is not None:
-                inputs[ACQUISITION] = scan.planes(corners[:, 2]).to(device)
+                inputs[ACQUISITION] = scan.windows(corners[:, 2], window[2]).to(device)
             restored = draw(inputs.pop("low_dose", None), inputs.pop("mr", None), corners, **inputs).cpu().numpy()
             for corner, part in zip(corners, restored, strict=True):
                 total[window_slices(corner, window)] += part.reshape(tuple(window)) * share
@@ -335,7 +335,7 @@ def _restored(
         # Taken before operations are counted, which forgoes fused attention and so takes more.
         spent = {"restore_seconds": progress.seconds, "restore_cpu_seconds": progress.cpu_seconds, "restore_peak_mb": peak_mb(device)}
         images, blanks = blank(settings["inputs"], spatial_shape(window), device)
-        beside: dict[str, Any] = blanks | ({} if scan is None else {ACQUISITION: scan.planes([0]).to(device)})
+        beside: dict[str, Any] = blanks | ({} if scan is None else {ACQUISITION: 0.0 * scan.windows([0], window[2]).to(device)})
         cost = complexity(restorer, images, **beside)
         facts = {
             "Weights": {

@@ -60,14 +60,16 @@ class Windows:
     def batch(self, numbers: Sequence[int]) -> Batch:
         """Gather windows by number.
 
-        Tensors (B, C, *spatial) for each kind of data, C being 1 for volumes, and (B,) for the diagnosis; the scans of slices.
+        Tensors (B, C, *spatial) for each kind of data, C being 1 for volumes, and (B,) for the diagnosis; the scans of windows.
         """
         gathered: dict[str, Any] = {}
         for kind in (*self.volumes[0], *self.placed):
             parts = [cut(kind, self.volumes[self.index[n, 0]], self.index[n, 1:], self.window) for n in numbers]
             gathered[kind] = torch.from_numpy(np.stack(parts))
         if self.scans:
-            gathered[ACQUISITION] = PlaneScans.cat([self.scans[self.index[n, 0]].planes(self.index[n, 3:]) for n in numbers])
+            gathered[ACQUISITION] = PlaneScans.cat(
+                [self.scans[self.index[n, 0]].windows(self.index[n, 3:], self.window[2]) for n in numbers]
+            )
         if self.diagnosis:
             gathered[DIAGNOSIS] = torch.tensor([self.diagnosis[self.index[n, 0]] for n in numbers])
         if self.contrasted:

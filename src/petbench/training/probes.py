@@ -68,7 +68,7 @@ class Phantoms:
         spatial: Window in voxels, two or three sides.
         count: Heads.
         seed: What they are drawn from.
-        scanned: Whether slices come with their scans; noise of its own leaves the images as they are without.
+        scanned: Whether windows come with their scans; noise of its own leaves the images as they are without.
     """
 
     def __init__(self, spatial: Sequence[int], count: int, seed: int, scanned: bool = False):
@@ -95,7 +95,7 @@ class Phantoms:
         """All heads (B, 1, *spatial) with new noise, each at a level of its own between `LEVELS` unless one is given; and what is known.
 
         As context comes a smoothed low dose, as neighbouring slices come the same head with noise of their own, as negatives the others; of
-        `scanned` slices their acquisition.
+        `scanned` windows their acquisition.
         """
         low, high = LEVELS
         drawn = low * (high / low) ** torch.rand(len(self.pet), *[1] * (self.pet.ndim - 1), generator=self.random)
@@ -113,15 +113,17 @@ class Phantoms:
         return images if self.scanner is None else images | {ACQUISITION: self._scanned(standard_dose, self.scanner)}
 
     def _scanned(self, activity: Tensor, scanner: Scanner) -> PlaneScans:
-        """Scans of slices that count as much of a voxel as a low dose holds."""
-        count = len(activity)
+        """Scans of slices or volumes that count as much of a voxel as a low dose holds."""
+        stacks = activity.reshape(*activity.shape[:4], -1)[:, 0].permute(1, 2, 0, 3).flatten(2)
+        count = stacks.shape[2]
         project = DirectProjector(replace(scanner, planes=count, image_shape=(*scanner.image_shape[:2], count)))
-        expected = project(activity[:, 0].permute(1, 2, 0)).permute(2, 1, 0)
+        expected = project(stacks).permute(2, 1, 0)
         seen = scanner.views * scanner.voxel_mm[0] ** 2 / scanner.radial_spacing_mm / MM_PER_CM  # of a voxel, by all lines
         factors = torch.full_like(expected, COUNTS / seen)
         background = torch.full_like(expected, 0.1 * float((factors * expected).mean()))
         counts = torch.poisson(factors * expected + background, self.noise)
-        return PlaneScans(torch.stack([counts, background, factors], dim=1), scanner, psf_mm=0.0)
+        data = torch.stack([counts, background, factors], dim=1)
+        return PlaneScans(data if activity.ndim == 4 else data.reshape(len(activity), -1, *data.shape[1:]), scanner, psf_mm=0.0)
 
 
 def blank_scans(spatial: Sequence[int], count: int) -> PlaneScans:

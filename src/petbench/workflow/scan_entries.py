@@ -71,10 +71,10 @@ def _lack(library: Library, method: Entry, dataset: Entry, dose: str) -> str | N
     image, shape = library.resolve_whole("scanners", dataset["scanner"])["image"]["shape"], grid["shape"]
     if "voxel_mm" in grid:
         return "is seen on other voxels than its scanner's (preprocess/grid/voxel_mm)"
-    if any((size - seen) % 2 for size, seen in zip(image[:2], shape[:2], strict=True)) or shape[2] > image[2]:
-        return f"has a grid of {shape}, of another axis than its scanner's image, {image}, or more planes (preprocess/grid/shape)"
+    if any((size - seen) % 2 for size, seen in zip(image[:2], shape[:2], strict=True)):
+        return f"has a grid of {shape}, of another axis than its scanner's image, {image} (preprocess/grid/shape)"
     if dataset["preprocess"]["scaling"]["mode"] != "low_dose":
         return "scales the standard dose by itself, where counts have the level of the low dose (preprocess/scaling/mode)"
-    if dataset["domains"].get(domain, {}).get("window") != [*shape[:2], 1]:
-        return f"has no domain {domain!r} of whole axial slices, {[*shape[:2], 1]}"
+    if dataset["domains"].get(domain, {}).get("window") not in ([*shape[:2], 1], shape):
+        return f"has no domain {domain!r} of whole axial slices, {[*shape[:2], 1]}, or of whole volumes"
     return None
