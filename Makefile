@@ -4,7 +4,9 @@ CORES  ?= $(shell $(PYTHON) -c 'import os; print(os.cpu_count())')
 GPUS   ?= $(shell nvidia-smi -L 2>/dev/null | grep -c GPU)
 BIN    := .venv/bin
 
-.PHONY: setup demo test checks lint format bench lock clean
+OVERNIGHT := config/overnight.yaml config/overnight_steps.yaml
+
+.PHONY: setup demo evidence test checks lint format bench lock clean
 
 setup: .venv/ready
 
@@ -18,6 +20,12 @@ setup: .venv/ready
 demo: setup
 	$(BIN)/snakemake --cores $(CORES) --resources gpu=$(GPUS)
 	@echo "report: $(CURDIR)/results/report/index.html"
+
+# A night, or as many sittings as it takes: it goes on where it was. What it found is written into docs/results and its page.
+evidence: setup
+	nice $(BIN)/snakemake --cores $(CORES) --resources gpu=$(GPUS) --configfile $(OVERNIGHT)
+	nice $(BIN)/snakemake verify --cores 1 --configfile $(OVERNIGHT)
+	$(BIN)/python -m petbench.plan.evidence $(OVERNIGHT) --out docs/results/overnight --page docs/results.md
 
 test: setup
 	@$(MAKE) --jobs 2 lint checks
