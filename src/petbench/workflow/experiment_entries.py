@@ -64,7 +64,7 @@ def check_experiment(experiment: Entry, basedir: Path, where: str) -> None:
         one_of("published_rows", method, rows)
     for claim in experiment.get("claims", []):
         for method in (claim["better"], *claim["than"]):
-            one_of("claims", method, [row for row in rows if row != STANDARD_ROW])
+            one_of("claims", method, [*rows, *(path.stem for path in (basedir / "config" / "methods").glob("*.yaml"))])
     if "leaderboard" in experiment:
         one_of("leaderboard/metric", experiment["leaderboard"]["metric"], experiment["metrics"])
         for order in experiment["leaderboard"].get("orders", []):
