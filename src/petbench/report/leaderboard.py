@@ -86,7 +86,9 @@ def printed_values(order: Mapping[str, Any], quoted: Sequence[Quoted]) -> dict[s
 def claims(experiment: Mapping[str, Any], table: Table, metrics: "DataFrame") -> Texts | None:
     """Whether what a paper says of its methods held here: a row a claim and column, tests Holm-corrected together; None without claims.
 
-    Of rows that a scale leaves out nothing is claimed. A claim is held where the difference is on its side and the corrected p below .05, reversed where it is on the other, else undecided.
+    Of rows that a scale leaves out nothing is claimed.
+
+    A claim is held where the difference is on its side and the corrected p below .05, reversed where it is on the other, else undecided.
     """
     pairs = [(claim["better"], other) for claim in experiment.get("claims", []) for other in claim["than"]]
     stated = [pair for pair in pairs if set(pair) <= set(table.rows)]
