@@ -104,4 +104,4 @@ def test_the_page_opens_with_it(content, entry):
 def test_the_front_is_drawn(entry, table, tmp_path):
     figures.quality_against_cost(entry, table, [tmp_path / "front.svg"])
     text = (tmp_path / "front.svg").read_text()
-    assert text.count("<!-- MAK-GAN -->") == 2  # a panel a column
+    assert text.count("<!-- 1  MAK-GAN -->") == 2  # a panel a column, from the best on

@@ -162,7 +162,7 @@ def panels(experiment: Mapping[str, Any], table: "Table", paths: Sequence[str | 
 def quality_against_cost(experiment: Mapping[str, Any], table: "Table", paths: Sequence[str | Path]) -> None:
     """Draw a leaderboard: each method's mean with its 95 % interval against its cost, a panel a column, those on the front joined.
 
-    Methods without the cost, such as the low dose, stand as lines across.
+    Methods are numbered from the best on. Those without the cost, such as the low dose, stand as lines across.
 
     Args:
         experiment: Resolved entry of kind leaderboard.
@@ -177,17 +177,20 @@ def quality_against_cost(experiment: Mapping[str, Any], table: "Table", paths: S
         for axis, column in zip(axes.flat, table.columns, strict=True):
             cells = {row: table.cells[row, column.key, name] for row in table.rows if row != STANDARD_ROW}
             spent = {row: table.cells[row, COST, against].mean for row in cells}
-            best = front({row: sign * cell.mean for row, cell in cells.items()}, spent)
-            for row, cell in cells.items():
+            quality = {row: sign * cell.mean for row, cell in cells.items()}
+            best, order = front(quality, spent), sorted(quality, key=quality.__getitem__, reverse=True)
+            for number, row in enumerate(order, start=1):
+                cell = cells[row]
                 if math.isnan(spent[row]) or spent[row] <= 0:
                     axis.axhline(cell.mean, color="0.6", linewidth=0.8, linestyle=":")
-                    at = {"xycoords": ("axes fraction", "data"), "va": "bottom"}
-                    axis.annotate(table.rows[row], (0.0, cell.mean), fontsize=7, color="0.4", **at)
+                    axis.annotate(str(number), (0.0, cell.mean), xycoords=("axes fraction", "data"), fontsize=7, va="bottom")
                     continue
                 colour = PALETTE[1] if row in best else PALETTE[0]
                 reach = np.nan_to_num([[cell.mean - cell.ci_low], [cell.ci_high - cell.mean]])
                 axis.errorbar(spent[row], cell.mean, reach, fmt="o", color=colour, ecolor="0.75", elinewidth=0.8, markersize=4)
-                axis.annotate(table.rows[row], (spent[row], cell.mean), xytext=(4, 3), textcoords="offset points", fontsize=7)
+                axis.annotate(str(number), (spent[row], cell.mean), xytext=(4, 3), textcoords="offset points", fontsize=7)
+            names = [f"{number}  {table.rows[row].split(':')[0]}" for number, row in enumerate(order, start=1)]
+            axis.text(1.02, 1.0, "\n".join(names), transform=axis.transAxes, fontsize=7, va="top", linespacing=1.35)
             axis.plot([spent[row] for row in best], [cells[row].mean for row in best], color=PALETTE[1], linewidth=0.9)
             axis.set(xscale="log", xlabel=f"{cost.title}{', ' + cost.unit if cost.unit else ''}")
             axis.set(
