@@ -21,7 +21,6 @@ from tempfile import TemporaryDirectory
 import numba
 import numpy as np
 import torch
-import yaml
 from numpy.typing import NDArray
 from timing import report, seconds
 from torch import Tensor
@@ -129,6 +128,8 @@ def measure(shape: tuple[int, int, int], device: str) -> None:
 
 def measure_reconstruction(scanner_entry: str, geometry: str, tof: bool, device: str, iterations: int) -> None:
     """Compare EM iterations with and without the correction on the embedded torso, as large as a scanner's images allow."""
+    import yaml  # gpu_check.py takes the torso and its kernels from here, and has no YAML
+
     entry = yaml.safe_load((Path(__file__).parents[1] / f"config/scanners/{scanner_entry}.yaml").read_text())
     scanner, threads = Scanner.from_entry(entry), numba.get_num_threads()
     torso = embedded_torso(TorsoSettings(), scanner.image_shape, scanner.voxel_mm)

@@ -1,0 +1,402 @@
+"""Whether everything that runs on a GPU does so rightly, and what it takes: one command, ten minutes, on whatever GPU there is.
+
+    python benchmarks/gpu_check.py [--minutes 10] [--only NAME …] [--device cpu --tiny]
+    python benchmarks/gpu_check.py --write
+
+It needs torch, NumPy, SciPy and Numba alone. Entries come resolved from `gpu_check.json`, which `--write`, where petbench is installed
+with all it needs, makes of config/; a test holds the one to the other.
+
+- **Operators** on the device against their compiled CPU forms, each in seconds: direct and oblique projectors of the Biograph mMR and their
+  transposes, DDConv at the published grid, the fast engine's positrons.
+- **Methods** at their published size and batch (never under two windows; half, and half again, where memory is short), cheapest first: a
+  training step with Adam, and a restoring, of a sampler's with four steps at most, in 32-bit (TF32 off) and under bf16 autocast.
+  `gradient` and `image` are how far bf16 is from 32-bit, |a - b| / |b|, dropout off, as its masks may go with the precision; weights are
+  those after a few steps from random ones. `seconds` are synchronised and after a warm-up. `peak_mb` is torch.cuda.max_memory_allocated.
+  `tflops` are PyTorch's counts of the convolutions and matrix products that ran, forward and back, over seconds; `of_peak` is their share
+  of what a large matrix product reaches in this process in that precision.
+- `study_tflops` counts as `study.py` does, three passes a training step, discriminators and losses left out: the rate for its `--tflops`.
+
+A row is a JSON line; a table comes at the end. What failed, or did not fit into the minutes, is named, and the exit status is 1 where an
+operator disagrees or anything failed.
+"""
+
+import argparse
+import contextlib
+import gc
+import importlib.util
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from timing import seconds
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+if importlib.util.find_spec("array_api_compat") is None:  # SciPy brings a copy
+    from scipy._lib import array_api_compat
+
+    sys.modules["array_api_compat"] = array_api_compat
+
+import positron_range
+
+from petbench.device import device_name, place
+from petbench.methods.base import ACQUISITION, Progress, Restorer
+from petbench.methods.build import build
+from petbench.networks.psf_predictor import PSFPredictor
+from petbench.physics.oblique import ObliqueProjector
+from petbench.physics.projector import DirectProjector
+from petbench.physics.scanner import Scanner, TimeOfFlight
+from petbench.physics.tensors import device_operator
+from petbench.positron_range.cohort import make_media
+from petbench.positron_range.condensed_history import CondensedHistory, Volume, flier, starting_points, volume_of
+from petbench.positron_range.ddconv import ddconv
+from petbench.positron_range.device_transport import DeviceTransport
+from petbench.positron_range.run_gate import PointSource
+from petbench.training.probes import BF16_ERROR, MOVES, Phantoms, batches, draw, gradients, learn, seen, short_sampler, size
+
+ROOT = Path(__file__).parents[1]
+ENTRIES = Path(__file__).with_suffix(".json")
+TINY_SIDE = 16
+PRECISIONS = {"32-bit": torch.float32, "bf16": torch.bfloat16}
+OPERATOR_ERROR = 1e-4  # of the largest value, as in gpu_projector.py
+ASTRAY = 2e-3  # share of positrons that rounding at a boundary may send elsewhere, as in the tests
+PASSES_OF_A_STEP = 3  # as study.py counts
+
+
+def entries() -> dict[str, Any]:
+    """What the check takes from config/: methods that state a size, at published size and as config/tiny.yaml has them; scanners."""
+    from petbench.workflow.library import Library
+    from petbench.workflow.schema import read_yaml
+
+    def methods(overrides: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+        library = Library((ROOT / "config",), overrides, "")
+        found = {}
+        for name in names:
+            entry = library.resolve("methods", name)
+            restore = {key: entry["restore"][key] for key in ("inputs", "sampler") if key in entry["restore"]}
+            found[name] = {"module": entry["module"], "train": entry["train"], "restore": restore}
+        return found
+
+    own = {path.stem: read_yaml(path) for path in sorted((ROOT / "config/methods").glob("*.yaml"))}
+    sizes = {name: entry["size"]["window"] for name, entry in own.items() if "size" in entry}
+    tiny = read_yaml(ROOT / "config/tiny.yaml")["override"]
+    scanners = {name: read_yaml(ROOT / f"config/scanners/{name}.yaml") for name in ("biograph_mmr", "tiny")}
+    return {
+        "windows": sizes,
+        "methods": methods({}, list(sizes)),
+        "tiny": methods(tiny, [name for name in sizes if name in tiny["methods"]]),
+        "scanners": scanners,
+    }
+
+
+class Check:
+    """The device, the rows so far, and the time that is left."""
+
+    def __init__(self, device: str, tiny: bool, minutes: float, only: Sequence[str]) -> None:
+        self.device, self.tiny, self.only = device, tiny, only
+        self.end = time.monotonic() + 60 * minutes
+        self.rows: list[dict[str, Any]] = []
+        self.left_out: list[str] = []
+        self.entries = json.loads(ENTRIES.read_text())
+        self.peak: dict[str, float] = {}
+
+    def wanted(self, name: str) -> bool:
+        return not self.only or name in self.only
+
+    def report(self, **row: Any) -> None:
+        """Print a row, its figures to four digits."""
+        row = {key: float(f"{value:.4g}") if isinstance(value, float) else value for key, value in row.items()}
+        self.rows.append(row)
+        print(json.dumps(row), flush=True)
+
+    @contextlib.contextmanager
+    def reported(self, kind: str, name: str) -> Iterator[None]:
+        """What fails becomes a row, and the next one is tried."""
+        try:
+            yield
+        except Exception as error:  # whatever it is: a GPU that nobody has tried may refuse anything
+            self.report(kind=kind, name=name, error=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+        free(self.device)
+
+    def seconds(self, call: Callable[[], object], repeats: int = 2) -> float:
+        """Of a call, the device's work included, after one that warms up."""
+
+        def whole() -> None:
+            call()
+            synchronise(self.device)
+
+        synchronise(self.device)
+        return seconds(whole, repeats)
+
+
+def synchronise(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def free(device: str) -> None:
+    gc.collect()
+    if device == "cuda":
+        torch.cuda.empty_cache()
+
+
+def apart(one: Tensor, other: Tensor) -> float:
+    """|one - other| / |other|, infinite where either is not finite or the other is zero."""
+    one, other = one.double(), other.double()
+    ratio = float((one - other).norm() / other.norm())
+    return ratio if np.isfinite(ratio) else float("inf")
+
+
+def matmul(check: Check) -> None:
+    """What a large matrix product reaches, in 10^12 operations a second."""
+    side = 256 if check.tiny else 8192
+    for precision, kind in PRECISIONS.items():
+        one, other = (torch.randn(side, side, device=check.device, dtype=kind) for _ in range(2))
+        taken = check.seconds(partial(torch.matmul, one, other), repeats=5)
+        check.peak[precision] = 2 * side**3 / taken / 1e12
+        check.report(kind="matmul", name=f"{side} x {side}", precision=precision, seconds=taken, tflops=check.peak[precision])
+    free(check.device)
+
+
+def compare(check: Check, name: str, on_device: Callable[[Tensor], Tensor], on_cpu: Callable[[Any], Any], array: NDArray[Any]) -> None:
+    """A linear operator's device form against its compiled one, as a share of the largest value."""
+    moved = torch.from_numpy(array).to(check.device)
+    expected, found = np.asarray(on_cpu(array)), on_device(moved).cpu().numpy()
+    difference = float(np.abs(found - expected).max() / np.abs(expected).max())
+    here, cpu = check.seconds(lambda: on_device(moved)), seconds(lambda: on_cpu(array), repeats=1)
+    holds = difference <= OPERATOR_ERROR  # which NaN is not
+    shapes = f"{'x'.join(map(str, array.shape))} to {'x'.join(map(str, expected.shape))}"
+    check.report(kind="operator", name=name, size=shapes, difference=difference, holds=holds, seconds=here, cpu_seconds=cpu)
+
+
+def projectors(check: Check) -> None:
+    """Direct and oblique planes, without and with time of flight, forward and back."""
+    scanner = Scanner.from_entry(check.entries["scanners"]["tiny" if check.tiny else "biograph_mmr"])
+    if check.tiny:
+        scanner = replace(scanner, planes=7, image_shape=(*scanner.image_shape[:2], 7), rings=4, max_ring_difference=3, span=3)
+    scanner = replace(scanner, tof=TimeOfFlight(resolution_ps=200.0, bins=5 if check.tiny else 13, bin_ps=300.0))
+    rng = np.random.default_rng(0)
+    # of oblique planes one subset: all of them are 290 MB of sinogram, and 13 times as much with time of flight
+    made: dict[str, Callable[[], Any]] = {
+        "direct": lambda: DirectProjector(scanner),
+        "oblique": lambda: ObliqueProjector(scanner).subset(0, 21),
+        "oblique, TOF": lambda: ObliqueProjector(scanner, tof=True).subset(0, 21),
+    }
+    for name, make in made.items():
+        with check.reported("operator", name):
+            operator = make()
+            there = device_operator(operator, torch.device(check.device))
+            compare(check, f"{name} forward", there, operator, rng.random(scanner.image_shape, dtype=np.float32))
+            data = rng.random(operator.sinogram_shape, dtype=np.float32)
+            compare(check, f"{name} back", there.adjoint, operator.adjoint, data)
+
+
+def convolution(check: Check) -> None:
+    """DDConv with random weights, at the published grid; both forms apply the kernels that the device predicted."""
+    shape = (24, 20, 14) if check.tiny else (200, 200, 100)
+    network = PSFPredictor(channels=2, blocks=1) if check.tiny else PSFPredictor()
+    with check.reported("operator", "DDConv"), contextlib.redirect_stdout(sys.stderr):
+        predictor = positron_range.predictor_of(network, check.device)
+        operator = ddconv(positron_range.torso(shape), predictor, homogeneous=positron_range.exponential_kernels())
+        image = np.random.default_rng(0).random(shape, dtype=np.float32)
+        there = device_operator(operator, torch.device(check.device))
+        with contextlib.redirect_stdout(sys.__stdout__):
+            compare(check, "DDConv forward", there, operator, image)
+            compare(check, "DDConv back", there.adjoint, operator.adjoint, image)
+
+
+def engine(check: Check) -> None:
+    """The fast engine: Ga-68 in a random medium; positrons that end elsewhere on the device, and the mean range."""
+    with check.reported("operator", "fast engine"):
+        media = make_media({"media": [{"kind": "official", "seed": 2, "count": 1}]})
+        labels, edges = media.labels[0], np.full(3, media.voxel_mm)
+        volume = volume_of(labels, media.materials, edges, CondensedHistory())
+        starts, energies = starting_points(PointSource("Ga68", 1000 if check.tiny else 1_000_000, edge_mm=media.voxel_mm), edges, 7, 0)
+        starts = starts + edges * np.array(labels.shape) / 2
+        there = DeviceTransport(*(getattr(volume, part.name) for part in fields(Volume)), check.device)
+
+        def ends(fly_all: Callable[..., None]) -> NDArray[np.float64]:
+            places = starts.copy()
+            fly_all(places, energies, 7, 0)
+            return places
+
+        here, cpu = ends(there.fly_all), ends(flier(volume, "cpu"))
+        astray = float((np.linalg.norm(here - cpu, axis=1) > 1e-6).mean())
+        ranges = [float(np.linalg.norm(found - starts, axis=1).mean()) for found in (here, cpu)]
+        holds = astray < ASTRAY and bool(np.isfinite(here).all())
+        taken = check.seconds(lambda: ends(there.fly_all), repeats=1), seconds(lambda: ends(flier(volume, "cpu")), repeats=1)
+        name, difference = "fast engine", abs(ranges[0] / ranges[1] - 1)
+        row = {"astray": astray, "holds": holds, "seconds": taken[0], "cpu_seconds": taken[1]}
+        check.report(kind="operator", name=name, size=f"{len(starts)} positrons", difference=difference, **row)
+
+
+def without_dropout(method: Restorer) -> None:
+    """Its masks may go with the precision, so that gradients would not compare."""
+    for module in method.modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd):
+            module.p = 0.0
+        elif isinstance(getattr(module, "dropout", None), float):
+            module.dropout = 0.0
+
+
+@contextlib.contextmanager
+def counted(counts: list[float]) -> Iterator[None]:
+    """Append what PyTorch counts of operations inside; its fused transformer layers, which hide theirs, are off."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with FlopCounterMode(display=False) as counter:
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+    counts.append(float(counter.get_total_flops()))
+
+
+def measure_method(check: Check, name: str, entry: dict[str, Any], window: Sequence[int], windows: int, gflop: float) -> None:
+    """A training step and a restoring of one method, in both precisions."""
+    train, restore, device = entry["train"], entry["restore"], check.device
+    torch.manual_seed(train["seed"])
+    with torch.device(device):
+        method = place(build(entry["module"], train), device)
+    phantoms = Phantoms(window, windows, seed=1, scanned=ACQUISITION in restore["inputs"])
+    given = batches(phantoms, seen(train, restore), 1, method.batches)[0]
+    batch = {kind: images.to(device) for kind, images in given.items()}
+    images = {kind: batch[kind][:windows] for kind in restore["inputs"]}
+    sampler = short_sampler(restore)
+    learn(method, [batch] * MOVES, rate=1e-4)
+    counts: list[float] = []
+    with counted(counts):
+        learn(method, [batch], rate=1e-4)
+    with counted(counts):
+        draw(method, images, restore["inputs"], sampler)
+
+    calls: dict[str, Callable[[], object]] = {"train": lambda: None, "restore": lambda: None}
+    figures: dict[tuple[str, str], dict[str, Any]] = {}
+    for precision in PRECISIONS:
+        reduced = precision == "bf16"
+
+        def restored(reduced: bool = reduced) -> Tensor:
+            with torch.autocast(device, torch.bfloat16, enabled=reduced):
+                return draw(method, images, restore["inputs"], sampler)
+
+        calls = {"train": partial(learn, method, [batch], rate=1e-4, autocast=reduced), "restore": restored}
+        for (task, call), operations in zip(calls.items(), counts, strict=True):
+            if device == "cuda":
+                torch.cuda.reset_peak_memory_stats()
+            taken = check.seconds(call)
+            rate = operations / taken / 1e12
+            row = {"seconds": taken, "peak_mb": torch.cuda.max_memory_allocated() / 1e6 if device == "cuda" else None}
+            figures[task, precision] = row | {"tflops": rate, "of_peak": rate / check.peak[precision]}
+            if task == "train":
+                figures[task, precision]["study_tflops"] = PASSES_OF_A_STEP * gflop * windows / taken / 1e3
+
+    without_dropout(method)
+    (exact, _), (rounded, _) = (gradients(method, batch, Progress(0, 1), reduced) for reduced in (False, True))
+    gradient = {part: float(f"{apart(rounded[part], exact[part]):.4g}") for part in exact}
+    del exact, rounded
+    with torch.autocast(device, enabled=False):
+        reference = draw(method, images, restore["inputs"], sampler)
+    image = apart(calls["restore"]().float(), reference)  # type: ignore[attr-defined]
+    for (task, precision), row in figures.items():
+        steps = {} if sampler is None else {"sampler_steps": sampler.steps}
+        told = {"windows": windows, "window": list(window), **(steps if task == "restore" else {})}
+        if precision == "bf16":
+            told |= {"gradient": gradient} if task == "train" else {"image": image}
+        check.report(kind=task, name=name, precision=precision, **told, **row)
+
+
+def methods(check: Check) -> None:
+    """All methods, cheapest first, until the time is up: by what those before took for their operations."""
+    asked = check.entries["tiny" if check.tiny else "methods"]
+    costs = {}
+    for name, entry in asked.items():
+        if check.wanted(name):
+            window = check.entries["windows"][name]
+            window = [min(side, TINY_SIDE) for side in window] if check.tiny else window
+            gflop = size(entry["module"], entry["train"], entry["restore"]["inputs"], window)["gflop"]
+            windows = max(2, 2 if check.tiny else entry["train"]["batch_size"])
+            costs[name] = (gflop * windows, gflop, windows, window)
+    slowest = 0.0
+    for name, (cost, gflop, windows, window) in sorted(costs.items(), key=lambda pair: pair[1][0]):
+        start = time.monotonic()
+        if start + slowest * cost > check.end:
+            check.left_out.append(name)
+            continue
+        with check.reported("method", name):
+            while True:
+                try:
+                    measure_method(check, name, asked[name], window, windows, gflop)
+                    break
+                except torch.cuda.OutOfMemoryError:
+                    if windows == 2:
+                        raise
+                windows = max(2, windows // 2)
+                free(check.device)
+        # The least costly ones are mostly starts, which do not grow.
+        slowest = (time.monotonic() - start) / cost
+
+
+def table(check: Check) -> str:
+    """All rows as Markdown, what was left out, and the rate for study.py."""
+    columns = ("kind", "name", "precision", "difference", "seconds", "cpu_seconds", "peak_mb", "tflops", "of_peak", "study_tflops")
+    lines = ["| " + " | ".join(columns) + " |", "|---|---|---|" + "--:|" * (len(columns) - 3)]
+    for row in check.rows:
+        if "error" in row:
+            lines.append(f"| {row['kind']} | {row['name']} | FAILED: {row['error']} |" + " |" * (len(columns) - 3))
+            continue
+        difference = max(row["gradient"].values(), default=None) if "gradient" in row else row.get("image", row.get("difference"))
+        bound = row["kind"] in ("train", "restore") and difference is not None and not difference <= BF16_ERROR
+        marked = "" if difference is None else f"{difference:.2g}{' !' if bound or row.get('holds') is False else ''}"
+        cells = [marked if key == "difference" else "" if row.get(key) is None else f"{row[key]}" for key in columns]
+        lines.append("| " + " | ".join(cells) + " |")
+    lines.append(f"\n`!`: an operator disagrees, or bf16 is more than {BF16_ERROR} from 32-bit.")
+    trained = [row for row in check.rows if row["kind"] == "train" and row["precision"] == "bf16"]
+    if trained:
+        rate = sum(row["study_tflops"] * row["seconds"] for row in trained) / sum(row["seconds"] for row in trained)
+        lines.append(f"All training steps in bf16 together, as benchmarks/study.py counts: --tflops {rate:.3g}")
+    if check.left_out:
+        lines.append(f"Not measured, for want of time (--minutes): {', '.join(check.left_out)}")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--tiny", action="store_true", help="the smallest sizes, of methods in config/tiny.yaml: what the tests run")
+    parser.add_argument("--minutes", type=float, default=10.0, help="after which no method is begun")
+    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="methods, or `operators`")
+    parser.add_argument("--write", action="store_true", help=f"make {ENTRIES.name} of config/")
+    given = parser.parse_args()
+    if given.write:
+        ENTRIES.write_text(json.dumps(entries(), indent=1) + "\n")
+        return 0
+    if given.device == "cuda" and not torch.cuda.is_available():
+        sys.exit("gpu_check: torch finds no CUDA device; run it where there is one, or with --device cpu --tiny.")
+    # 32-bit is the reference, so that it is meant: cuDNN's convolutions would take TF32.
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    check = Check(given.device, given.tiny, given.minutes, given.only)
+    known = {*check.entries["tiny" if given.tiny else "methods"], "operators"}
+    if unknown := sorted(set(given.only) - known):
+        sys.exit(f"gpu_check: --only: there is no {unknown[0]!r}; choose from {', '.join(sorted(known))}.")
+    check.report(kind="device", name=device_name(given.device), torch=torch.__version__, threads=numba.get_num_threads())
+    matmul(check)
+    if check.wanted("operators"):
+        projectors(check)
+        convolution(check)
+        engine(check)
+    methods(check)
+    print(f"\n{table(check)}")
+    return int(any("error" in row or row.get("holds") is False for row in check.rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
