@@ -6,17 +6,16 @@
 It needs torch, NumPy, SciPy and Numba alone. Entries come resolved from `gpu_check.json`, which `--write`, where petbench is installed
 with all it needs, makes of config/; a test holds the one to the other.
 
-- **Operators** on the device against their compiled CPU forms, each in seconds: direct and oblique projectors of the Biograph mMR and their
-  transposes, DDConv at the published grid, the fast engine's positrons.
-- **Methods** at their published size and batch (never under two windows; half, and half again, where memory is short), cheapest first: a
-  training step with Adam, and a restoring, of a sampler's with four steps at most, in 32-bit (TF32 off) and under bf16 autocast.
-  `gradient` and `image` are how far bf16 is from 32-bit, |a - b| / |b|, dropout off, as its masks may go with the precision; weights are
-  those after a few steps from random ones. `seconds` are synchronised and after a warm-up. `peak_mb` is torch.cuda.max_memory_allocated.
-  `tflops` are PyTorch's counts of the convolutions and matrix products that ran, forward and back, over seconds; `of_peak` is their share
-  of what a large matrix product reaches in this process in that precision.
-- `study_tflops` counts as `study.py` does, three passes a training step, discriminators and losses left out: the rate for its `--tflops`.
+- Operators on the device against their compiled CPU forms, both in seconds: projectors of the Biograph mMR and their transposes, DDConv at
+  the published grid, the positrons of the fast engine.
+- Methods at published size and batch (two windows at least; half of them, and half again, where memory is short), cheapest first: a
+  training step with Adam and a restoring, a sampler's with four steps at most, in 32-bit (TF32 off) and under bf16 autocast. `differences`
+  of gradients and images are |bf16 - 32-bit| / |32-bit|, a few steps from random weights, without dropout, whose masks may go with the
+  precision. `seconds` are synchronised, after a warm-up; `peak_mb` is torch.cuda.max_memory_allocated; `tflops` counts the convolutions and
+  matrix products that ran, forward and back; `of_peak` is its share of what a large matrix product reaches here in that precision.
+  `study_tflops` counts as `study.py` does, three passes a window, discriminators and losses left out: the rate for its `--tflops`.
 
-A row is a JSON line; a table comes at the end. What failed, or did not fit into the minutes, is named, and the exit status is 1 where an
+A row is a JSON line; a table comes at the end. What failed, or did not fit into the minutes, is named; the exit status is 1 where an
 operator disagrees or anything failed.
 """
 
@@ -114,7 +113,7 @@ class Check:
 
     def report(self, **row: Any) -> None:
         """Print a row, its figures to four digits."""
-        row = {key: float(f"{value:.4g}") if isinstance(value, float) else value for key, value in row.items()}
+        row = rounded(row)
         self.rows.append(row)
         print(json.dumps(row), flush=True)
 
@@ -138,6 +137,13 @@ class Check:
         return seconds(whole, repeats)
 
 
+def rounded(value: Any) -> Any:
+    """Figures to four digits."""
+    if isinstance(value, dict):
+        return {key: rounded(inner) for key, inner in value.items()}
+    return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
 def synchronise(device: str) -> None:
     if device == "cuda":
         torch.cuda.synchronize()
@@ -151,7 +157,6 @@ def free(device: str) -> None:
 
 def apart(one: Tensor, other: Tensor) -> float:
     """|one - other| / |other|, infinite where either is not finite or the other is zero."""
-    one, other = one.double(), other.double()
     ratio = float((one - other).norm() / other.norm())
     return ratio if np.isfinite(ratio) else float("inf")
 
@@ -204,14 +209,14 @@ def convolution(check: Check) -> None:
     """DDConv with random weights, at the published grid; both forms apply the kernels that the device predicted."""
     shape = (24, 20, 14) if check.tiny else (200, 200, 100)
     network = PSFPredictor(channels=2, blocks=1) if check.tiny else PSFPredictor()
-    with check.reported("operator", "DDConv"), contextlib.redirect_stdout(sys.stderr):
+    with check.reported("operator", "DDConv"):
         predictor = positron_range.predictor_of(network, check.device)
-        operator = ddconv(positron_range.torso(shape), predictor, homogeneous=positron_range.exponential_kernels())
+        with contextlib.redirect_stdout(sys.stderr):  # it says which voxels share kernels
+            operator = ddconv(positron_range.torso(shape), predictor, homogeneous=positron_range.exponential_kernels())
         image = np.random.default_rng(0).random(shape, dtype=np.float32)
         there = device_operator(operator, torch.device(check.device))
-        with contextlib.redirect_stdout(sys.__stdout__):
-            compare(check, "DDConv forward", there, operator, image)
-            compare(check, "DDConv back", there.adjoint, operator.adjoint, image)
+        compare(check, "DDConv forward", there, operator, image)
+        compare(check, "DDConv back", there.adjoint, operator.adjoint, image)
 
 
 def engine(check: Check) -> None:
@@ -244,7 +249,7 @@ def without_dropout(method: Restorer) -> None:
     for module in method.modules():
         if isinstance(module, nn.modules.dropout._DropoutNd):
             module.p = 0.0
-        elif isinstance(getattr(module, "dropout", None), float):
+        if isinstance(getattr(module, "dropout", None), float):
             module.dropout = 0.0
 
 
@@ -261,8 +266,8 @@ def counted(counts: list[float]) -> Iterator[None]:
     counts.append(float(counter.get_total_flops()))
 
 
-def measure_method(check: Check, name: str, entry: dict[str, Any], window: Sequence[int], windows: int, gflop: float) -> None:
-    """A training step and a restoring of one method, in both precisions."""
+def measure_method(check: Check, name: str, entry: dict[str, Any], window: Sequence[int], windows: int, gflop: float) -> float:
+    """A training step and a restoring of one method, in both precisions; the seconds of all four."""
     train, restore, device = entry["train"], entry["restore"], check.device
     torch.manual_seed(train["seed"])
     with torch.device(device):
@@ -279,39 +284,37 @@ def measure_method(check: Check, name: str, entry: dict[str, Any], window: Seque
     with counted(counts):
         draw(method, images, restore["inputs"], sampler)
 
-    calls: dict[str, Callable[[], object]] = {"train": lambda: None, "restore": lambda: None}
-    figures: dict[tuple[str, str], dict[str, Any]] = {}
+    def restored(autocast: bool) -> Tensor:
+        with torch.autocast(device, torch.bfloat16, enabled=autocast):
+            return draw(method, images, restore["inputs"], sampler).float()
+
+    figures = []
     for precision in PRECISIONS:
-        reduced = precision == "bf16"
-
-        def restored(reduced: bool = reduced) -> Tensor:
-            with torch.autocast(device, torch.bfloat16, enabled=reduced):
-                return draw(method, images, restore["inputs"], sampler)
-
-        calls = {"train": partial(learn, method, [batch], rate=1e-4, autocast=reduced), "restore": restored}
+        calls = {
+            "train": partial(learn, method, [batch], 1e-4, None, precision == "bf16"),
+            "restore": partial(restored, precision == "bf16"),
+        }
         for (task, call), operations in zip(calls.items(), counts, strict=True):
             if device == "cuda":
                 torch.cuda.reset_peak_memory_stats()
             taken = check.seconds(call)
             rate = operations / taken / 1e12
-            row = {"seconds": taken, "peak_mb": torch.cuda.max_memory_allocated() / 1e6 if device == "cuda" else None}
-            figures[task, precision] = row | {"tflops": rate, "of_peak": rate / check.peak[precision]}
+            row = {"kind": task, "name": name, "precision": precision, "windows": windows, "window": list(window), "seconds": taken}
+            row["peak_mb"] = torch.cuda.max_memory_allocated() / 1e6 if device == "cuda" else None
+            row |= {"tflops": rate, "of_peak": rate / check.peak[precision]}
             if task == "train":
-                figures[task, precision]["study_tflops"] = PASSES_OF_A_STEP * gflop * windows / taken / 1e3
+                row["study_tflops"] = PASSES_OF_A_STEP * gflop * windows * method.batches / taken / 1e3
+            elif sampler is not None:
+                row["sampler_steps"] = sampler.steps
+            figures.append(row)
 
     without_dropout(method)
-    (exact, _), (rounded, _) = (gradients(method, batch, Progress(0, 1), reduced) for reduced in (False, True))
-    gradient = {part: float(f"{apart(rounded[part], exact[part]):.4g}") for part in exact}
-    del exact, rounded
-    with torch.autocast(device, enabled=False):
-        reference = draw(method, images, restore["inputs"], sampler)
-    image = apart(calls["restore"]().float(), reference)  # type: ignore[attr-defined]
-    for (task, precision), row in figures.items():
-        steps = {} if sampler is None else {"sampler_steps": sampler.steps}
-        told = {"windows": windows, "window": list(window), **(steps if task == "restore" else {})}
-        if precision == "bf16":
-            told |= {"gradient": gradient} if task == "train" else {"image": image}
-        check.report(kind=task, name=name, precision=precision, **told, **row)
+    (exact, _), (coarse, _) = (gradients(method, batch, Progress(0, 1), autocast) for autocast in (False, True))
+    differences = {"train": {part: apart(coarse[part], exact[part]) for part in exact}}
+    differences["restore"] = {"image": apart(restored(True), restored(False))}
+    for row in figures:
+        check.report(**row, **({"differences": differences[row["kind"]]} if row["precision"] == "bf16" else {}))
+    return sum(row["seconds"] for row in figures)
 
 
 def methods(check: Check) -> None:
@@ -325,24 +328,18 @@ def methods(check: Check) -> None:
             gflop = size(entry["module"], entry["train"], entry["restore"]["inputs"], window)["gflop"]
             windows = max(2, 2 if check.tiny else entry["train"]["batch_size"])
             costs[name] = (gflop * windows, gflop, windows, window)
-    slowest = 0.0
+    rate = 0.0  # seconds of the method before, for its cost; all that is done with a method takes some five times those of its rows
     for name, (cost, gflop, windows, window) in sorted(costs.items(), key=lambda pair: pair[1][0]):
-        start = time.monotonic()
-        if start + slowest * cost > check.end:
+        if time.monotonic() + 5 * rate * cost > check.end:
             check.left_out.append(name)
             continue
         with check.reported("method", name):
             while True:
-                try:
-                    measure_method(check, name, asked[name], window, windows, gflop)
+                with contextlib.suppress(*([torch.cuda.OutOfMemoryError] if windows > 2 else [])):
+                    rate = measure_method(check, name, asked[name], window, windows, gflop) / (gflop * windows)
                     break
-                except torch.cuda.OutOfMemoryError:
-                    if windows == 2:
-                        raise
                 windows = max(2, windows // 2)
                 free(check.device)
-        # The least costly ones are mostly starts, which do not grow.
-        slowest = (time.monotonic() - start) / cost
 
 
 def table(check: Check) -> str:
@@ -353,9 +350,9 @@ def table(check: Check) -> str:
         if "error" in row:
             lines.append(f"| {row['kind']} | {row['name']} | FAILED: {row['error']} |" + " |" * (len(columns) - 3))
             continue
-        difference = max(row["gradient"].values(), default=None) if "gradient" in row else row.get("image", row.get("difference"))
-        bound = row["kind"] in ("train", "restore") and difference is not None and not difference <= BF16_ERROR
-        marked = "" if difference is None else f"{difference:.2g}{' !' if bound or row.get('holds') is False else ''}"
+        difference = max(row["differences"].values(), default=None) if "differences" in row else row.get("difference")
+        holds = row.get("holds", difference is None or difference <= BF16_ERROR)
+        marked = "" if difference is None else f"{difference:.2g}{'' if holds else ' !'}"
         cells = [marked if key == "difference" else "" if row.get(key) is None else f"{row[key]}" for key in columns]
         lines.append("| " + " | ".join(cells) + " |")
     lines.append(f"\n`!`: an operator disagrees, or bf16 is more than {BF16_ERROR} from 32-bit.")
