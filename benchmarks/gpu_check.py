@@ -9,8 +9,8 @@ with all it needs, makes of config/; a test holds the one to the other.
 - Operators on the device against their compiled CPU forms, both in seconds: projectors of the Biograph mMR and their transposes, DDConv at
   the published grid, the positrons of the fast engine.
 - Methods at published size and batch (two windows at least; half of them, and half again, where memory is short), cheapest first: a
-  training step with Adam and a restoring, a sampler's with four steps at most, in 32-bit (TF32 off) and under bf16 autocast. `differences`
-  of gradients and images are |bf16 - 32-bit| / |32-bit|, a few steps from random weights, without dropout, whose masks may go with the
+  training step with Adam and a restoring, a sampler's with four steps at most, in 32-bit (TF32 off) and under bf16 autocast. `difference`,
+  of the optimiser's gradient that differs most and of images, is |bf16 - 32-bit| / |32-bit|, a few steps from random weights, without dropout, whose masks may go with the
   precision. `seconds` are synchronised, after a warm-up; `peak_mb` is torch.cuda.max_memory_allocated; `tflops` counts the convolutions and
   matrix products that ran, forward and back; `of_peak` is its share of what a large matrix product reaches here in that precision.
   `study_tflops` counts as `study.py` does, three passes a window, discriminators and losses left out: the rate for its `--tflops`.
@@ -78,23 +78,15 @@ def entries() -> dict[str, Any]:
 
     def methods(overrides: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
         library = Library((ROOT / "config",), overrides, "")
-        found = {}
-        for name in names:
-            entry = library.resolve("methods", name)
-            restore = {key: entry["restore"][key] for key in ("inputs", "sampler") if key in entry["restore"]}
-            found[name] = {"module": entry["module"], "train": entry["train"], "restore": restore}
-        return found
+        whole = {name: library.resolve("methods", name) for name in names}
+        return {name: {key: entry[key] for key in ("module", "train", "restore")} for name, entry in whole.items()}
 
     own = {path.stem: read_yaml(path) for path in sorted((ROOT / "config/methods").glob("*.yaml"))}
-    sizes = {name: entry["size"]["window"] for name, entry in own.items() if "size" in entry}
+    windows = {name: entry["size"]["window"] for name, entry in own.items() if "size" in entry}
     tiny = read_yaml(ROOT / "config/tiny.yaml")["override"]
     scanners = {name: read_yaml(ROOT / f"config/scanners/{name}.yaml") for name in ("biograph_mmr", "tiny")}
-    return {
-        "windows": sizes,
-        "methods": methods({}, list(sizes)),
-        "tiny": methods(tiny, [name for name in sizes if name in tiny["methods"]]),
-        "scanners": scanners,
-    }
+    made = {"methods": methods({}, list(windows)), "tiny": methods(tiny, [name for name in windows if name in tiny["methods"]])}
+    return {"windows": windows, "scanners": scanners, **made}
 
 
 class Check:
@@ -113,7 +105,7 @@ class Check:
 
     def report(self, **row: Any) -> None:
         """Print a row, its figures to four digits."""
-        row = rounded(row)
+        row = {key: float(f"{value:.4g}") if isinstance(value, float) else value for key, value in row.items()}
         self.rows.append(row)
         print(json.dumps(row), flush=True)
 
@@ -124,35 +116,26 @@ class Check:
             yield
         except Exception as error:  # whatever it is: a GPU that nobody has tried may refuse anything
             self.report(kind=kind, name=name, error=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
-        free(self.device)
+        self.free()
 
-    def seconds(self, call: Callable[[], object], repeats: int = 2) -> float:
+    def free(self) -> None:
+        gc.collect()
+        if self.device == "cuda":
+            torch.cuda.empty_cache()
+
+    def seconds(self, call: Callable[[], object]) -> float:
         """Of a call, the device's work included, after one that warms up."""
 
         def whole() -> None:
             call()
             synchronise(self.device)
 
-        synchronise(self.device)
-        return seconds(whole, repeats)
-
-
-def rounded(value: Any) -> Any:
-    """Figures to four digits."""
-    if isinstance(value, dict):
-        return {key: rounded(inner) for key, inner in value.items()}
-    return float(f"{value:.4g}") if isinstance(value, float) else value
+        return seconds(whole, repeats=1 if self.tiny else 2)
 
 
 def synchronise(device: str) -> None:
     if device == "cuda":
         torch.cuda.synchronize()
-
-
-def free(device: str) -> None:
-    gc.collect()
-    if device == "cuda":
-        torch.cuda.empty_cache()
 
 
 def apart(one: Tensor, other: Tensor) -> float:
@@ -166,10 +149,10 @@ def matmul(check: Check) -> None:
     side = 256 if check.tiny else 8192
     for precision, kind in PRECISIONS.items():
         one, other = (torch.randn(side, side, device=check.device, dtype=kind) for _ in range(2))
-        taken = check.seconds(partial(torch.matmul, one, other), repeats=5)
+        taken = check.seconds(partial(torch.matmul, one, other))
         check.peak[precision] = 2 * side**3 / taken / 1e12
         check.report(kind="matmul", name=f"{side} x {side}", precision=precision, seconds=taken, tflops=check.peak[precision])
-    free(check.device)
+    check.free()
 
 
 def compare(check: Check, name: str, on_device: Callable[[Tensor], Tensor], on_cpu: Callable[[Any], Any], array: NDArray[Any]) -> None:
@@ -191,11 +174,8 @@ def projectors(check: Check) -> None:
     scanner = replace(scanner, tof=TimeOfFlight(resolution_ps=200.0, bins=5 if check.tiny else 13, bin_ps=300.0))
     rng = np.random.default_rng(0)
     # of oblique planes one subset: all of them are 290 MB of sinogram, and 13 times as much with time of flight
-    made: dict[str, Callable[[], Any]] = {
-        "direct": lambda: DirectProjector(scanner),
-        "oblique": lambda: ObliqueProjector(scanner).subset(0, 21),
-        "oblique, TOF": lambda: ObliqueProjector(scanner, tof=True).subset(0, 21),
-    }
+    made = {"direct": lambda: DirectProjector(scanner), "oblique": lambda: ObliqueProjector(scanner).subset(0, 21)}
+    made["oblique, TOF"] = lambda: ObliqueProjector(scanner, tof=True).subset(0, 21)
     for name, make in made.items():
         with check.reported("operator", name):
             operator = make()
@@ -207,7 +187,7 @@ def projectors(check: Check) -> None:
 
 def convolution(check: Check) -> None:
     """DDConv with random weights, at the published grid; both forms apply the kernels that the device predicted."""
-    shape = (24, 20, 14) if check.tiny else (200, 200, 100)
+    shape = (14, 14, 12) if check.tiny else (200, 200, 100)
     network = PSFPredictor(channels=2, blocks=1) if check.tiny else PSFPredictor()
     with check.reported("operator", "DDConv"):
         predictor = positron_range.predictor_of(network, check.device)
@@ -238,7 +218,7 @@ def engine(check: Check) -> None:
         astray = float((np.linalg.norm(here - cpu, axis=1) > 1e-6).mean())
         ranges = [float(np.linalg.norm(found - starts, axis=1).mean()) for found in (here, cpu)]
         holds = astray < ASTRAY and bool(np.isfinite(here).all())
-        taken = check.seconds(lambda: ends(there.fly_all), repeats=1), seconds(lambda: ends(flier(volume, "cpu")), repeats=1)
+        taken = check.seconds(lambda: ends(there.fly_all)), seconds(lambda: ends(flier(volume, "cpu")), repeats=1)
         name, difference = "fast engine", abs(ranges[0] / ranges[1] - 1)
         row = {"astray": astray, "holds": holds, "seconds": taken[0], "cpu_seconds": taken[1]}
         check.report(kind="operator", name=name, size=f"{len(starts)} positrons", difference=difference, **row)
@@ -253,17 +233,14 @@ def without_dropout(method: Restorer) -> None:
             module.dropout = 0.0
 
 
-@contextlib.contextmanager
-def counted(counts: list[float]) -> Iterator[None]:
-    """Append what PyTorch counts of operations inside; its fused transformer layers, which hide theirs, are off."""
+def operations(call: Callable[[], object]) -> float:
+    """What PyTorch counts in a call; its fused transformer layers, which hide theirs, are off."""
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with FlopCounterMode(display=False) as counter:
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
-    counts.append(float(counter.get_total_flops()))
+    with FlopCounterMode(display=False) as counter:
+        call()
+    torch.backends.mha.set_fastpath_enabled(fast)
+    return float(counter.get_total_flops())
 
 
 def measure_method(check: Check, name: str, entry: dict[str, Any], window: Sequence[int], windows: int, gflop: float) -> float:
@@ -278,42 +255,40 @@ def measure_method(check: Check, name: str, entry: dict[str, Any], window: Seque
     images = {kind: batch[kind][:windows] for kind in restore["inputs"]}
     sampler = short_sampler(restore)
     learn(method, [batch] * MOVES, rate=1e-4)
-    counts: list[float] = []
-    with counted(counts):
-        learn(method, [batch], rate=1e-4)
-    with counted(counts):
-        draw(method, images, restore["inputs"], sampler)
 
     def restored(autocast: bool) -> Tensor:
         with torch.autocast(device, torch.bfloat16, enabled=autocast):
             return draw(method, images, restore["inputs"], sampler).float()
 
     figures = []
+    counts: dict[str, float] = {}
     for precision in PRECISIONS:
-        calls = {
-            "train": partial(learn, method, [batch], 1e-4, None, precision == "bf16"),
-            "restore": partial(restored, precision == "bf16"),
-        }
-        for (task, call), operations in zip(calls.items(), counts, strict=True):
+        low = precision == "bf16"
+        for task, call in (("train", partial(learn, method, [batch], 1e-4, None, low)), ("restore", partial(restored, low))):
+            counts[task] = counts.get(task) or operations(call)
             if device == "cuda":
                 torch.cuda.reset_peak_memory_stats()
             taken = check.seconds(call)
-            rate = operations / taken / 1e12
+            rate = counts[task] / taken / 1e12
             row = {"kind": task, "name": name, "precision": precision, "windows": windows, "window": list(window), "seconds": taken}
             row["peak_mb"] = torch.cuda.max_memory_allocated() / 1e6 if device == "cuda" else None
             row |= {"tflops": rate, "of_peak": rate / check.peak[precision]}
             if task == "train":
-                row["study_tflops"] = PASSES_OF_A_STEP * gflop * windows * method.batches / taken / 1e3
+                row["study_tflops"] = PASSES_OF_A_STEP * gflop * windows / taken / 1e3
             elif sampler is not None:
                 row["sampler_steps"] = sampler.steps
             figures.append(row)
 
     without_dropout(method)
     (exact, _), (coarse, _) = (gradients(method, batch, Progress(0, 1), autocast) for autocast in (False, True))
-    differences = {"train": {part: apart(coarse[part], exact[part]) for part in exact}}
-    differences["restore"] = {"image": apart(restored(True), restored(False))}
+    worst = {
+        "train": {part: apart(coarse[part], exact[part]) for part in exact},
+        "restore": {"image": apart(restored(True), restored(False))},
+    }
     for row in figures:
-        check.report(**row, **({"differences": differences[row["kind"]]} if row["precision"] == "bf16" else {}))
+        if row["precision"] == "bf16":
+            row["of"], row["difference"] = max(worst[row["kind"]].items(), key=lambda pair: pair[1])
+        check.report(**row)
     return sum(row["seconds"] for row in figures)
 
 
@@ -339,7 +314,7 @@ def methods(check: Check) -> None:
                     rate = measure_method(check, name, asked[name], window, windows, gflop) / (gflop * windows)
                     break
                 windows = max(2, windows // 2)
-                free(check.device)
+                check.free()
 
 
 def table(check: Check) -> str:
@@ -350,7 +325,7 @@ def table(check: Check) -> str:
         if "error" in row:
             lines.append(f"| {row['kind']} | {row['name']} | FAILED: {row['error']} |" + " |" * (len(columns) - 3))
             continue
-        difference = max(row["differences"].values(), default=None) if "differences" in row else row.get("difference")
+        difference = row.get("difference")
         holds = row.get("holds", difference is None or difference <= BF16_ERROR)
         marked = "" if difference is None else f"{difference:.2g}{'' if holds else ' !'}"
         cells = [marked if key == "difference" else "" if row.get(key) is None else f"{row[key]}" for key in columns]
