@@ -1,28 +1,25 @@
-"""Whether everything that runs on a GPU does so rightly, and what it takes: one command, ten minutes, on whatever GPU there is.
+"""Whether all that runs on a GPU does so rightly, and what it takes: one command, ten minutes, on whatever GPU there is.
 
-    python benchmarks/gpu_check.py [--minutes 10] [--only NAME …] [--device cpu --tiny]
-    python benchmarks/gpu_check.py --write
+    python benchmarks/gpu_check.py [--minutes 10] [--only NAME …] [--device cpu --tiny]      (--write makes gpu_check.json of config/)
 
-It needs torch, NumPy, SciPy and Numba alone. Entries come resolved from `gpu_check.json`, which `--write`, where petbench is installed
-with all it needs, makes of config/; a test holds the one to the other.
+It needs torch, NumPy, SciPy and Numba alone; entries come resolved from `gpu_check.json`, which a test holds to config/.
 
 - Operators on the device against their compiled CPU forms, both in seconds: projectors of the Biograph mMR and their transposes, DDConv at
   the published grid, the positrons of the fast engine.
 - Methods at published size and batch (two windows at least; half of them, and half again, where memory is short), cheapest first: a
   training step with Adam and a restoring, a sampler's with four steps at most, in 32-bit (TF32 off) and under bf16 autocast. `difference`,
-  of the optimiser's gradient that differs most and of images, is |bf16 - 32-bit| / |32-bit|, a few steps from random weights, without dropout, whose masks may go with the
-  precision. `seconds` are synchronised, after a warm-up; `peak_mb` is torch.cuda.max_memory_allocated; `tflops` counts the convolutions and
-  matrix products that ran, forward and back; `of_peak` is its share of what a large matrix product reaches here in that precision.
-  `study_tflops` counts as `study.py` does, three passes a window, discriminators and losses left out: the rate for its `--tflops`.
+  of images and of that optimiser's gradient that differs most, is |bf16 - 32-bit| / |32-bit|, a few steps from random weights, without
+  dropout, whose masks may go with the precision. `seconds` are synchronised, after a warm-up; `peak_mb` is torch.cuda.max_memory_allocated;
+  `tflops` counts the convolutions and matrix products that ran, forward and back; `of_peak` is its share of what a large matrix product
+  reaches here in that precision. `study_tflops` counts as `study.py` does, three passes a window, discriminators and losses left out.
 
-A row is a JSON line; a table comes at the end. What failed, or did not fit into the minutes, is named; the exit status is 1 where an
-operator disagrees or anything failed.
+A row is a JSON line; a table ends it. What failed, or did not fit into the minutes, is named; the exit status is 1 where an operator
+disagrees or anything failed.
 """
 
 import argparse
 import contextlib
 import gc
-import importlib.util
 import json
 import sys
 import time
@@ -40,8 +37,10 @@ from timing import seconds
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-if importlib.util.find_spec("array_api_compat") is None:  # SciPy brings a copy
-    from scipy._lib import array_api_compat
+try:
+    import array_api_compat
+except ModuleNotFoundError:
+    from scipy._lib import array_api_compat  # SciPy brings a copy
 
     sys.modules["array_api_compat"] = array_api_compat
 
@@ -100,9 +99,6 @@ class Check:
         self.entries = json.loads(ENTRIES.read_text())
         self.peak: dict[str, float] = {}
 
-    def wanted(self, name: str) -> bool:
-        return not self.only or name in self.only
-
     def report(self, **row: Any) -> None:
         """Print a row, its figures to four digits."""
         row = {key: float(f"{value:.4g}") if isinstance(value, float) else value for key, value in row.items()}
@@ -128,14 +124,10 @@ class Check:
 
         def whole() -> None:
             call()
-            synchronise(self.device)
+            if self.device == "cuda":
+                torch.cuda.synchronize()
 
         return seconds(whole, repeats=1 if self.tiny else 2)
-
-
-def synchronise(device: str) -> None:
-    if device == "cuda":
-        torch.cuda.synchronize()
 
 
 def apart(one: Tensor, other: Tensor) -> float:
@@ -219,9 +211,8 @@ def engine(check: Check) -> None:
         ranges = [float(np.linalg.norm(found - starts, axis=1).mean()) for found in (here, cpu)]
         holds = astray < ASTRAY and bool(np.isfinite(here).all())
         taken = check.seconds(lambda: ends(there.fly_all)), seconds(lambda: ends(flier(volume, "cpu")), repeats=1)
-        name, difference = "fast engine", abs(ranges[0] / ranges[1] - 1)
-        row = {"astray": astray, "holds": holds, "seconds": taken[0], "cpu_seconds": taken[1]}
-        check.report(kind="operator", name=name, size=f"{len(starts)} positrons", difference=difference, **row)
+        row = {"difference": abs(ranges[0] / ranges[1] - 1), "astray": astray, "holds": holds, "seconds": taken[0], "cpu_seconds": taken[1]}
+        check.report(kind="operator", name="fast engine", size=f"{len(starts)} positrons", **row)
 
 
 def without_dropout(method: Restorer) -> None:
@@ -235,11 +226,10 @@ def without_dropout(method: Restorer) -> None:
 
 def operations(call: Callable[[], object]) -> float:
     """What PyTorch counts in a call; its fused transformer layers, which hide theirs, are off."""
-    fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     with FlopCounterMode(display=False) as counter:
         call()
-    torch.backends.mha.set_fastpath_enabled(fast)
+    torch.backends.mha.set_fastpath_enabled(True)
     return float(counter.get_total_flops())
 
 
@@ -281,10 +271,8 @@ def measure_method(check: Check, name: str, entry: dict[str, Any], window: Seque
 
     without_dropout(method)
     (exact, _), (coarse, _) = (gradients(method, batch, Progress(0, 1), autocast) for autocast in (False, True))
-    worst = {
-        "train": {part: apart(coarse[part], exact[part]) for part in exact},
-        "restore": {"image": apart(restored(True), restored(False))},
-    }
+    worst = {"train": {part: apart(coarse[part], exact[part]) for part in exact}}
+    worst["restore"] = {"image": apart(restored(True), restored(False))}
     for row in figures:
         if row["precision"] == "bf16":
             row["of"], row["difference"] = max(worst[row["kind"]].items(), key=lambda pair: pair[1])
@@ -296,13 +284,11 @@ def methods(check: Check) -> None:
     """All methods, cheapest first, until the time is up: by what those before took for their operations."""
     asked = check.entries["tiny" if check.tiny else "methods"]
     costs = {}
-    for name, entry in asked.items():
-        if check.wanted(name):
-            window = check.entries["windows"][name]
-            window = [min(side, TINY_SIDE) for side in window] if check.tiny else window
-            gflop = size(entry["module"], entry["train"], entry["restore"]["inputs"], window)["gflop"]
-            windows = max(2, 2 if check.tiny else entry["train"]["batch_size"])
-            costs[name] = (gflop * windows, gflop, windows, window)
+    for name in [name for name in asked if name in (check.only or asked)]:
+        entry, window = asked[name], [min(side, TINY_SIDE) if check.tiny else side for side in check.entries["windows"][name]]
+        gflop = size(entry["module"], entry["train"], entry["restore"]["inputs"], window)["gflop"]
+        windows = 2 if check.tiny else max(2, entry["train"]["batch_size"])
+        costs[name] = (gflop * windows, gflop, windows, window)
     rate = 0.0  # seconds of the method before, for its cost; all that is done with a method takes some five times those of its rows
     for name, (cost, gflop, windows, window) in sorted(costs.items(), key=lambda pair: pair[1][0]):
         if time.monotonic() + 5 * rate * cost > check.end:
@@ -332,7 +318,7 @@ def table(check: Check) -> str:
         lines.append("| " + " | ".join(cells) + " |")
     lines.append(f"\n`!`: an operator disagrees, or bf16 is more than {BF16_ERROR} from 32-bit.")
     trained = [row for row in check.rows if row["kind"] == "train" and row["precision"] == "bf16"]
-    if trained:
+    if trained:  # operations over seconds of one step of each
         rate = sum(row["study_tflops"] * row["seconds"] for row in trained) / sum(row["seconds"] for row in trained)
         lines.append(f"All training steps in bf16 together, as benchmarks/study.py counts: --tflops {rate:.3g}")
     if check.left_out:
@@ -361,7 +347,7 @@ def main() -> int:
         sys.exit(f"gpu_check: --only: there is no {unknown[0]!r}; choose from {', '.join(sorted(known))}.")
     check.report(kind="device", name=device_name(given.device), torch=torch.__version__, threads=numba.get_num_threads())
     matmul(check)
-    if check.wanted("operators"):
+    if "operators" in (given.only or known):
         projectors(check)
         convolution(check)
         engine(check)
