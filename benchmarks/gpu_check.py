@@ -147,15 +147,18 @@ def matmul(check: Check) -> None:
     check.free()
 
 
-def compare(check: Check, name: str, on_device: Callable[[Tensor], Tensor], on_cpu: Callable[[Any], Any], array: NDArray[Any]) -> None:
-    """A linear operator's device form against its compiled one, as a share of the largest value."""
-    moved = torch.from_numpy(array).to(check.device)
-    expected, found = np.asarray(on_cpu(array)), on_device(moved).cpu().numpy()
-    difference = float(np.abs(found - expected).max() / np.abs(expected).max())
-    here, cpu = check.seconds(lambda: on_device(moved)), seconds(lambda: on_cpu(array), repeats=1)
-    holds = difference <= OPERATOR_ERROR  # which NaN is not
-    shapes = f"{'x'.join(map(str, array.shape))} to {'x'.join(map(str, expected.shape))}"
-    check.report(kind="operator", name=name, size=shapes, difference=difference, holds=holds, seconds=here, cpu_seconds=cpu)
+def compare_both(check: Check, name: str, operator: Any, shape: tuple[int, ...]) -> None:
+    """A linear operator's device form against its compiled one, forward and back; differences are a share of the largest value."""
+    there, rng = device_operator(operator, torch.device(check.device)), np.random.default_rng(0)
+    array = rng.random(shape, dtype=np.float32)
+    for way, on_device, on_cpu in (("forward", there, operator), ("back", there.adjoint, operator.adjoint)):
+        moved, expected = torch.from_numpy(array).to(check.device), np.asarray(on_cpu(array))
+        difference = float(np.abs(on_device(moved).cpu().numpy() - expected).max() / np.abs(expected).max())
+        row = {"size": f"{'x'.join(map(str, array.shape))} to {'x'.join(map(str, expected.shape))}", "difference": difference}
+        row |= {"holds": difference <= OPERATOR_ERROR}  # which NaN is not
+        row |= {"seconds": check.seconds(partial(on_device, moved)), "cpu_seconds": seconds(partial(on_cpu, array), repeats=1)}
+        check.report(kind="operator", name=f"{name} {way}", **row)
+        array = rng.random(expected.shape, dtype=np.float32)
 
 
 def projectors(check: Check) -> None:
@@ -164,17 +167,12 @@ def projectors(check: Check) -> None:
     if check.tiny:
         scanner = replace(scanner, planes=7, image_shape=(*scanner.image_shape[:2], 7), rings=4, max_ring_difference=3, span=3)
     scanner = replace(scanner, tof=TimeOfFlight(resolution_ps=200.0, bins=5 if check.tiny else 13, bin_ps=300.0))
-    rng = np.random.default_rng(0)
     # of oblique planes one subset: all of them are 290 MB of sinogram, and 13 times as much with time of flight
     made = {"direct": lambda: DirectProjector(scanner), "oblique": lambda: ObliqueProjector(scanner).subset(0, 21)}
     made["oblique, TOF"] = lambda: ObliqueProjector(scanner, tof=True).subset(0, 21)
     for name, make in made.items():
         with check.reported("operator", name):
-            operator = make()
-            there = device_operator(operator, torch.device(check.device))
-            compare(check, f"{name} forward", there, operator, rng.random(scanner.image_shape, dtype=np.float32))
-            data = rng.random(operator.sinogram_shape, dtype=np.float32)
-            compare(check, f"{name} back", there.adjoint, operator.adjoint, data)
+            compare_both(check, name, make(), scanner.image_shape)
 
 
 def convolution(check: Check) -> None:
@@ -185,10 +183,7 @@ def convolution(check: Check) -> None:
         predictor = positron_range.predictor_of(network, check.device)
         with contextlib.redirect_stdout(sys.stderr):  # it says which voxels share kernels
             operator = ddconv(positron_range.torso(shape), predictor, homogeneous=positron_range.exponential_kernels())
-        image = np.random.default_rng(0).random(shape, dtype=np.float32)
-        there = device_operator(operator, torch.device(check.device))
-        compare(check, "DDConv forward", there, operator, image)
-        compare(check, "DDConv back", there.adjoint, operator.adjoint, image)
+        compare_both(check, "DDConv", operator, shape)
 
 
 def engine(check: Check) -> None:
@@ -208,10 +203,10 @@ def engine(check: Check) -> None:
 
         here, cpu = ends(there.fly_all), ends(flier(volume, "cpu"))
         astray = float((np.linalg.norm(here - cpu, axis=1) > 1e-6).mean())
-        ranges = [float(np.linalg.norm(found - starts, axis=1).mean()) for found in (here, cpu)]
+        mean_mm, expected_mm = (float(np.linalg.norm(found - starts, axis=1).mean()) for found in (here, cpu))
         holds = astray < ASTRAY and bool(np.isfinite(here).all())
         taken = check.seconds(lambda: ends(there.fly_all)), seconds(lambda: ends(flier(volume, "cpu")), repeats=1)
-        row = {"difference": abs(ranges[0] / ranges[1] - 1), "astray": astray, "holds": holds, "seconds": taken[0], "cpu_seconds": taken[1]}
+        row = {"difference": abs(mean_mm / expected_mm - 1), "astray": astray, "holds": holds, "seconds": taken[0], "cpu_seconds": taken[1]}
         check.report(kind="operator", name="fast engine", size=f"{len(starts)} positrons", **row)
 
 
@@ -240,8 +235,7 @@ def measure_method(check: Check, name: str, entry: dict[str, Any], window: Seque
     with torch.device(device):
         method = place(build(entry["module"], train), device)
     phantoms = Phantoms(window, windows, seed=1, scanned=ACQUISITION in restore["inputs"])
-    given = batches(phantoms, seen(train, restore), 1, method.batches)[0]
-    batch = {kind: images.to(device) for kind, images in given.items()}
+    batch = {kind: data.to(device) for kind, data in batches(phantoms, seen(train, restore), 1, method.batches)[0].items()}
     images = {kind: batch[kind][:windows] for kind in restore["inputs"]}
     sampler = short_sampler(restore)
     learn(method, [batch] * MOVES, rate=1e-4)
@@ -250,8 +244,7 @@ def measure_method(check: Check, name: str, entry: dict[str, Any], window: Seque
         with torch.autocast(device, torch.bfloat16, enabled=autocast):
             return draw(method, images, restore["inputs"], sampler).float()
 
-    figures = []
-    counts: dict[str, float] = {}
+    figures, counts = list[dict[str, Any]](), dict[str, float]()
     for precision in PRECISIONS:
         low = precision == "bf16"
         for task, call in (("train", partial(learn, method, [batch], 1e-4, None, low)), ("restore", partial(restored, low))):
@@ -259,10 +252,10 @@ def measure_method(check: Check, name: str, entry: dict[str, Any], window: Seque
             if device == "cuda":
                 torch.cuda.reset_peak_memory_stats()
             taken = check.seconds(call)
-            rate = counts[task] / taken / 1e12
             row = {"kind": task, "name": name, "precision": precision, "windows": windows, "window": list(window), "seconds": taken}
             row["peak_mb"] = torch.cuda.max_memory_allocated() / 1e6 if device == "cuda" else None
-            row |= {"tflops": rate, "of_peak": rate / check.peak[precision]}
+            row["tflops"] = counts[task] / taken / 1e12
+            row["of_peak"] = row["tflops"] / check.peak[precision]
             if task == "train":
                 row["study_tflops"] = PASSES_OF_A_STEP * gflop * windows / taken / 1e3
             elif sampler is not None:
@@ -313,13 +306,12 @@ def table(check: Check) -> str:
             continue
         difference = row.get("difference")
         holds = row.get("holds", difference is None or difference <= BF16_ERROR)
-        marked = "" if difference is None else f"{difference:.2g}{'' if holds else ' !'}"
-        cells = [marked if key == "difference" else "" if row.get(key) is None else f"{row[key]}" for key in columns]
+        cells = ["" if row.get(key) is None else f"{row[key]}{'' if holds or key != 'difference' else ' !'}" for key in columns]
         lines.append("| " + " | ".join(cells) + " |")
     lines.append(f"\n`!`: an operator disagrees, or bf16 is more than {BF16_ERROR} from 32-bit.")
     trained = [row for row in check.rows if row["kind"] == "train" and row["precision"] == "bf16"]
-    if trained:  # operations over seconds of one step of each
-        rate = sum(row["study_tflops"] * row["seconds"] for row in trained) / sum(row["seconds"] for row in trained)
+    if trained:
+        rate = np.average([row["study_tflops"] for row in trained], weights=[row["seconds"] for row in trained])
         lines.append(f"All training steps in bf16 together, as benchmarks/study.py counts: --tflops {rate:.3g}")
     if check.left_out:
         lines.append(f"Not measured, for want of time (--minutes): {', '.join(check.left_out)}")
