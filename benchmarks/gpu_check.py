@@ -67,7 +67,6 @@ TINY_SIDE = 16
 PRECISIONS = {"32-bit": torch.float32, "bf16": torch.bfloat16}
 OPERATOR_ERROR = 1e-4  # of the largest value, as in gpu_projector.py
 ASTRAY = 2e-3  # share of positrons that rounding at a boundary may send elsewhere, as in the tests
-PASSES_OF_A_STEP = 3  # as study.py counts
 
 
 def entries() -> dict[str, Any]:
@@ -116,8 +115,7 @@ class Check:
 
     def free(self) -> None:
         gc.collect()
-        if self.device == "cuda":
-            torch.cuda.empty_cache()
+        torch.cuda.empty_cache()  # where there is none, nothing
 
     def seconds(self, call: Callable[[], object]) -> float:
         """Of a call, the device's work included, after one that warms up."""
@@ -154,8 +152,8 @@ def compare_both(check: Check, name: str, operator: Any, shape: tuple[int, ...])
     for way, on_device, on_cpu in (("forward", there, operator), ("back", there.adjoint, operator.adjoint)):
         moved, expected = torch.from_numpy(array).to(check.device), np.asarray(on_cpu(array))
         difference = float(np.abs(on_device(moved).cpu().numpy() - expected).max() / np.abs(expected).max())
-        row = {"size": f"{'x'.join(map(str, array.shape))} to {'x'.join(map(str, expected.shape))}", "difference": difference}
-        row |= {"holds": difference <= OPERATOR_ERROR}  # which NaN is not
+        row = {"size": f"{'x'.join(map(str, array.shape))} to {'x'.join(map(str, expected.shape))}"}
+        row |= {"difference": difference, "holds": difference <= OPERATOR_ERROR}  # which NaN is not
         row |= {"seconds": check.seconds(partial(on_device, moved)), "cpu_seconds": seconds(partial(on_cpu, array), repeats=1)}
         check.report(kind="operator", name=f"{name} {way}", **row)
         array = rng.random(expected.shape, dtype=np.float32)
@@ -257,7 +255,7 @@ def measure_method(check: Check, name: str, entry: dict[str, Any], window: Seque
             row["tflops"] = counts[task] / taken / 1e12
             row["of_peak"] = row["tflops"] / check.peak[precision]
             if task == "train":
-                row["study_tflops"] = PASSES_OF_A_STEP * gflop * windows / taken / 1e3
+                row["study_tflops"] = 3 * gflop * windows / taken / 1e3
             elif sampler is not None:
                 row["sampler_steps"] = sampler.steps
             figures.append(row)
