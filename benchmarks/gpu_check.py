@@ -55,9 +55,10 @@ from petbench.physics.projector import DirectProjector
 from petbench.physics.scanner import Scanner, TimeOfFlight
 from petbench.physics.tensors import device_operator
 from petbench.positron_range.cohort import make_media
-from petbench.positron_range.condensed_history import CondensedHistory, Volume, flier, starting_points, volume_of
+from petbench.positron_range.condensed_history import CondensedHistory, Volume, fisher_widths, flier, starting_points
 from petbench.positron_range.ddconv import ddconv
 from petbench.positron_range.device_transport import DeviceTransport
+from petbench.positron_range.media import Media
 from petbench.positron_range.run_gate import PointSource
 from petbench.training.probes import BF16_ERROR, MOVES, Phantoms, batches, draw, gradients, learn, seen, short_sampler, size
 
@@ -84,7 +85,14 @@ def entries() -> dict[str, Any]:
     tiny = read_yaml(ROOT / "config/tiny.yaml")["override"]
     scanners = {name: read_yaml(ROOT / f"config/scanners/{name}.yaml") for name in ("biograph_mmr", "tiny")}
     made = {"methods": methods({}, list(windows)), "tiny": methods(tiny, [name for name in windows if name in tiny["methods"]])}
-    return {"windows": windows, "scanners": scanners, **made}
+    rungs, table = CondensedHistory().tables([*medium().materials, "water"])  # from GATE's table of materials
+    steps = {"energies_mev": rungs.energies_mev, "least_loss_mev": rungs.least_loss_mev, "table": table}
+    return {"windows": windows, "scanners": scanners, **made, "ladder": {name: array.tolist() for name, array in steps.items()}}
+
+
+def medium() -> Media:
+    """One random medium, as DDConv's authors draw them."""
+    return make_media({"media": [{"kind": "official", "seed": 2, "count": 1}]})
 
 
 class Check:
@@ -187,9 +195,9 @@ def convolution(check: Check) -> None:
 def engine(check: Check) -> None:
     """The fast engine: Ga-68 in a random medium; positrons that end elsewhere on the device, and the mean range."""
     with check.reported("operator", "fast engine"):
-        media = make_media({"media": [{"kind": "official", "seed": 2, "count": 1}]})
+        media, steps = medium(), {name: np.array(values) for name, values in check.entries["ladder"].items()}
         labels, edges = media.labels[0], np.full(3, media.voxel_mm)
-        volume = volume_of(labels, media.materials, edges, CondensedHistory())
+        volume = Volume(labels, surroundings=len(media.materials), edges_mm=edges, widths=fisher_widths(), **steps)
         starts, energies = starting_points(PointSource("Ga68", 1000 if check.tiny else 1_000_000, edge_mm=media.voxel_mm), edges, 7, 0)
         starts = starts + edges * np.array(labels.shape) / 2
         there = DeviceTransport(*(getattr(volume, part.name) for part in fields(Volume)), check.device)
