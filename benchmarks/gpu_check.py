@@ -101,10 +101,8 @@ class Check:
     def __init__(self, device: str, tiny: bool, minutes: float, only: Sequence[str]) -> None:
         self.device, self.tiny, self.only = device, tiny, only
         self.end = time.monotonic() + 60 * minutes
-        self.rows: list[dict[str, Any]] = []
-        self.left_out: list[str] = []
+        self.rows, self.left_out, self.peak = list[dict[str, Any]](), list[str](), dict[str, float]()
         self.entries = json.loads(ENTRIES.read_text())
-        self.peak: dict[str, float] = {}
 
     def report(self, **row: Any) -> None:
         """Print a row, its figures to four digits."""
@@ -183,8 +181,7 @@ def projectors(check: Check) -> None:
 
 def convolution(check: Check) -> None:
     """DDConv with random weights, at the published grid; both forms apply the kernels that the device predicted."""
-    shape = (14, 14, 12) if check.tiny else (200, 200, 100)
-    network = PSFPredictor(channels=2, blocks=1) if check.tiny else PSFPredictor()
+    shape, network = ((14, 14, 12), PSFPredictor(channels=2, blocks=1)) if check.tiny else ((200, 200, 100), PSFPredictor())
     with check.reported("operator", "DDConv"):
         predictor = positron_range.predictor_of(network, check.device)
         with contextlib.redirect_stdout(sys.stderr):  # it says which voxels share kernels
@@ -203,8 +200,7 @@ def engine(check: Check) -> None:
         there = DeviceTransport(*(getattr(volume, part.name) for part in fields(Volume)), check.device)
 
         def ends(fly_all: Callable[..., None]) -> NDArray[np.float64]:
-            places = starts.copy()
-            fly_all(places, energies, 7, 0)
+            fly_all(places := starts.copy(), energies, 7, 0)
             return places
 
         here, cpu = ends(there.fly_all), ends(flier(volume, "cpu"))
@@ -281,8 +277,7 @@ def measure_method(check: Check, name: str, entry: dict[str, Any], window: Seque
 
 def methods(check: Check) -> None:
     """All methods, cheapest first, until the time is up: by what those before took for their operations."""
-    asked = check.entries["tiny" if check.tiny else "methods"]
-    costs = {}
+    asked, costs = check.entries["tiny" if check.tiny else "methods"], {}
     for name in [name for name in asked if name in (check.only or asked)]:
         entry, window = asked[name], [min(side, TINY_SIDE) if check.tiny else side for side in check.entries["windows"][name]]
         gflop = size(entry["module"], entry["train"], entry["restore"]["inputs"], window)["gflop"]
@@ -319,8 +314,7 @@ def table(check: Check) -> str:
     if trained:
         rate = np.average([row["study_tflops"] for row in trained], weights=[row["seconds"] for row in trained])
         lines.append(f"All training steps in bf16 together, as benchmarks/study.py counts: --tflops {rate:.3g}")
-    if check.left_out:
-        lines.append(f"Not measured, for want of time (--minutes): {', '.join(check.left_out)}")
+    lines += [f"Not measured, for want of time (--minutes): {', '.join(check.left_out)}"] if check.left_out else []
     return "\n".join(lines)
 
 
