@@ -136,8 +136,7 @@ class Check:
 
 def apart(one: Tensor, other: Tensor) -> float:
     """|one - other| / |other|, infinite where either is not finite or the other is zero."""
-    ratio = float((one - other).norm() / other.norm())
-    return ratio if np.isfinite(ratio) else float("inf")
+    return float(((one - other).norm() / other.norm()).nan_to_num(float("inf")))
 
 
 def matmul(check: Check) -> None:
@@ -172,9 +171,8 @@ def projectors(check: Check) -> None:
         scanner = replace(scanner, planes=7, image_shape=(*scanner.image_shape[:2], 7), rings=4, max_ring_difference=3, span=3)
     scanner = replace(scanner, tof=TimeOfFlight(resolution_ps=200.0, bins=5 if check.tiny else 13, bin_ps=300.0))
     # of oblique planes one subset: all of them are 290 MB of sinogram, and 13 times as much with time of flight
-    made = {"direct": lambda: DirectProjector(scanner), "oblique": lambda: ObliqueProjector(scanner).subset(0, 21)}
-    made["oblique, TOF"] = lambda: ObliqueProjector(scanner, tof=True).subset(0, 21)
-    for name, make in made.items():
+    made = [("direct", lambda: DirectProjector(scanner)), ("oblique", lambda: ObliqueProjector(scanner).subset(0, 21))]
+    for name, make in [*made, ("oblique, TOF", lambda: ObliqueProjector(scanner, tof=True).subset(0, 21))]:
         with check.reported("operator", name):
             compare_both(check, name, make(), scanner.image_shape)
 
@@ -300,7 +298,7 @@ def methods(check: Check) -> None:
 def table(check: Check) -> str:
     """All rows as Markdown, what was left out, and the rate for study.py."""
     columns = ("kind", "name", "precision", "difference", "seconds", "cpu_seconds", "peak_mb", "tflops", "of_peak", "study_tflops")
-    lines = ["| " + " | ".join(columns) + " |", "|---|---|---|" + "--:|" * (len(columns) - 3)]
+    lines = [f"| {' | '.join(columns)} |", "|---|---|---|" + "--:|" * (len(columns) - 3)]
     for row in check.rows:
         if "error" in row:
             lines.append(f"| {row['kind']} | {row['name']} | FAILED: {row['error']} |" + " |" * (len(columns) - 3))
@@ -308,7 +306,7 @@ def table(check: Check) -> str:
         difference = row.get("difference")
         holds = row.get("holds", difference is None or difference <= BF16_ERROR)
         cells = ["" if row.get(key) is None else f"{row[key]}{'' if holds or key != 'difference' else ' !'}" for key in columns]
-        lines.append("| " + " | ".join(cells) + " |")
+        lines.append(f"| {' | '.join(cells)} |")
     lines.append(f"\n`!`: an operator disagrees, or bf16 is more than {BF16_ERROR} from 32-bit.")
     trained = [row for row in check.rows if row["kind"] == "train" and row["precision"] == "bf16"]
     if trained:
@@ -322,7 +320,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--tiny", action="store_true", help="the smallest sizes, of methods in config/tiny.yaml: what the tests run")
-    parser.add_argument("--minutes", type=float, default=10.0, help="after which no method is begun")
+    parser.add_argument("--minutes", type=float, default=10.0, help="a method that would not end by then is left out")
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="methods, or `operators`")
     parser.add_argument("--write", action="store_true", help=f"make {ENTRIES.name} of config/")
     given = parser.parse_args()
@@ -331,8 +329,7 @@ def main() -> int:
         return 0
     if given.device == "cuda" and not torch.cuda.is_available():
         sys.exit("gpu_check: torch finds no CUDA device; run it where there is one, or with --device cpu --tiny.")
-    # 32-bit is the reference, so that it is meant: cuDNN's convolutions would take TF32.
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False  # 32-bit is the reference, and is meant
     check = Check(given.device, given.tiny, given.minutes, given.only)
     known = {*check.entries["tiny" if given.tiny else "methods"], "operators"}
     if unknown := sorted(set(given.only) - known):
