@@ -3,10 +3,11 @@ PYTHON ?= python3
 CORES  ?= $(shell $(PYTHON) -c 'import os; print(os.cpu_count())')
 GPUS   ?= $(shell nvidia-smi -L 2>/dev/null | grep -c GPU)
 BIN    := .venv/bin
+GPU_PYTHON ?= $(firstword $(wildcard $(BIN)/python) $(PYTHON))
 
 OVERNIGHT := config/overnight.yaml config/overnight_steps.yaml
 
-.PHONY: setup demo evidence test checks lint format bench lock clean
+.PHONY: setup demo evidence test checks lint format bench gpu-check lock clean
 
 setup: .venv/ready
 
@@ -49,7 +50,11 @@ format: setup
 	$(BIN)/snakefmt Snakefile rules
 
 bench: setup
-	@for file in benchmarks/*.py; do case $$file in */timing.py) ;; *) $(BIN)/python $$file ;; esac; done
+	@for file in benchmarks/*.py; do case $$file in */timing.py|*/gpu_check.py) ;; *) $(BIN)/python $$file ;; esac; done
+
+# On a machine with a GPU: any Python that has a torch for it, NumPy, SciPy and Numba, as GPU_PYTHON; nothing is installed.
+gpu-check:
+	PYTHONPATH=src $(GPU_PYTHON) benchmarks/gpu_check.py
 
 # Pins every package anew; a build's local label, such as torch's +cpu, is no part of a version that others can install.
 lock:

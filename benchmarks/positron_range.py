@@ -21,7 +21,6 @@ from tempfile import TemporaryDirectory
 import numba
 import numpy as np
 import torch
-import yaml
 from numpy.typing import NDArray
 from timing import report, seconds
 from torch import Tensor
@@ -30,9 +29,7 @@ from petbench.networks.psf_predictor import PSFPredictor
 from petbench.physics.projector import numba_threads
 from petbench.physics.scanner import Scanner
 from petbench.positron_range.cohort import make_media
-from petbench.positron_range.corrected_reconstruction import reconstructed
 from petbench.positron_range.ddconv import BATCH, DDConv, DDConvSettings, ddconv, predicted_kernels
-from petbench.positron_range.experiment_reconstruction import scan_of
 from petbench.positron_range.gate import Simulation, simulate_psfs
 from petbench.positron_range.material_kernels import MaterialKernels
 from petbench.positron_range.operators import NoCorrection
@@ -129,6 +126,12 @@ def measure(shape: tuple[int, int, int], device: str) -> None:
 
 def measure_reconstruction(scanner_entry: str, geometry: str, tof: bool, device: str, iterations: int) -> None:
     """Compare EM iterations with and without the correction on the embedded torso, as large as a scanner's images allow."""
+    # gpu_check.py takes the torso and its kernels from this module, and has none of what these need
+    import yaml
+
+    from petbench.positron_range.corrected_reconstruction import reconstructed
+    from petbench.positron_range.experiment_reconstruction import scan_of
+
     entry = yaml.safe_load((Path(__file__).parents[1] / f"config/scanners/{scanner_entry}.yaml").read_text())
     scanner, threads = Scanner.from_entry(entry), numba.get_num_threads()
     torso = embedded_torso(TorsoSettings(), scanner.image_shape, scanner.voxel_mm)

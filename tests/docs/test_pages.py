@@ -123,7 +123,7 @@ def test_scale_of_configuration_loads():
 def test_make_targets_exist():
     makefile = (ROOT / "Makefile").read_text()
     for page in PAGES:
-        for target in re.findall(r"(?:`|^)make (\w+)", page.read_text(), flags=re.MULTILINE):
+        for target in re.findall(r"(?:`|^)make ([\w-]+)", page.read_text(), flags=re.MULTILINE):
             assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), f"{page.name}: make {target}"
 
 

@@ -43,7 +43,7 @@ def complexity(module: nn.Module, inputs: Sequence[Tensor | None], **more: Any) 
         nonlocal macs
         macs += output.numel() * _macs_per_output(layer)
 
-    reading, flops = _ParametersRead(module), _Flops()
+    reading, flops = _ParametersRead(module), Flops()
     with ExitStack() as stack:
         for layer in module.modules():
             if isinstance(layer, (*CONVOLUTIONS, nn.Linear)):
@@ -63,7 +63,7 @@ def _macs_per_output(layer: nn.Module) -> int:
     return layer.in_channels // layer.groups * math.prod(layer.kernel_size)
 
 
-class _Flops(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Flops(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Sums PyTorch's own counts of each operator that runs, as its `FlopCounterMode` does.
 
     That class imports the compiler, 1.5 s for a job that restores in one; without a count by module there is no need to.

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from petbench.errors import InputError
@@ -91,6 +89,8 @@ def make_network(train: Mapping[str, Any]) -> PSFPredictor:
 
 def save_predictor(path: str | Path, weights: Mapping[str, Tensor], description: Description) -> None:
     """Write weights and their description as safetensors, atomically."""
+    from safetensors.torch import save_file
+
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     with atomic(path) as temporary:
         save_file(tensors, temporary, metadata={KEY: json.dumps(asdict(description), sort_keys=True)})
@@ -115,6 +115,9 @@ def load_predictor(
     Raises:
         InputError: the file is missing, damaged or no predictor, or was trained for another isotope, voxel size or kernel size.
     """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
     description = read_predictor_description(path)
     if isotope is not None and isotope_named(isotope).name != description.isotope:
         raise InputError(f"{path}: trained for {description.isotope}, but the scan is of {isotope}; give a predictor of that isotope.")
@@ -140,6 +143,8 @@ def read_predictor_description(path: str | Path) -> Description:
     Raises:
         InputError: the file is missing, damaged or no predictor.
     """
+    from safetensors import SafetensorError, safe_open
+
     if not Path(path).is_file():
         raise InputError(f"{path}: no such file; give the path of a trained predictor.")
     try:

@@ -1,7 +1,8 @@
 """What the study asks of every method, measured on synthetic windows in seconds: the contract.
 
 `contract` builds a method from its entry's blocks, at whatever size they say, and gives a `Finding` a law. Small sizes and windows make it
-quick; nothing here is a number of any table.
+quick; nothing here is a number of any table. What trains and what reads weights is imported where it is needed: `benchmarks/gpu_check.py`
+runs where there is nothing but torch, NumPy, SciPy and Numba.
 """
 
 import contextlib
@@ -18,15 +19,13 @@ from torch import Tensor, nn
 
 from petbench.evaluation.complexity import complexity
 from petbench.methods.adversarial import Adversarial
-from petbench.methods.base import ACQUISITION, MORE_INPUTS, NEGATIVES, Progress, Restorer, Trained, blank, more_inputs
+from petbench.methods.base import ACQUISITION, MORE_INPUTS, NEGATIVES, Progress, Restorer, Step, Trained, blank, more_inputs
 from petbench.methods.build import build
 from petbench.methods.diffusion import Diffusion, Sampled, Sampler
 from petbench.methods.edm import EDM
 from petbench.physics.plane_scans import PlaneScans
 from petbench.physics.projector import DirectProjector
 from petbench.physics.scanner import MM_PER_CM, Scanner
-from petbench.restoration.weights import Description, load_restorer, save_weights
-from petbench.training.fit import fit_model
 
 LEVELS = (0.1, 1.0)
 COUNTS = 20.0
@@ -160,7 +159,21 @@ class _Batches:
         return len(self.batches)
 
 
-def learn(method: Trained, batches: Sequence[Mapping[str, Any]], rate: float, after: Callable[[str], None] | None = None) -> None:
+def steps_of(method: Trained, batch: Mapping[str, Any], progress: Progress, autocast: bool) -> Iterator[Step]:
+    """The steps of `Trained.losses`, each loss computed in 32-bit or under bf16 autocast on the method's device, as the engine does."""
+    kind = next(method.parameters(), torch.empty(0)).device.type
+    steps = iter(method.losses(batch, progress))
+    while True:
+        with torch.autocast(kind, torch.bfloat16, enabled=autocast):
+            step = next(steps, None)
+        if step is None:
+            return
+        yield step
+
+
+def learn(
+    method: Trained, batches: Sequence[Mapping[str, Any]], rate: float, after: Callable[[str], None] | None = None, autocast: bool = False
+) -> None:
     """Train with Adam, the rate falling to 0 as a cosine.
 
     Args:
@@ -168,6 +181,7 @@ def learn(method: Trained, batches: Sequence[Mapping[str, Any]], rate: float, af
         batches: One a step.
         rate: Learning rate of all optimisers at the start.
         after: Called with an optimiser's name between its gradient and its update.
+        autocast: Whether in bf16.
     """
     optimisers = {
         name: torch.optim.Adam(list(parameters), lr=rate, betas=(0.9, 0.99), fused=True) for name, parameters in method.optimised().items()
@@ -176,7 +190,7 @@ def learn(method: Trained, batches: Sequence[Mapping[str, Any]], rate: float, af
     for number, batch in enumerate(batches):
         for optimiser in optimisers.values():
             optimiser.param_groups[0]["lr"] = rate * (1 + math.cos(math.pi * number / len(batches))) / 2
-        for step in method.losses(batch, Progress(number, len(batches))):
+        for step in steps_of(method, batch, Progress(number, len(batches)), autocast):
             optimiser = optimisers[step.optimiser]
             optimiser.zero_grad()
             step.loss.backward()  # type: ignore[no-untyped-call]
@@ -241,19 +255,16 @@ def gradients(method: Trained, batch: Mapping[str, Any], progress: Progress, aut
     parameters = {name: list(parameters) for name, parameters in method.optimised().items()}
     found: dict[str, Tensor] = {}
     losses: list[float] = []
-    with torch.random.fork_rng([]), _without_onednn():
+    devices = sorted({p.device.index or 0 for p in method.parameters() if p.is_cuda})
+    with torch.random.fork_rng(devices), _without_onednn():
         torch.manual_seed(0)
-        steps = iter(method.losses(batch, progress))
-        while True:
-            with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-                step = next(steps, None)
-            if step is None:
-                return found, losses
+        for step in steps_of(method, batch, progress, autocast):
             method.zero_grad()
             step.loss.backward()  # type: ignore[no-untyped-call]
             losses.append(float(step.loss.detach()))
             own = parameters[step.optimiser]
             found[step.optimiser] = torch.cat([torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten() for p in own])
+    return found, losses
 
 
 def bf16_agrees(method: Trained, batches: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
@@ -287,6 +298,8 @@ def resumes(
         batches: One a step.
         scratch: An empty folder.
     """
+    from petbench.training.fit import fit_model
+
     settings = {key: value for key, value in train.items() if key != "epochs"} | {"steps": len(batches), "batch_size": 1}
     out = {"history": str(scratch / "history.tsv"), "cost": str(scratch / "cost.json")}
 
@@ -407,6 +420,8 @@ def _change(one: Tensor, other: Tensor) -> float:
 
 def keeps_weights(method: Restorer, module: str, train: Mapping[str, Any], scratch: Path) -> Iterator[Finding]:
     """Whether a method comes back from a weights file as it was."""
+    from petbench.restoration.weights import Description, load_restorer, save_weights
+
     path = scratch / "model.safetensors"
     save_weights(path, method.weights(), Description(module, dict(train), {}, [], [], "phantoms", "low", "0", ""))
     loaded = load_restorer(path, "cpu")[0].weights()
