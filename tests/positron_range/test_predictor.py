@@ -304,3 +304,9 @@ def test_a_strategy_without_its_file_is_refused(strategy, said):
 def test_samples_are_counted_without_symmetries():
     cubes = np.zeros((5, 3, 3, 3), dtype=np.float32)
     assert (len(PsfSamples(cubes, cubes, False)), len(PsfSamples(cubes, cubes, True))) == (5, 240)
+
+
+def test_a_training_that_ran_away_is_refused_and_nothing_is_written(trainer, tmp_path):
+    with pytest.raises(InputError, match=r"training ran away: its kernels have an l1 of .* lower train/optimiser/predictor/lr"):
+        trainer(tmp_path / "fast", optimiser={"predictor": {"name": "adam", "lr": 10.0}}, steps=6)
+    assert not list(tmp_path.rglob("*.safetensors"))

@@ -23,6 +23,9 @@ from petbench.training.fit import fit_model
 
 Array = NDArray[np.float32]
 
+RAN_AWAY = 1.9
+"""The l1 of kernels that have all but nothing in common."""
+
 
 @dataclass(frozen=True)
 class PsfSamples:
@@ -117,7 +120,7 @@ def train_predictor(
 
     Raises:
         InputError: the loss or tail is unknown, the kernel is larger than the sets', a set cannot be read or is of another simulation,
-            another process trains this, or the loss is no longer finite.
+            another process trains this, the loss is no longer finite, or the network has run away from what it was to learn.
     """
     if train["loss"] not in LOSSES:
         raise InputError(f"train/loss: {train['loss']!r} is unknown; choose one of {', '.join(LOSSES)}.")
@@ -126,6 +129,7 @@ def train_predictor(
 
     def save(training: Trained) -> None:
         assert isinstance(training, PsfTraining)
+        check_alive(training, samples)
         save_predictor(out["weights"], training.network.state_dict(), description)
 
     fit_model(
@@ -140,6 +144,26 @@ def train_predictor(
         save=save,
         checkpoint_seconds=checkpoint_seconds,
     )
+
+
+def check_alive(training: PsfTraining, samples: PsfSamples) -> None:
+    """Check that a trained network puts its kernels about where positrons are.
+
+    One that was trained at too high a rate ends in a single voxel far away, at an l1 of 2, where no gradient brings it back.
+
+    Raises:
+        InputError: its mean l1 over some samples is at least `RAN_AWAY`.
+    """
+    chosen = np.linspace(0, len(samples) - 1, min(len(samples), 32)).astype(int)
+    batch = samples.batch(chosen.tolist())
+    device = next(training.parameters()).device
+    with torch.no_grad():
+        l1 = float(l1_distance(training.network.log_kernels(relative_to_water(batch["mu"].to(device))), batch["kernel"].to(device)))
+    if l1 >= RAN_AWAY:
+        raise InputError(
+            f"the predictor's training ran away: its kernels have an l1 of {l1:.2f} on media that it was trained on, where 2 is nothing in"
+            " common; lower train/optimiser/predictor/lr."
+        )
 
 
 def samples_of(sets: Sequence[PsfSet], train: Mapping[str, Any]) -> PsfSamples:
