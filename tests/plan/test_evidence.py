@@ -78,13 +78,11 @@ def test_a_table_that_is_missing_is_named(plan, tmp_path, monkeypatch):
     assert read_json(tmp_path / "out/run.json")["missing"] == ["a"]
 
 
-@pytest.mark.skipif(not RESULTS.exists(), reason="no results are committed yet")
 def test_committed_results_are_those_of_the_committed_configuration(plan):
     assert stale(plan, RESULTS) == []
     assert {path.stem for path in RESULTS.glob("*.json")} - {"run"} <= set(plan.scale.run)
 
 
-@pytest.mark.skipif(not RESULTS.exists(), reason="no results are committed yet")
 def test_the_page_has_the_committed_numbers():
     page = PAGE.read_text(encoding="utf-8")
     assert put_into(page, numbers(RESULTS)) == page
