@@ -113,6 +113,7 @@ TINY = {
     },
 }
 
+TINY["map_reconstruction"] = {"strengths": [0.03, 0.3]}
 TINY["csrd"] = {"network": {"width": 8, "multipliers": [1, 2], "blocks": 1, "dropout": 0.0}}
 TINY["cdm"] = {"network": {"coarse": 4, "denoiser": 4, "multipliers": [1, 2], "blocks": 1, "guide": {"width": 4, "multipliers": [1, 2]}}}
 FUSION = {"channels": 4, "encoder_blocks": 1, "decoder_blocks": 1, "heads": 2, "window": 4, "nodes": 2}

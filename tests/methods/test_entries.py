@@ -16,7 +16,11 @@ from petbench.networks.unet import UNet
 
 from .entries import CONFIG, entry, merged, tiny
 
-NAMES = sorted(path.stem for path in (CONFIG / "methods").glob("*.yaml") if entry(path.stem).get("module") in ("mak_gan", "m_unet"))
+NAMES = sorted(
+    path.stem
+    for path in (CONFIG / "methods").glob("*.yaml")
+    if entry(path.stem).get("module") in ("mak_gan", "m_unet") and entry(path.stem).get("train")
+)
 OF_MODULES = {
     entry(path.stem)["module"]: path.stem for path in sorted((CONFIG / "methods").glob("*.yaml")) if entry(path.stem).get("train")
 }

@@ -68,7 +68,7 @@ def test_a_job_of_each_kind_is_killed_and_the_run_ends_in_the_same_tables(repo, 
     assert len(remade) == 4
     assert all((repo.path / path.relative_to(features.path)).read_bytes() == path.read_bytes() for path in remade)
 
-    assert "2 tables of metrics and 1 of experiments are as stored" in run(repo, "verify").stderr
+    assert "3 tables of metrics and 1 of experiments are as stored" in run(repo, "verify").stderr
     verify_what_was_changed(repo)
 
 

@@ -114,9 +114,9 @@ def test_lesions_have_a_table_by_kind_and_pictures(tiny, results):
         "mr_only_lesions": {"false_contrast", "lesions_used"},
     }
     filters = ["Gaussian filter of the low dose", "Non-local means of the low dose"]
-    assert list(dict.fromkeys(table["title"])) == ["Standard dose", "Low dose", *filters, "M-UNet", "MFdiff"]
+    assert list(dict.fromkeys(table["title"])) == ["Standard dose", "Low dose", *filters, "M-UNet, slices", "MFdiff"]
     images = (tiny.path / "results/tiny/figures/mfdiff_figure3.svg").read_text()
-    for words in ("MR", "Standard dose", "Low dose", "M-UNet", "MFdiff", "enlarged"):
+    for words in ("MR", "Standard dose", "Low dose", "M-UNet, slices", "MFdiff", "enlarged"):
         assert f"<!-- {words} -->" in images, words
 
 

@@ -14,6 +14,7 @@ import platform
 import re
 import shutil
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ def gather(plan: Plan, out: Path, partial: bool) -> list[str]:
 
     Args:
         plan: Of the run, whose results lie below the working folder.
-        out: Where to; emptied first.
+        out: Where to; what is there is replaced when all is read.
         partial: Go on without tables that are missing.
 
     Returns:
@@ -61,38 +62,46 @@ def gather(plan: Plan, out: Path, partial: bool) -> list[str]:
     Raises:
         InputError: one has none, and `partial` is not set.
     """
+    missing = [name for name in plan.scale.run if not Path(plan.paths.table.format(experiment=name)).exists()]
+    if missing and not partial:
+        raise InputError(f"{plan.paths.table.format(experiment=missing[0])}: is not there; finish the run, or give --partial.")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".part-") as folder:  # what is there stays until all is read
+        part = Path(folder, "all")
+        part.mkdir()
+        for name in (name for name in plan.scale.run if name not in missing):
+            table = Path(plan.paths.table.format(experiment=name))
+            for suffix in SUFFIXES:
+                shutil.copy(table.with_suffix(f".{suffix}"), part)
+            _write_claims(plan, name, part)
+        write_json(part / "run.json", {"scale": plan.scale.name, "written_on": _machine(), "missing": missing})
+        shutil.rmtree(out, ignore_errors=True)
+        part.rename(out)
+    return missing
+
+
+def _write_claims(plan: Plan, name: str, out: Path) -> None:
+    """A leaderboard's picture and the likeness of its order to printed ones, and the claims of any table."""
     from petbench.evaluation.table import read_tables
     from petbench.report import leaderboard
     from petbench.report.published import read_published
     from petbench.report.tables import build_table
 
-    missing = [name for name in plan.scale.run if not Path(plan.paths.table.format(experiment=name)).exists()]
-    if missing and not partial:
-        raise InputError(f"{plan.paths.table.format(experiment=missing[0])}: is not there; finish the run, or give --partial.")
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
-    titles = {name: entry["title"] for name, entry in plan.scale.methods.items()}
-    for name in (name for name in plan.scale.run if name not in missing):
-        table = Path(plan.paths.table.format(experiment=name))
-        for suffix in SUFFIXES:
-            shutil.copy(table.with_suffix(f".{suffix}"), out)
-        entry = plan.scale.experiments.get(name, {})
-        if "leaderboard" in entry:
-            for picture in (plan.paths.figure, plan.paths.figure_svg):
-                shutil.copy(picture.format(experiment=name), out)
-        if "leaderboard" in entry or "claims" in entry:
-            metrics = read_tables(plan.report.values(name))
-            built = build_table(entry, metrics, (), titles)
-            said = {"claims": leaderboard.claims(entry, built, metrics)}
-            if "leaderboard" in entry:
-                files = {order["published"] for order in entry["leaderboard"].get("orders", [])}
-                published = {file: read_published(plan.report.printed_values(file)) for file in files}
-                said["orders"] = leaderboard.orders(entry, built, metrics, published)
-            for kind, texts in said.items():
-                if texts is not None:
-                    _write_texts(out / f"{name}-{kind}.tsv", texts.headings, texts.rows)
-    write_json(out / "run.json", {"scale": plan.scale.name, "machine": _machine(), "missing": missing})
-    return missing
+    entry = plan.scale.experiments.get(name, {})
+    if not {"leaderboard", "claims"} & set(entry):
+        return
+    metrics = read_tables(plan.report.values(name))
+    table = build_table(entry, metrics, (), {method: known["title"] for method, known in plan.scale.methods.items()})
+    said = {"claims": leaderboard.claims(entry, table, metrics)}
+    if "leaderboard" in entry:
+        for picture in (plan.paths.figure, plan.paths.figure_svg):
+            shutil.copy(picture.format(experiment=name), out)
+        files = {order["published"] for order in entry["leaderboard"].get("orders", [])}
+        published = {file: read_published(plan.report.printed_values(file)) for file in files}
+        said["orders"] = leaderboard.orders(entry, table, metrics, published)
+    for kind, texts in said.items():
+        if texts is not None:
+            _write_texts(out / f"{name}-{kind}.tsv", texts.headings, texts.rows)
 
 
 def stale(plan: Plan, out: Path) -> list[str]:
@@ -189,7 +198,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--partial", action="store_true", help="leave out tables that are not there, by name")
     asked = parser.parse_args(arguments)
     try:
-        missing = gather(plan_of(asked.configs), asked.out, asked.partial)
+        plan = plan_of(asked.configs)
+        missing = gather(plan, asked.out, asked.partial)
+        if old := stale(plan, asked.out):
+            raise InputError(f"{asked.out}: {', '.join(old)} were made by another configuration; run again before they are committed.")
         text = put_into(asked.page.read_text(encoding="utf-8"), numbers(asked.out))
     except InputError as error:
         print(f"petbench: {error}", file=sys.stderr)
