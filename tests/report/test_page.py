@@ -354,6 +354,17 @@ def test_the_first_screen_counts_copies_of_a_phantom_as_one(content):
     assert cells["Lesion recovery"].sort == pytest.approx(np.mean([recovery[:4].mean(), *recovery[4:]]))
 
 
+def test_the_first_screen_says_what_mr_is_worth_in_the_region_of_its_column(content):
+    paper, details, table = of_table1(content)
+    dataset, dose = table.columns[0].place.split("/")
+    assert table.columns[0].region == "brain"
+    named = {"dataset": dataset, "dose": dose, "method": "mak_gan", "person": "a", "metric": "loss_other_mr"}
+    swapped = pd.DataFrame([{**named, "region": "whole", "value": 9.0}, {**named, "region": "brain", "value": 1.25}])
+    overview = build_overview(paper, details, table, content.metrics, [swapped], ["gaussian", "nlm"], "mak_gan")
+    cells = dict(zip((one.text for one in overview.headings), next(row[1] for row in overview.rows if row[0] == "MAK-GAN"), strict=True))
+    assert cells["MR is worth, dB"].sort == 1.25
+
+
 def test_the_first_screen_says_when_people_are_too_few_to_rank(content):
     few = content.metrics[content.metrics["person"] < "sub-06"]
     table = build_table(experiment("mak_gan_table1"), few, (), {})

@@ -122,7 +122,7 @@ def build_overview(
     for name, region, text in BESIDE:
         columns.append((Heading(text, DEFINITIONS[name].definition, DEFINITIONS[name].better), _means(here, name, region, rows)))
     swapped = [part[part["dataset"] + "/" + part["dose"] == column.place] for part in reliance]
-    columns.append((Heading("MR is worth, dB", DEFINITIONS["loss_other_mr"].definition, "none"), _reliance(swapped, rows)))
+    columns.append((Heading("MR is worth, dB", DEFINITIONS["loss_other_mr"].definition, "none"), _reliance(swapped, column.region, rows)))
     for name in COSTS:
         text = f"{DEFINITIONS[name].title}{', s' if name.endswith('seconds') else ''}"
         columns.append((Heading(text, DEFINITIONS[name].definition, "lower"), _means(here, name, None, rows)))
@@ -194,8 +194,8 @@ def _means(metrics: "DataFrame", name: str, region: str | None, rows: Sequence[s
     return {str(row): Value(number(mean, DEFINITIONS[name].format), float(mean)) for row, mean in means.items()}
 
 
-def _reliance(tables: "Sequence[DataFrame]", rows: Sequence[str]) -> dict[str, Value]:
+def _reliance(tables: "Sequence[DataFrame]", region: str, rows: Sequence[str]) -> dict[str, Value]:
     found: dict[str, Value] = {}
     for table in tables:
-        found |= _means(table, "loss_other_mr", None, rows)
+        found |= _means(table, "loss_other_mr", region, rows)
     return found
