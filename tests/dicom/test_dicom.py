@@ -11,7 +11,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from petbench.data.bids import read_sidecar
-from petbench.data.nifti import canonical, read_volume, volume
+from petbench.data.nifti import canonical, read_volume, volume, write_volume
 from petbench.dicom.command import export
 from petbench.dicom.read import import_subject
 from petbench.dicom.suv import factor_of
@@ -61,6 +61,7 @@ def save(folder, modality="PT", **tags):
         for name in ("InstitutionName", "OperatorsName", "ProtocolName", "ImageComments", "PatientComments"):
             setattr(one, name, PLANTED)
         one.PatientBirthDate = "19500101"
+        one.ReconstructionMethod = one.ConvolutionKernel = one.AttenuationCorrectionMethod = f"OSEM {PLANTED} 20240229"
         one.Manufacturer, one.ManufacturerModelName = tags.get("vendor", ("SIEMENS", "Biograph_mMR"))
         one.ImageType = ["ORIGINAL", "PRIMARY"]
         one.PatientWeight = tags.get("weight", WEIGHT_KG)
@@ -152,7 +153,7 @@ def test_clocks_of_each_vendor(study, tmp_path, vendor, tags, waited):
     assert sidecar["InjectionStart"] == -waited
     assert sidecar["ImageDecayCorrectionTime"] == 0
     assert sidecar["Manufacturer"] == vendor[0]
-    assert (sidecar["TracerRadionuclide"], sidecar["TracerName"]) == ("18F", "Fluorodeoxyglucose")
+    assert (sidecar["TracerRadionuclide"], sidecar["TracerName"]) == ("18F", "FDG")
     wanted = WEIGHT_KG * 1000 / (DOSE_BQ * 2 ** (-waited / HALF_LIFE_S))
     assert factor_of(sidecar) == pytest.approx(wanted, rel=1e-3)
 
@@ -247,7 +248,6 @@ def test_the_command_imports_and_exports(study, tmp_path, capsys):
     shutil.copy(pet, restored)
     (restored.with_name(restored.name.replace(".nii.gz", ".json"))).write_text(json.dumps({"Units": "Bq/mL"}))
     export(tmp_path / "out")
-    export(tmp_path / "out")  # what is there stays
     series = tmp_path / "out/dicom/sub-07_rec-drf4_desc-restored"
     shutil.copytree(folder / "mr", series / "mr")
     again = read_volume(import_subject(series, tmp_path / "again", "07")["pet"])
@@ -257,6 +257,80 @@ def test_the_command_imports_and_exports(study, tmp_path, capsys):
     assert np.abs(np.asarray(canonical(again).dataobj) - data).max() <= 0.51 * data.max() / 32767
     assert main(["import", str(tmp_path / "nowhere"), str(tmp_path / "bids"), "--participant-label", "01"]) == 2
     assert capsys.readouterr().err.startswith(f"petbench: {tmp_path / 'nowhere'}: no such folder")
+
+
+def test_an_export_is_of_the_image_that_is_there_now(tmp_path):
+    data, affine = phantom()
+    path = tmp_path / "sub-01/pet/sub-01_desc-restored_pet.nii.gz"
+    path.parent.mkdir(parents=True)
+    for factor in (1.0, 2.0):
+        write_volume(path, factor * data, like=volume(data, affine))
+        export(tmp_path)
+        slices = [pydicom.dcmread(one) for one in (tmp_path / "dicom/sub-01_desc-restored").glob("*.dcm")]
+        assert max(float(one.RescaleSlope) * one.pixel_array.max() for one in slices) == pytest.approx(factor * data.max(), rel=1e-4)
+        assert not {"DecayCorrection", "CorrectedImage", "ActualFrameDuration"} & set(dir(slices[0]))
+    assert [one.name for one in (tmp_path / "dicom").iterdir()] == ["sub-01_desc-restored"]
+
+
+def test_names_in_a_scanners_or_tracers_own_tags_do_not_get_through(study, tmp_path):
+    folder = study(vendor=(f"SIEMENS {PLANTED}", "Biograph 19500101"))
+    for path in (folder / "pet").glob("*.dcm"):
+        one = pydicom.dcmread(path)
+        one.RadiopharmaceuticalInformationSequence[0].Radiopharmaceutical = f"FDG {PLANTED} 20240229"
+        one.save_as(path)
+    _, sidecar, out = brought(folder, tmp_path)
+    assert (sidecar["Manufacturer"], sidecar["ManufacturersModelName"], sidecar["TracerName"]) == ("n/a", "n/a", "FDG")
+    text = "".join(path.read_text() for path in out.rglob("*.json"))
+    assert not any(planted in text for planted in ("DOE", "JANE", "1950", "2024"))
+
+
+def changed(folder, **tags):
+    for number, path in enumerate(sorted((folder / "pet").glob("*.dcm"))):
+        one = pydicom.dcmread(path)
+        for name, value in tags.items():
+            if callable(value):
+                value(one, number)
+            else:
+                setattr(one, name, value)
+        one.save_as(path)
+    return folder
+
+
+def test_headers_that_disagree_or_lack_something_are_refused_and_nothing_is_written(study, tmp_path):
+    def other_injection(one, _):
+        one.RadiopharmaceuticalInformationSequence[0].RadiopharmaceuticalStartDateTime = "20240229090000"
+
+    def lighter(one, number):
+        one.PatientWeight = 70 - number
+
+    def placeless(one, _):
+        del one.ImagePositionPatient
+
+    for make, words in (
+        (lambda: changed(study(), injection=other_injection), "two times of injection disagree"),
+        (lambda: changed(study(), weight=lighter), "several weights"),
+        (lambda: changed(study(), place=placeless), "series 3: its headers lack something"),
+        (lambda: study(vendor=("GE", "x"), SeriesTime="103000"), "which is right cannot be told"),
+    ):
+        shutil.rmtree(tmp_path / "bids", ignore_errors=True)
+        with pytest.raises(InputError, match=words):
+            import_subject(make(), tmp_path / "bids", "01")
+        assert not (tmp_path / "bids").exists()
+    folder = study()
+    shutil.rmtree(folder / "mr")
+    with pytest.raises(InputError, match="has no MR series"):
+        import_subject(folder, tmp_path / "bids", "01")
+    assert not (tmp_path / "bids").exists()
+
+
+def test_suv_of_another_kind_is_no_suv_by_weight(study, tmp_path):
+    _, sidecar, _ = brought(changed(study(Units="GML"), SUVType="LBM"), tmp_path)
+    assert sidecar["Units"] == "arbitrary"
+    _, sidecar, _ = brought(study(Units="GML"), tmp_path)
+    assert factor_of(sidecar) == 1.0
+    _, sidecar, _ = brought(study(dose=200), tmp_path)  # in whatever unit
+    with pytest.raises(InputError, match="InjectedRadioactivity is missing"):
+        factor_of(sidecar)
 
 
 def test_suv_of_regions():

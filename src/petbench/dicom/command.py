@@ -22,16 +22,22 @@ def bring(asked: argparse.Namespace) -> int:
 
 
 def export(out: Path) -> None:
-    """Write each restored image of a derivative as a DICOM series, unless it is there.
+    """Write each restored image of a derivative as a DICOM series; what an earlier run left is replaced, each series when it is whole.
 
     Raises:
         InputError: an image or its sidecar cannot be read.
     """
+    import shutil
+    import tempfile
+
     from petbench.data.bids import read_sidecar
     from petbench.data.nifti import read_volume
     from petbench.dicom.write import write_series
 
+    (out / "dicom").mkdir(exist_ok=True)
     for path in sorted(out.glob("sub-*/**/*_desc-restored_pet.nii.gz")):
         name = path.name.removesuffix("_pet.nii.gz")
-        if not (out / "dicom" / name).exists():
-            write_series(out / "dicom" / name, read_volume(path), read_sidecar(path), name.split("_")[0].removeprefix("sub-"))
+        with tempfile.TemporaryDirectory(dir=out / "dicom", prefix=".part-") as part:
+            write_series(Path(part, name), read_volume(path), read_sidecar(path), name.split("_")[0].removeprefix("sub-"))
+            shutil.rmtree(out / "dicom" / name, ignore_errors=True)
+            Path(part, name).rename(out / "dicom" / name)

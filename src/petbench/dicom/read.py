@@ -1,7 +1,7 @@
 """One subject's DICOM folder into PET-BIDS: geometry by dcm2niix, values, dose, weight and clocks by pydicom, and nobody's name.
 
-Nothing of a header is copied but numbers and the names of scanner, tracer and reconstruction; clocks become seconds from the start of the
-scan.
+Nothing of a header is copied but numbers, the scanner's name, and the tracer's if it is a known one; clocks become seconds from the start
+of the scan.
 """
 
 import math
@@ -27,6 +27,11 @@ ISOTOPES = {"18": "F18", "68": "Ga68", "11": "C11", "13": "N13", "15": "O15", "8
 """By mass number, which every code of a radionuclide (`^18^Fluorine`, `F-18`) has."""
 CLOCKS_S = 60.0
 """What decay factors and clocks may differ by."""
+LEAST_DOSE_BQ = 1e5
+PERSONAL = ("PatientID", "OtherPatientIDs", "AccessionNumber", "StudyID", "InstitutionName", "StationName")
+TRACERS = {"fluorodeoxyglucose": "FDG", "fludeoxyglucose": "FDG", "fdg": "FDG", "florbetapir": "florbetapir", "florbetaben": "florbetaben"}
+TRACERS |= {"flutemetamol": "flutemetamol", "flortaucipir": "flortaucipir", "psma": "PSMA", "dotatate": "DOTATATE", "dotatoc": "DOTATOC"}
+TRACERS |= {"dopa": "FDOPA", "flt": "FLT", "choline": "choline", "rubidium": "Rb", "water": "water", "ammonia": "ammonia", "pib": "PiB"}
 PHILIPS_BQ_ML = (0x7053, 0x1009)
 GE_SCAN_START = (0x0009, 0x100D)
 README = """# Scans
@@ -124,14 +129,13 @@ def import_subject(
         if not re.fullmatch(LABEL, label):
             raise InputError(f"{label!r} is no label, which is letters and digits; give another.")
     series = find_series(folder)
+    asked = {"pet": chosen(series, "PT", pet_series, folder), "T1w": chosen(series, "MR", mr_series, folder)}
+    read = {kind: _read(one, kind) for kind, one in asked.items()}  # both, before anything is written
     written = {}
-    for kind, modality, number in (("pet", "PT", pet_series), ("T1w", "MR", mr_series)):
-        one = chosen(series, modality, number, folder)
+    for kind, (data, affine, sidecar) in read.items():
         name = "_".join([f"sub-{subject}", *(f"{key}-{labels[key]}" for key in ENTITIES[kind] if key in labels), kind])
         session = [f"ses-{labels['ses']}"] if "ses" in labels else []
         path = Path(bids, f"sub-{subject}", *session, FOLDERS[kind], f"{name}.nii.gz")
-        sidecar = _pet_sidecar(one) if kind == "pet" else _mr_sidecar(one)
-        data, affine = _converted(one, float(sidecar.pop("ValueFactor", 1.0)))
         path.parent.mkdir(parents=True, exist_ok=True)
         write_volume(path, data, like=volume(data, affine))
         write_json(sidecar_path(path), sidecar)
@@ -141,6 +145,25 @@ def import_subject(
         write_json(description, {"Name": "Scans", "BIDSVersion": "1.11.0", "DatasetType": "raw", "License": "n/a", "Authors": ["n/a"]})
         Path(bids, "README.md").write_text(README)
     return written
+
+
+def _read(series: Series, kind: str) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], dict[str, Any]]:
+    """Values, affine and sidecar of a series.
+
+    Raises:
+        InputError: see `import_subject`; or a header lacks what it takes.
+    """
+    try:
+        sidecar = _pet_sidecar(series) if kind == "pet" else _mr_sidecar(series)
+        data, affine = _converted(series, float(sidecar.pop("ValueFactor", 1.0)))
+    except InputError:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError) as error:  # pydicom's, of tags that are not there or hold something else
+        reason = " ".join(str(error).split())[:100]
+        raise InputError(
+            f"series {series.number}: its headers lack something or hold no number ({reason}); give slices of one frame each."
+        ) from None
+    return data, affine, sidecar
 
 
 def _converted(series: Series, factor: float) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
@@ -209,7 +232,7 @@ def _mr_sidecar(series: Series) -> dict[str, Any]:
 
     header = pydicom.dcmread(series.files[0], stop_before_pixels=True)
     fields = {"Manufacturer": "Manufacturer", "ManufacturersModelName": "ManufacturerModelName"}
-    return {name: _word(header.get(tag)) for name, tag in fields.items() if header.get(tag)}
+    return {name: _device(header, tag) for name, tag in fields.items() if header.get(tag)}
 
 
 def _pet_sidecar(series: Series) -> dict[str, Any]:
@@ -231,9 +254,9 @@ def _pet_sidecar(series: Series) -> dict[str, Any]:
     name = _isotope(information)
     duration = float(first.get("ActualFrameDuration") or 0) / 1000
     sidecar: dict[str, Any] = {
-        "Manufacturer": _word(first.get("Manufacturer")),
-        "ManufacturersModelName": _word(first.get("ManufacturerModelName")),
-        "TracerName": _word(information.get("Radiopharmaceutical")),
+        "Manufacturer": _device(first, "Manufacturer"),
+        "ManufacturersModelName": _device(first, "ManufacturerModelName"),
+        "TracerName": _tracer(information.get("Radiopharmaceutical")),
         "TracerRadionuclide": f"{isotope(name).mass_number}{name.rstrip('0123456789')}" if name else "n/a",
         "ModeOfAdministration": "bolus",
         "InjectedMass": "n/a",
@@ -246,18 +269,19 @@ def _pet_sidecar(series: Series) -> dict[str, Any]:
         "FrameDuration": [duration or "n/a"],
         "AcquisitionMode": "list mode",
         "ImageDecayCorrected": str(first.get("DecayCorrection", "NONE")) in ("START", "ADMIN"),
-        "AttenuationCorrection": _word(first.get("AttenuationCorrectionMethod")),
-        "ReconMethodName": _word(first.get("ReconstructionMethod")),
+        "AttenuationCorrection": "n/a",
+        "ReconMethodName": "n/a",
         "ReconMethodParameterLabels": ["none"],
         "ReconMethodParameterUnits": ["none"],
         "ReconMethodParameterValues": [0],
-        "ReconFilterType": _word(first.get("ConvolutionKernel")).replace("n/a", "none"),
+        "ReconFilterType": "none",
         "ReconFilterSize": 0,
     }
     dose, weight = (_positive(value) for value in (information.get("RadionuclideTotalDose"), first.get("PatientWeight")))
-    if dose:
-        # GE writes MBq here now and then: nobody is given so few becquerel.
-        sidecar |= {"InjectedRadioactivity": dose / 1e6 if dose > 1e5 else dose, "InjectedRadioactivityUnits": "MBq"}
+    if len({str(one.get("PatientWeight")) for one in headers}) > 1:
+        raise InputError(f"{where}: its slices tell of several weights; mend the headers.")
+    if dose and dose > LEAST_DOSE_BQ:  # less is in another unit, and which cannot be told
+        sidecar |= {"InjectedRadioactivity": dose / 1e6, "InjectedRadioactivityUnits": "MBq"}
     else:
         sidecar |= {"InjectedRadioactivity": "n/a", "InjectedRadioactivityUnits": "n/a"}
     if weight:
@@ -266,7 +290,7 @@ def _pet_sidecar(series: Series) -> dict[str, Any]:
     units = str(first.get("Units", ""))
     if units == "BQML":
         sidecar["Units"] = "Bq/mL"
-    elif units == "GML":
+    elif units == "GML" and str(first.get("SUVType") or "BW") == "BW":
         sidecar["Units"] = "g/mL"
     elif units == "CNTS" and (concentration := _positive(_private(first, PHILIPS_BQ_ML))):
         sidecar |= {"Units": "Bq/mL", "ValueFactor": concentration}
@@ -291,7 +315,7 @@ def _clocks(headers: Sequence[Any], information: Any, name: str | None, duration
         private = _private(first, GE_SCAN_START)
         start = _parsed(str(private)) if private else acquired
     correction = str(first.get("DecayCorrection", "NONE"))
-    injected = _injection(information, first, start)
+    injected = _injection(information, first, start, where)
     if start is None or injected is None:
         return {"InjectionStart": "n/a", "ImageDecayCorrectionTime": 0 if correction == "START" else "n/a"}
     waited = (start - injected).total_seconds()
@@ -303,7 +327,9 @@ def _clocks(headers: Sequence[Any], information: Any, name: str | None, duration
         during = rate * duration / -math.expm1(-rate * duration)
         told = (math.log(factor) - math.log(during)) / rate
         own = (acquired - start).total_seconds()
-        if abs(told - own) > max(CLOCKS_S, 0.02 * duration) and abs(told) > max(CLOCKS_S, 0.02 * duration):
+        apart, begins_there = abs(told - own) > max(CLOCKS_S, 0.02 * duration), abs(told) <= max(CLOCKS_S, 0.02 * duration)
+        trusted = begins_there and "SIEMENS" in str(first.get("Manufacturer", "")).upper()  # whose acquisition times are known to be off
+        if apart and not trusted:
             raise InputError(
                 f"{where}: decay factors say that the frame began {told:.0f} s after the time that decay is corrected to, its clocks say"
                 f" {own:.0f} s; which is right cannot be told, mend the headers."
@@ -311,14 +337,16 @@ def _clocks(headers: Sequence[Any], information: Any, name: str | None, duration
     return {"InjectionStart": -waited, "ImageDecayCorrectionTime": -waited if correction == "ADMIN" else 0}
 
 
-def _injection(information: Any, header: Any, start: datetime | None) -> datetime | None:
-    if told := information.get("RadiopharmaceuticalStartDateTime"):
-        return _parsed(str(told))
+def _injection(information: Any, header: Any, start: datetime | None, where: str) -> datetime | None:
+    told = information.get("RadiopharmaceuticalStartDateTime")
+    whole = _parsed(str(told)) if told else None
     clock, day = information.get("RadiopharmaceuticalStartTime"), header.get("SeriesDate")
     moment = _parsed(f"{day}{clock}") if clock and day else None
     if moment is not None and start is not None and moment > start + timedelta(hours=12):
         moment -= timedelta(days=1)  # over midnight
-    return moment
+    if whole is not None and moment is not None and abs((whole - moment).total_seconds()) > CLOCKS_S:
+        raise InputError(f"{where}: its two times of injection disagree; mend the headers.")
+    return whole or moment
 
 
 def _moment(header: Any, which: str) -> datetime | None:
@@ -339,7 +367,7 @@ def _parsed(told: str) -> datetime | None:
 
 def _isotope(information: Any) -> str | None:
     codes = information.get("RadionuclideCodeSequence") or []
-    for text in [str(code.get("CodeMeaning", "")) for code in codes] + [str(information.get("Radiopharmaceutical", ""))]:
+    for text in [str(code.get("CodeMeaning", "")) for code in codes]:
         if (found := re.search(r"\d{2}", text)) and found[0] in ISOTOPES:
             return ISOTOPES[found[0]]
     half_life = _positive(information.get("RadionuclideHalfLife"))
@@ -360,6 +388,15 @@ def _positive(value: Any) -> float | None:
     return number if number > 0 and math.isfinite(number) else None
 
 
-def _word(value: Any) -> str:
-    """A name of a thing, plain; n/a where there is none."""
-    return WORDS.sub("", str(value)).strip()[:64] if value else "n/a"
+def _device(header: Any, tag: str) -> str:
+    """Name of a maker or model, plain; n/a where there is none, or where it tells what the tags of a person do, or a date."""
+    text = WORDS.sub("", str(header.get(tag) or "")).strip()[:64]
+    told = " ".join(str(element.value) for element in header if element.VR in ("PN", "DA") or element.keyword in PERSONAL)
+    tells = any(part in text.upper() for part in re.findall(r"[A-Z0-9]{3,}", told.upper()))
+    return "n/a" if not text or tells or re.search(r"\d{6}", text) else text
+
+
+def _tracer(value: Any) -> str:
+    """A tracer by the name of `TRACERS` that its own contains; n/a for any other, which may hold anything."""
+    plain = re.sub(r"[^a-z0-9]", "", str(value or "").casefold())
+    return next((name for part, name in TRACERS.items() if part in plain), "n/a")

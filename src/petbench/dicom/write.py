@@ -71,9 +71,7 @@ def write_series(folder: str | Path, image: Image, sidecar: Mapping[str, Any], s
         one.ImageType = ["DERIVED", "SECONDARY"]
         one.SeriesDescription = one.ImageComments = one.DerivationDescription = LABEL
         one.SeriesType, one.NumberOfSlices, one.ImageIndex = ["STATIC", "IMAGE"], data.shape[2], number + 1
-        one.Units, one.CountsSource, one.CorrectedImage = units, "EMISSION", ["DECY"]
-        one.DecayCorrection, one.CollimatorType, one.FrameReferenceTime = "START", "NONE", 0
-        one.ActualFrameDuration = 1
+        one.Units, one.CountsSource, one.CollimatorType = units, "EMISSION", "NONE"  # of decay and duration nothing is known here
         tracer = Dataset()
         if (name := str(sidecar.get("TracerRadionuclide", ""))) not in ("", "n/a"):
             mass, element = "".join(filter(str.isdigit, name)), "".join(filter(str.isalpha, name))
